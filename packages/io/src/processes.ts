@@ -1,0 +1,45 @@
+// Child processes, signals and the standard streams.
+
+/** What a child inherits for one of its descriptors. */
+export type ChildStream = 'ignore' | 'inherit' | 'pipe' | number;
+
+/** How to start a child. Nothing but `streams` is inherited. */
+export interface ChildOptions {
+  readonly streams?: readonly ChildStream[];
+  readonly environment?: Readonly<Record<string, string>>;
+  readonly workingDirectory?: string;
+  /** Its own session: it outlives us and does not get our terminal's signals. */
+  readonly detached?: boolean;
+}
+
+/** A finished child: its exit code (128 + number when a signal ended it) and what it wrote, where piped. */
+export interface ChildResult {
+  readonly exitCode: number;
+  readonly output: string;
+  readonly errors: string;
+}
+
+/** A running child. */
+export interface Child {
+  readonly pid: number;
+  readonly ended: Promise<ChildResult>;
+  signal(name: 'SIGTERM' | 'SIGKILL' | 'SIGINT' | 'SIGHUP'): void;
+}
+
+/** Starts and signals processes. */
+export interface Processes {
+  readonly pid: number;
+  readonly userId: number;
+  readonly groupId: number;
+  /** Path of the Node binary this process runs on. */
+  readonly nodePath: string;
+  /** @throws ENOENT when the program is missing */
+  start(command: string, parameters: readonly string[], options?: ChildOptions): Child;
+  /** Runs to the end, blocking this thread. */
+  run(command: string, parameters: readonly string[], options?: ChildOptions): ChildResult;
+  /** True when a process with this id exists. */
+  alive(pid: number): boolean;
+  signal(pid: number, name: 'SIGTERM' | 'SIGKILL' | 'SIGINT' | 'SIGHUP'): void;
+  /** Calls on each arrival of a signal to this process; returns the undoing. */
+  onSignal(name: 'SIGTERM' | 'SIGINT' | 'SIGHUP' | 'SIGUSR1', call: () => void): () => void;
+}

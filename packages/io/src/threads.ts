@@ -1,0 +1,69 @@
+// Worker threads and their message ports. `receive` answers without an event loop, for threads that block.
+import {
+  MessageChannel,
+  type MessagePort,
+  parentPort,
+  receiveMessageOnPort,
+  Worker,
+  workerData,
+} from 'node:worker_threads';
+
+/** One end of a two-way channel between threads. Messages are structured-cloned; SharedArrayBuffers are shared. */
+export interface Port {
+  send(message: unknown, transfer?: readonly ArrayBuffer[]): void;
+  /** The next waiting message, or undefined; never blocks and needs no event loop. */
+  receive(): unknown;
+  /** Delivers messages from the event loop. */
+  onMessage(call: (message: unknown) => void): void;
+  close(): void;
+}
+
+/** A running thread. */
+export interface Thread {
+  readonly port: Port;
+  /** Resolves with the exit code; rejects with the error that ended the thread. */
+  readonly ended: Promise<number>;
+  terminate(): Promise<void>;
+  /** Lets the process end although the thread runs. */
+  unref(): void;
+}
+
+function wrapPort(port: MessagePort): Port {
+  return {
+    send: (message, transfer = []) => port.postMessage(message, [...transfer]),
+    receive: () => (receiveMessageOnPort(port) as { message: unknown } | undefined)?.message,
+    onMessage: (call) => void port.on('message', call),
+    close: () => port.close(),
+  };
+}
+
+/**
+ * Starts a module on a thread of its own.
+ * @param module file URL of the module to run
+ * @param input what `threadInput()` gives there; structured-cloned
+ */
+export function startThread(module: URL, input: unknown): Thread {
+  const { port1, port2 } = new MessageChannel();
+  const worker = new Worker(module, { workerData: { input, port: port2 }, transferList: [port2] });
+  const ended = new Promise<number>((resolve, reject) => {
+    worker.once('error', reject);
+    worker.once('exit', resolve);
+  });
+  ended.catch(() => {});
+  return {
+    port: wrapPort(port1),
+    ended,
+    terminate: async () => void (await worker.terminate()),
+    unref: () => {
+      worker.unref();
+      port1.unref();
+    },
+  };
+}
+
+/** Inside a thread started by `startThread`: its input and its port. @throws Error on the main thread */
+export function threadInput(): { input: unknown; port: Port } {
+  if (!parentPort) throw new Error('threadInput is for threads started by startThread');
+  const data = workerData as { input: unknown; port: MessagePort };
+  return { input: data.input, port: wrapPort(data.port) };
+}
