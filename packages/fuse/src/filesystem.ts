@@ -139,7 +139,13 @@ export interface Filesystem {
   /** SEEK_DATA (3) and SEEK_HOLE (4); returns the new offset or throws ENXIO. */
   seek(inode: number, offset: number, whence: number): number;
   /** copy_file_range(2); returns the bytes copied. */
-  copyRange(source: number, sourceOffset: number, target: number, targetOffset: number, lengthBytes: number): number;
+  copyRange(
+    source: number,
+    sourceOffset: number,
+    target: number,
+    targetOffset: number,
+    lengthBytes: number,
+  ): number;
   /** Called when no request waits, at most every so often: background work in small steps. */
   idle(): void;
 }
