@@ -56,6 +56,7 @@ export interface Caller {
 
 /** What SETATTR changes; absent fields stay. `now` stands for the present time of the filesystem's clock. */
 export interface AttributeChange {
+  /** Permission bits only, 07777. */
   readonly mode?: number;
   readonly userId?: number;
   readonly groupId?: number;
@@ -90,7 +91,11 @@ export type DirectoryEmitter = (
   attributes: Attributes | undefined,
 ) => boolean;
 
-/** A filesystem. Every lookup-like answer (lookup, create, mkdir, link, …, entries of readdirplus) counts one reference. */
+/**
+ * A filesystem. Every lookup-like answer (lookup, create, mkdir, link, …, entries of readdirplus) counts one reference.
+ * When the kernel did not take an answer (the request was aborted meanwhile), the session gives the reference back with
+ * `forget`. Permission checks are the kernel's (`default_permissions`).
+ */
 export interface Filesystem {
   /** undefined: no such entry (answered as a cacheable negative entry). */
   lookup(parent: number, name: string): Attributes | undefined;
@@ -102,8 +107,9 @@ export interface Filesystem {
   makeSymlink(parent: number, name: string, target: Uint8Array, caller: Caller): Attributes;
   /** Regular files, devices, fifos and sockets; `mode` has the type bits. Also serves CREATE. */
   makeNode(parent: number, name: string, mode: number, deviceNumber: number, caller: Caller): Attributes;
+  /** `mode`: permission bits only, 07777. */
   makeDirectory(parent: number, name: string, mode: number, caller: Caller): Attributes;
-  /** O_TMPFILE: a regular file without a name. */
+  /** O_TMPFILE: a regular file without a name; `mode` has the type bits. */
   makeTemporary(parent: number, mode: number, caller: Caller): Attributes;
   unlink(parent: number, name: string, caller: Caller): void;
   removeDirectory(parent: number, name: string, caller: Caller): void;
@@ -125,8 +131,12 @@ export interface Filesystem {
   sync(inode: number, dataOnly: boolean): void;
   /** Everything, as syncfs(2). */
   syncAll(): void;
-  /** Lists from `cookie` (0: the beginning, `.` and `..` included) until `emit` answers false. */
-  listDirectory(inode: number, cookie: number, emit: DirectoryEmitter): void;
+  /**
+   * Lists from `cookie` (0: the beginning, `.` and `..` included) until `emit` answers false. With `withAttributes`
+   * (READDIRPLUS) entries are emitted with their attributes, and each one taken with attributes, `.` and `..` excepted,
+   * counts one reference. Without it (READDIR) attributes are not wanted, not sent, and nothing is counted.
+   */
+  listDirectory(inode: number, cookie: number, emit: DirectoryEmitter, withAttributes: boolean): void;
   status(): FilesystemStatus;
   /** undefined: no such attribute. */
   getExtendedAttribute(inode: number, name: string): Uint8Array | undefined;
