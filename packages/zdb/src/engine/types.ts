@@ -60,6 +60,8 @@ export interface EngineOptions {
   readonly syncOnRotation?: boolean;
   readonly presence?: Presence;
   readonly events?: EngineEvents;
+  /** Memory for cached index slots of `seq` namespaces, per namespace; default 8 MiB. */
+  readonly indexCacheBytes?: number;
 }
 
 /** One data file as the offload engine sees it. */
@@ -93,6 +95,78 @@ export interface EntryInfo {
   readonly indexOffset: number;
 }
 
+/** One entry met by a walk over a namespace. */
+export interface ScannedEntry {
+  readonly key: Uint8Array;
+  readonly lengthBytes: number;
+  /** Seconds since 1970, unsigned 32 bit. */
+  readonly timestamp: number;
+}
+
+/** Part of a walk: at least one entry, and the 17-byte cursor of the last one (docs/formats/zdb.md, "Cursors"). */
+export interface ScanBatch {
+  readonly entries: readonly ScannedEntry[];
+  readonly cursor: Uint8Array;
+}
+
+/** Where a walk stops, whichever comes first; at least one entry is returned when there is one. */
+export interface ScanLimits {
+  /** Default 2 ms. */
+  readonly timeMs?: number;
+  /** Default: no limit but the time. */
+  readonly entries?: number;
+}
+
+/** One version of a key. */
+export interface HistoryEntry {
+  /** 8-byte cursor of the next older version; undefined: this is the oldest. */
+  readonly older: Uint8Array | undefined;
+  readonly timestamp: number;
+  readonly payload: Uint8Array;
+}
+
+/** One entry of a data file as it is stored (DATA RAW). */
+export interface RawEntry {
+  readonly key: Uint8Array;
+  /** The stored `previous` field. */
+  readonly previous: number;
+  readonly crc: number;
+  /** 1: deletion marker. */
+  readonly flags: number;
+  readonly timestamp: number;
+  /** undefined for a deletion marker. */
+  readonly payload: Uint8Array | undefined;
+  /** Offset of the entry behind it. */
+  readonly nextOffset: number;
+}
+
+/** Whether a stored payload matches its checksum; `unreadable`: the data file does not hold all of it. */
+export type CheckResult = 'intact' | 'corrupt' | 'unreadable';
+
+/** Counters since opening. */
+export interface IoStatistics {
+  indexReadBytes: number;
+  indexWrittenBytes: number;
+  dataReadBytes: number;
+  dataWrittenBytes: number;
+  indexReadFailures: number;
+  indexWriteFailures: number;
+  dataReadFailures: number;
+  dataWriteFailures: number;
+  /** Unix time of the last failure; 0: none. */
+  lastIndexFailure: number;
+  lastDataFailure: number;
+}
+
+/** What a compaction did. */
+export interface CompactionResult {
+  /** Data files whose live entries were moved and which were emptied and removed. */
+  readonly removedFiles: readonly number[];
+  readonly movedEntries: number;
+  readonly movedBytes: number;
+  readonly freedBytes: number;
+}
+
 /** Bytes of one record: whole, or in parts that are stored one behind the other (a header and a borrowed body). */
 export type Payload = Uint8Array | readonly Uint8Array[];
 
@@ -104,8 +178,20 @@ export interface Namespace {
   readonly name: string;
   readonly mode: NamespaceMode;
   readonly settings: NamespaceSettings;
-  /** Persists what is persistent of the settings. */
+  /** Directories as given plus the name, for the operator; the same string everywhere. */
+  readonly dataDirectory: string;
+  readonly indexDirectory: string;
+  readonly statistics: Readonly<IoStatistics>;
+  /**
+   * Changes settings and persists what is persistent of them (all but `locked`, `frozen` and what `override` set). Takes effect at
+   * once, not with `commit`. @throws StoreError('mode-fixed') unless the namespace is fresh and the engine mixed
+   */
   configure(change: Partial<NamespaceSettings> & { readonly mode?: NamespaceMode }): void;
+
+  /** Settings of this run only: they hold over the stored ones until overridden again and are never written to disk (D15). */
+  override(change: Partial<NamespaceSettings>): void;
+  /** True while no entry was ever written and file 0 is active: the mode may still change. */
+  readonly fresh: boolean;
 
   readonly entries: number;
   readonly dataSizeBytes: number;
@@ -114,17 +200,52 @@ export interface Namespace {
   readonly nextId: number;
   readonly activeFile: number;
   readonly activeOffset: number;
+  /** Monotonic milliseconds when the active pair was opened, and whether it got an entry since (time-based rotation). */
+  readonly activeSinceMs: number;
+  readonly activeAppended: boolean;
 
   /**
-   * Stores a record. Payload buffers are borrowed until the next `commit()`.
+   * Stores a record (SET with checks 2 and 4 to 9 of the command table). Payload buffers are borrowed until the next `commit()`.
+   * An empty key inserts (seq). Writes nothing to disk itself, so it never fails for lack of space: `commit()` does.
+   * @param timestamp seconds since 1970, unsigned 32 bit; default now
+   * @param compare false: do not read the old value to see whether it is the same (when it cannot be brought)
    * @returns the key, or undefined when the stored value is identical (nothing was written)
-   * @throws StoreError (full, worm, …), NotLocal, IoError
+   * @throws StoreError (key-too-large, payload-too-large, worm, full, key-needed, update-only, commit-first); NotLocal when the old
+   *   value must be compared and is not here (nothing was changed); IoError
    */
-  set(key: Uint8Array, payload: Payload, timestamp?: number): Uint8Array | undefined;
-  /** undefined: no such key. @throws StoreError('corrupt') when the checksum does not match; NotLocal; IoError */
+  set(key: Uint8Array, payload: Payload, timestamp?: number, compare?: boolean): Uint8Array | undefined;
+  /**
+   * undefined: no such key.
+   * @throws NotLocal when the bytes are not here: `presence` says so, or the whole data file is missing;
+   *   StoreError('missing-data') when the file is too short, StoreError('corrupt') when checksum or key do not match; IoError
+   */
   get(key: Uint8Array): Uint8Array | undefined;
+  /** Compares the stored payload with its checksum; undefined: no such key. @throws NotLocal */
+  check(key: Uint8Array): CheckResult | undefined;
+  /** Appends a deletion marker; false: no such key. @throws StoreError('worm', 'commit-first') */
   remove(key: Uint8Array, timestamp?: number): boolean;
   info(key: Uint8Array): EntryInfo | undefined;
+
+  /**
+   * Next part of a walk in index order (SCAN) or against it (RSCAN), after (before) the cursor's entry; undefined: no more data.
+   * @throws StoreError('bad-cursor')
+   */
+  scan(direction: 'forward' | 'backward', cursor?: Uint8Array, limits?: ScanLimits): ScanBatch | undefined;
+  /** 17-byte cursor of the key's entry (KEYCUR); undefined: no such key. */
+  cursorOf(key: Uint8Array): Uint8Array | undefined;
+  /** Live keys that begin with `prefix`, by CRC of the key modulo 2^24, then age (KSCAN). (user) */
+  keysWithPrefix(prefix: Uint8Array): Uint8Array[];
+  /**
+   * The current version of a key, or the one an 8-byte cursor names (HISTORY).
+   * @throws StoreError: not-found (no cursor, key not live), bad-cursor (not 8 bytes), no-more-data (all zero), cursor-entry
+   *   (names no entry), cursor-key (entry of another key), missing-data, corrupt; NotLocal
+   */
+  history(key: Uint8Array, cursor?: Uint8Array): HistoryEntry;
+  /**
+   * An entry by position, deletion markers included (DATA RAW).
+   * @throws StoreError: no-such-file, end-of-file (offset at or behind the end), unreadable (no whole entry there); NotLocal
+   */
+  rawEntry(file: number, offset: number): RawEntry;
 
   /** Appends a record and returns its new id. Payload buffers are borrowed until the next `commit()`. (seq) */
   insertId(payload: Payload): number;
@@ -154,13 +275,25 @@ export interface Namespace {
   dataFiles(): DataFileInfo[];
   dataPath(file: number): string;
   indexPath(file: number): string;
+  /**
+   * Gives space back: moves the live entries of closed, local data files of which at most `maxLiveRatio` is alive to the end of the
+   * log, and removes the files; stops after `budgetBytes` were moved. Commits and syncs. History of moved keys is cut.
+   */
+  compact(maxLiveRatio: number, budgetBytes: number): CompactionResult;
 }
 
 /** An open store: several namespaces in one pair of directories, locked against a second opener. */
 export interface Engine {
+  /** Sums over all namespaces, removed ones included. */
+  readonly statistics: Readonly<IoStatistics>;
+  /** Bytes waiting for `commit()`. Past 1 GiB writing calls throw StoreError('commit-first') before changing anything. */
+  readonly pendingBytes: number;
   namespace(name: string): Namespace | undefined;
+  /** `default` first, then in the order of their slots (a new one takes the first free slot). */
   namespaces(): readonly Namespace[];
+  /** @throws StoreError('name-not-allowed', 'exists'); IoError. Nothing is left behind on failure. */
   createNamespace(name: string, mode?: NamespaceMode): Namespace;
+  /** Removes a namespace with its files. @throws StoreError('not-found', 'name-not-allowed' for `default`) */
   removeNamespace(name: string): void;
   /** Drops what is in memory of the namespace and loads it from its files again. */
   reload(name: string): void;
@@ -170,6 +303,8 @@ export interface Engine {
    * files are as before the uncommitted operations, and the error is thrown.
    */
   commit(): void;
+  /** Closes cached descriptors of closed files not used for `idleMs`, so that removed files give their space back. */
+  closeIdleFiles(idleMs: number): void;
   /** Commits, syncs and unlocks. */
   close(): void;
 }
@@ -177,6 +312,8 @@ export interface Engine {
 /** Why the engine refuses an operation; not an input/output error. */
 export type StoreErrorReason =
   | 'key-too-large'
+  | 'payload-too-large'
+  | 'commit-first'
   | 'key-needed'
   | 'update-only'
   | 'worm'
@@ -185,6 +322,11 @@ export type StoreErrorReason =
   | 'missing-data'
   | 'bad-cursor'
   | 'no-more-data'
+  | 'cursor-entry'
+  | 'cursor-key'
+  | 'no-such-file'
+  | 'end-of-file'
+  | 'unreadable'
   | 'name-not-allowed'
   | 'exists'
   | 'not-found'
