@@ -1,5 +1,6 @@
 // The effects: everything the other packages may not touch themselves (docs/ARCHITECTURE.md, "No ambient effects").
 export * from './clock.ts';
+export * from './descriptor-sleep.ts';
 export * from './device.ts';
 export * from './disk.ts';
 export * from './errors.ts';

@@ -27,11 +27,14 @@ export interface Libc {
     value: Int32Array,
     lengthBytes: number,
   ): number;
+  getsockname(descriptor: number, address: Uint8Array, lengthBytes: Int32Array): number;
   recv(descriptor: number, target: Uint8Array, lengthBytes: number, flags: number): number;
   send(descriptor: number, source: Uint8Array, lengthBytes: number, flags: number): number;
   epollCreate(flags: number): number;
   epollControl(epoll: number, operation: number, descriptor: number, event: Uint8Array): number;
   epollWait(epoll: number, events: Uint8Array, count: number, timeoutMs: number): number;
+  /** Size of `struct epoll_event`, which is packed on x86-64 only; its data is the last 8 bytes. */
+  readonly epollEventBytes: 12 | 16;
   /** Address of a buffer's first byte, for structures that hold pointers. */
   addressOf(buffer: Uint8Array): bigint;
 }
@@ -69,11 +72,13 @@ function load(): Libc | undefined {
     listen: c.func('int listen(int, int)'),
     accept4: c.func('int accept4(int, void *, void *, int)'),
     setsockopt: c.func('int setsockopt(int, int, int, void *, unsigned int)'),
+    getsockname: c.func('int getsockname(int, void *, void *)'),
     recv: c.func('long recv(int, void *, size_t, int)'),
     send: c.func('long send(int, void *, size_t, int)'),
     epollCreate: c.func('int epoll_create1(int)'),
     epollControl: c.func('int epoll_ctl(int, int, int, void *)'),
     epollWait: c.func('int epoll_wait(int, void *, int, int)'),
+    epollEventBytes: process.arch === 'x64' ? 12 : 16,
     addressOf: (buffer) => BigInt(koffi.address(buffer)),
   };
 }
