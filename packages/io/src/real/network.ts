@@ -1,5 +1,7 @@
 // TCP and unix sockets through node:net.
+import * as fs from 'node:fs';
 import * as net from 'node:net';
+import { basename, dirname } from 'node:path';
 import { IoError } from '../errors.ts';
 import {
   type Address,
@@ -66,23 +68,58 @@ class RealConnection implements Connection {
   }
 }
 
+/** `sun_path` of struct sockaddr_un holds 107 bytes and the ending NUL (unix(7)). */
+const SOCKET_PATH_MAX_BYTES = 107;
+
+/** A path the kernel takes for a unix socket; `release` when it is not needed any more. */
+interface SocketPath {
+  readonly path: string;
+  /** A second call does nothing. */
+  release(): void;
+}
+
+/** A longer path is reached through an open descriptor of its folder. @throws ENOENT, or ENAMETOOLONG for a long name */
+function socketPath(path: string): SocketPath {
+  if (Buffer.byteLength(path) <= SOCKET_PATH_MAX_BYTES) return { path, release: () => {} };
+  const descriptor = fs.openSync(dirname(path), fs.constants.O_RDONLY | fs.constants.O_DIRECTORY);
+  const short = `/proc/self/fd/${descriptor}/${basename(path)}`;
+  if (Buffer.byteLength(short) > SOCKET_PATH_MAX_BYTES) {
+    fs.closeSync(descriptor);
+    throw new IoError('ENAMETOOLONG', `the name of the unix socket ${path} is too long`);
+  }
+  let open = true;
+  return {
+    path: short,
+    release: () => {
+      if (open) fs.closeSync(descriptor);
+      open = false;
+    },
+  };
+}
+
 /** The machine's own network. */
 export const realNetwork: Network = {
   connect(address: Address, timeoutMs: number): Promise<Connection> {
     return new Promise((resolve, reject) => {
+      const reached = 'path' in address ? socketPath(address.path) : undefined;
       const socket = net.connect(
-        'path' in address ? { path: address.path } : { host: address.host, port: address.port },
+        'path' in address ? { path: reached!.path } : { host: address.host, port: address.port },
       );
       const timer = setTimeout(() => {
         socket.destroy();
+        reached?.release();
         reject(new IoError('ETIMEDOUT', `connect to ${formatAddress(address)} within ${timeoutMs} ms`));
       }, timeoutMs);
-      socket.once('error', (error) => {
+      const settle = () => {
         clearTimeout(timer);
+        reached?.release();
+      };
+      socket.once('error', (error) => {
+        settle();
         reject(error);
       });
       socket.once('connect', () => {
-        clearTimeout(timer);
+        settle();
         socket.removeAllListeners('error');
         resolve(new RealConnection(socket, formatAddress(address)));
       });
@@ -91,15 +128,20 @@ export const realNetwork: Network = {
 
   listen(address: Address, accepted: (connection: Connection) => void): Promise<Listener> {
     return new Promise((resolve, reject) => {
+      // Held until the listener is closed: Node then removes the socket by the path it was given.
+      const reached = 'path' in address ? socketPath(address.path) : undefined;
       const open = new Set<net.Socket>();
       const server = net.createServer({ noDelay: true }, (socket) => {
         open.add(socket);
         socket.once('close', () => open.delete(socket));
         accepted(new RealConnection(socket, `${socket.remoteAddress ?? 'unix'}:${socket.remotePort ?? ''}`));
       });
-      server.once('error', reject);
+      server.once('error', (error) => {
+        reached?.release();
+        reject(error);
+      });
       server.listen(
-        'path' in address ? { path: address.path } : { host: address.host, port: address.port },
+        'path' in address ? { path: reached!.path } : { host: address.host, port: address.port },
         () => {
           server.removeAllListeners('error');
           server.on('error', () => {});
@@ -111,7 +153,10 @@ export const realNetwork: Network = {
             close: () =>
               new Promise((done) => {
                 for (const socket of open) socket.destroy();
-                server.close(() => done());
+                server.close(() => {
+                  reached?.release();
+                  done();
+                });
               }),
           });
         },
