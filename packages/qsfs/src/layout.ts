@@ -1,0 +1,51 @@
+// Where everything is below the state folder DIR. Deleting `frontend/` is "the fire": what is left in DIR is what a
+// user would still have on other machines (the configuration, the backends).
+import { join } from 'node:path';
+
+/** Paths of one state folder; all absolute when `root` is. */
+export interface Layout {
+  readonly root: string;
+  readonly config: string;
+  readonly frontend: string;
+  /** Index files and data files of the embedded engine. */
+  readonly index: string;
+  readonly data: string;
+  /** Stripe bitmaps of closed data files, one table a namespace (docs/formats/frontend.md). */
+  readonly presence: string;
+  /** What is on the backends, one table a namespace. */
+  readonly catalog: string;
+  /** Copies of index files on their way to the backends. */
+  readonly staging: string;
+  /** Who this frontend is: volume, frontend id, epoch. */
+  readonly identity: string;
+  /** Objects that need repair, one name a line. */
+  readonly repairs: string;
+  readonly controlSocket: string;
+  /** Locked by the running process; holds its id. */
+  readonly lock: string;
+  readonly log: string;
+  /** Present while a restore is being prepared; renamed to `frontend` when it is whole. */
+  readonly restoring: string;
+  readonly backends: string;
+}
+
+/** The layout below a state folder; `frontend` elsewhere while a restore is being prepared. */
+export function layoutOf(root: string, frontend: string = join(root, 'frontend')): Layout {
+  return {
+    root,
+    config: join(root, 'qsfs.toml'),
+    frontend,
+    index: join(frontend, 'index'),
+    data: join(frontend, 'data'),
+    presence: join(frontend, 'presence'),
+    catalog: join(frontend, 'catalog'),
+    staging: join(frontend, 'staging'),
+    identity: join(frontend, 'identity'),
+    repairs: join(frontend, 'repairs'),
+    controlSocket: join(frontend, 'control.sock'),
+    lock: join(frontend, 'lock'),
+    log: join(frontend, 'log'),
+    restoring: join(root, 'frontend.restoring'),
+    backends: join(root, 'backends'),
+  };
+}

@@ -1,0 +1,254 @@
+// The backends that run on this machine: one `zdb` process each, in a session of its own, so that it outlives qsfs
+// (and a kill -9 of it) and is found again by the next command. State is in the folder of the backend alone: `pid`
+// while it runs, `log`, `data/`, `index/`, the socket. There is nothing to keep in step with a running qsfs.
+import { join } from 'node:path';
+import { type Child, errorCode, readWhole, replaceWhole } from '@qsfs/io';
+import { ZdbClient } from '@qsfs/resp';
+import { BACKEND_SOCKET, DATA_NAMESPACE, type LocalBackend, METADATA_NAMESPACE } from './configuration.ts';
+import type { Context } from './context.ts';
+import { messageOf, QsfsError } from './errors.ts';
+
+const START_TIMEOUT_MS = 20_000;
+const STOP_TIMEOUT_MS = 10_000;
+const KILL_TIMEOUT_MS = 2000;
+const POLL_MS = 25;
+const CONNECT_TIMEOUT_MS = 1000;
+/** What is shown of a log when a backend does not start. */
+const LOG_TAIL_BYTES = 600;
+
+/** State of a local backend as its process shows it. `deaf`: the process lives and does not answer. */
+export type LocalState = 'running' | 'stopped' | 'deaf';
+
+/** The namespaces of a backend, with the modes zstor needs. */
+const NAMESPACES = [DATA_NAMESPACE, METADATA_NAMESPACE] as const;
+
+/** Starts, stops and empties local backends. */
+export class LocalBackends {
+  readonly backends: readonly LocalBackend[];
+  readonly #context: Context;
+
+  constructor(context: Context, backends: readonly LocalBackend[]) {
+    this.#context = context;
+    this.backends = backends;
+  }
+
+  /** @throws QsfsError QSFS_E_LOCAL_BACKEND that lists the names there are */
+  find(name: string): LocalBackend {
+    const found = this.backends.find((backend) => backend.name === name);
+    if (found) return found;
+    const names = this.backends.map((backend) => backend.name).join(', ');
+    throw new QsfsError(
+      'QSFS_E_LOCAL_BACKEND',
+      `there is no local backend "${name}"`,
+      names === '' ? 'This configuration has no local backends.' : `The local backends are: ${names}.`,
+    );
+  }
+
+  async state(backend: LocalBackend): Promise<LocalState> {
+    if (this.#pid(backend) === undefined) return 'stopped';
+    return (await this.#answers(backend)) ? 'running' : 'deaf';
+  }
+
+  /**
+   * Starts a backend and waits until it serves; fine when it runs already.
+   * @returns false when it ran already
+   * @throws QsfsError QSFS_E_LOCAL_BACKEND with the end of its log
+   */
+  async start(backend: LocalBackend): Promise<boolean> {
+    const { clock } = this.#context;
+    if (this.#pid(backend) !== undefined) {
+      await this.#untilServing(backend, undefined);
+      return false;
+    }
+    let child: Child;
+    try {
+      child = this.#spawn(backend);
+    } catch (error) {
+      throw new QsfsError(
+        'QSFS_E_LOCAL_BACKEND',
+        `backend ${backend.name} cannot be started: ${messageOf(error)}`,
+      );
+    }
+    let ended = false;
+    const done = () => {
+      ended = true;
+    };
+    child.ended.then(done, done);
+    // A process that ends at once must not leave its number behind.
+    await clock.sleep(0);
+    await this.#untilServing(backend, () => ended);
+    return true;
+  }
+
+  /** Starts all that do not run, side by side. @returns the names of those that were started */
+  async startAll(): Promise<string[]> {
+    const started = await Promise.all(
+      this.backends.map(async (backend) => ((await this.start(backend)) ? backend.name : undefined)),
+    );
+    return started.filter((name) => name !== undefined);
+  }
+
+  /** Ends a backend in order, or by force when it does not; fine when it does not run. @returns false in that case */
+  async stop(backend: LocalBackend): Promise<boolean> {
+    const pid = this.#pid(backend);
+    if (pid === undefined) return false;
+    const { processes } = this.#context;
+    for (const [signal, timeoutMs] of [
+      ['SIGTERM', STOP_TIMEOUT_MS],
+      ['SIGKILL', KILL_TIMEOUT_MS],
+    ] as const) {
+      try {
+        processes.signal(pid, signal);
+      } catch {
+        // It ended between the look and the signal.
+      }
+      if (await this.#until(() => this.#pid(backend) !== pid, timeoutMs)) {
+        this.#forget(backend);
+        return true;
+      }
+    }
+    throw new QsfsError('QSFS_E_LOCAL_BACKEND', `backend ${backend.name} (process ${pid}) does not end`);
+  }
+
+  async stopAll(): Promise<void> {
+    await Promise.all(this.backends.map((backend) => this.stop(backend)));
+  }
+
+  /** Empties a backend, as if its disk had been replaced; it runs afterwards if it ran before. */
+  async wipe(backend: LocalBackend): Promise<void> {
+    const ran = await this.stop(backend);
+    const { disk } = this.#context;
+    disk.removeTree(join(backend.directory, 'data'));
+    disk.removeTree(join(backend.directory, 'index'));
+    if (ran) await this.start(backend);
+  }
+
+  #spawn(backend: LocalBackend): Child {
+    const { disk, processes } = this.#context;
+    disk.makeDirectory(backend.directory);
+    const logPath = join(backend.directory, 'log');
+    if (disk.stat(logPath)) disk.rename(logPath, `${logPath}.1`);
+    const socket = join(backend.directory, BACKEND_SOCKET);
+    // What a killed process left behind would refuse the new one.
+    if (disk.stat(socket)) disk.remove(socket);
+    const log = disk.open(logPath, 'create');
+    try {
+      // Relative paths: the socket's must be short, and the working directory identifies the process (see #pid).
+      const child = processes.start(
+        processes.nodePath,
+        [zdbProgram(), '--data', 'data', '--index', 'index', '--socket', BACKEND_SOCKET],
+        {
+          workingDirectory: backend.directory,
+          detached: true,
+          streams: ['ignore', log.descriptor, log.descriptor],
+        },
+      );
+      replaceWhole(disk, join(backend.directory, 'pid'), Buffer.from(`${child.pid}\n`));
+      return child;
+    } finally {
+      log.close();
+    }
+  }
+
+  async #untilServing(backend: LocalBackend, ended: (() => boolean) | undefined): Promise<void> {
+    let serving = false;
+    const look = async () => {
+      serving = await this.#answers(backend);
+      return serving || (ended?.() ?? false);
+    };
+    await this.#until(look, START_TIMEOUT_MS);
+    if (serving) {
+      await this.#prepareNamespaces(backend);
+      return;
+    }
+    if (ended?.()) this.#forget(backend);
+    const verdict = ended?.() ? 'ended at once' : `does not answer within ${START_TIMEOUT_MS / 1000} s`;
+    throw new QsfsError(
+      'QSFS_E_LOCAL_BACKEND',
+      `backend ${backend.name} ${verdict}${this.#lastWords(backend)}`,
+      `Look at ${join(backend.directory, 'log')}.`,
+    );
+  }
+
+  async #until(look: () => boolean | Promise<boolean>, timeoutMs: number): Promise<boolean> {
+    const { clock } = this.#context;
+    const end = clock.monotonicMs() + timeoutMs;
+    while (!(await look())) {
+      if (clock.monotonicMs() >= end) return false;
+      await clock.sleep(POLL_MS);
+    }
+    return true;
+  }
+
+  async #answers(backend: LocalBackend): Promise<boolean> {
+    try {
+      await this.#withClient(backend, (client) => client.ping());
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  async #prepareNamespaces(backend: LocalBackend): Promise<void> {
+    await this.#withClient(backend, async (client) => {
+      for (const name of NAMESPACES) {
+        if (!(await client.namespaceInfo(name))) await client.createNamespace(name);
+      }
+    });
+  }
+
+  async #withClient<Result>(
+    backend: LocalBackend,
+    act: (client: ZdbClient) => Promise<Result>,
+  ): Promise<Result> {
+    const { network, clock } = this.#context;
+    const client = await ZdbClient.connect(network, clock, {
+      address: { path: join(backend.directory, BACKEND_SOCKET) },
+      connectTimeoutMs: CONNECT_TIMEOUT_MS,
+      commandTimeoutMs: CONNECT_TIMEOUT_MS,
+    });
+    try {
+      return await act(client);
+    } finally {
+      client.close();
+    }
+  }
+
+  /** The process that serves the backend, or undefined. The number may be used by somebody else by now: the folder tells. */
+  #pid(backend: LocalBackend): number | undefined {
+    const { disk, processes } = this.#context;
+    try {
+      const content = readWhole(disk, join(backend.directory, 'pid'));
+      const pid = content ? Number.parseInt(Buffer.from(content).toString('latin1'), 10) : Number.NaN;
+      if (!Number.isInteger(pid) || !processes.alive(pid)) return undefined;
+      return disk.resolve(`/proc/${pid}/cwd`) === disk.resolve(backend.directory) ? pid : undefined;
+    } catch (error) {
+      // EACCES: a process of another user, so not ours.
+      if (errorCode(error) === undefined) throw error;
+      return undefined;
+    }
+  }
+
+  #forget(backend: LocalBackend): void {
+    const { disk } = this.#context;
+    const path = join(backend.directory, 'pid');
+    if (disk.stat(path)) disk.remove(path);
+  }
+
+  #lastWords(backend: LocalBackend): string {
+    try {
+      const content = readWhole(this.#context.disk, join(backend.directory, 'log')) ?? new Uint8Array(0);
+      const text = Buffer.from(content.subarray(-LOG_TAIL_BYTES)).toString('utf8');
+      const line = text.trimEnd().split('\n').at(-1) ?? '';
+      return line === '' ? '' : `: ${line}`;
+    } catch {
+      return '';
+    }
+  }
+}
+
+/** Module of the zdb program, in the checkout (.ts) or in a built package (.js). */
+function zdbProgram(): string {
+  const index = new URL(import.meta.resolve('@qsfs/zdb'));
+  return decodeURIComponent(index.pathname.replace(/index\.(ts|js)$/, 'main.$1'));
+}
