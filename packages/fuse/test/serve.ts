@@ -1,0 +1,90 @@
+// A mounted MemoryFilesystem in a process of its own. Reads commands as JSON lines on its standard input, writes what
+// happens as JSON lines on its standard output. Everything a test does to the mount it does from outside.
+import { createInterface } from 'node:readline';
+import { type Libc, loadLibc, openRealDevice, realDisk, realProcesses, startThread } from '@qsfs/io';
+import { MountError, mount, type WakeHandle, wake } from '../src/index.ts';
+import type { ServeInput } from './serve-thread.ts';
+
+/** The one parameter of the program, as JSON. */
+export interface ServeSettings {
+  readonly mountPoint: string;
+  /** Give up being root for this user first. */
+  readonly userId?: number;
+  readonly useLibc?: boolean;
+  readonly writebackCache?: boolean;
+  readonly guardian?: boolean;
+  readonly allowOther?: boolean;
+  readonly readOnly?: boolean;
+  readonly createMountPoint?: boolean;
+  readonly parkedCountMax?: number;
+  readonly source?: string;
+}
+
+const settings = JSON.parse(process.argv[2] ?? '{}') as ServeSettings;
+const tell = (value: unknown) => process.stdout.write(`${JSON.stringify(value)}\n`);
+const useLibc = settings.useLibc ?? true;
+const libc: Libc | undefined = useLibc ? loadLibc() : undefined;
+if (settings.userId !== undefined && process.setuid && process.setgid && process.setgroups) {
+  process.setgroups([]);
+  process.setgid(settings.userId);
+  process.setuid(settings.userId);
+}
+const processes = {
+  ...realProcesses,
+  userId: process.getuid?.() ?? 0,
+  groupId: process.getgid?.() ?? 0,
+};
+const io = { disk: realDisk, processes, libc, openDevice: openRealDevice };
+
+function start() {
+  try {
+    return mount(io, { subtype: 'memory', source: 'test', ...settings });
+  } catch (error) {
+    if (!(error instanceof MountError)) throw error;
+    tell({ error: error.reason, message: error.message });
+    process.exit(1);
+  }
+}
+
+const mounted = start();
+const input: ServeInput = {
+  descriptor: mounted.descriptor,
+  mountPoint: mounted.mountPoint,
+  useLibc,
+  writebackCache: settings.writebackCache ?? false,
+  ...(settings.parkedCountMax === undefined ? {} : { parkedCountMax: settings.parkedCountMax }),
+};
+const thread = startThread(new URL('./serve-thread.ts', import.meta.url), input);
+let wakeHandle: WakeHandle | undefined;
+thread.port.onMessage((message) => {
+  if (typeof message === 'object' && message !== null && 'wakeHandle' in message) {
+    wakeHandle = message.wakeHandle as WakeHandle;
+    const { mountPoint, deviceNumber, staleCleared } = mounted;
+    tell({ mounted: mountPoint, deviceNumber, staleCleared });
+  } else tell(message);
+});
+thread.ended.then(
+  (code) => {
+    tell({ threadEnded: code });
+    mounted.close();
+    mounted.detach();
+    process.exit(0);
+  },
+  (error: unknown) => {
+    tell({ threadFailed: String(error) });
+    process.exit(2);
+  },
+);
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const command = JSON.parse(line) as { do: string };
+  if (command.do === 'unmount') {
+    mounted.unmount().then(
+      (how) => tell({ unmount: how }),
+      (error: unknown) => tell({ unmount: String(error) }),
+    );
+  } else if (wakeHandle) {
+    thread.port.send(command);
+    wake(wakeHandle, io);
+  }
+}
