@@ -1,4 +1,5 @@
 // Worker threads and their message ports. `receive` answers without an event loop, for threads that block.
+import { availableParallelism } from 'node:os';
 import {
   MessageChannel,
   type MessagePort,
@@ -66,4 +67,9 @@ export function threadInput(): { input: unknown; port: Port } {
   if (!parentPort) throw new Error('threadInput is for threads started by startThread');
   const data = workerData as { input: unknown; port: MessagePort };
   return { input: data.input, port: wrapPort(data.port) };
+}
+
+/** Threads of this process that can run at the same time: processors it may use, at least 1. */
+export function availableProcessors(): number {
+  return availableParallelism();
 }

@@ -25,10 +25,12 @@ export class StripeNotAuthentic extends Error {
   override readonly name = 'StripeNotAuthentic';
   readonly code = 'QSFS_E_STRIPE_NOT_AUTHENTIC';
   readonly stripe: number;
+  readonly reason: string;
 
   constructor(stripe: number, reason: string) {
     super(`stripe ${stripe}: ${reason}`);
     this.stripe = stripe;
+    this.reason = reason;
   }
 }
 
