@@ -19,10 +19,10 @@ export interface DiskSpace {
   readonly availableBytes: number;
 }
 
-/** One open file. Positions and lengths are bytes. All methods throw after `close`. */
+/** One open file. Positions and lengths are bytes. After `close` all methods throw EBADF, but for `close` itself. */
 export interface DiskFile {
   readonly path: string;
-  /** The kernel's descriptor, or -1 on a simulated disk. Only for handing the file to another process or thread. */
+  /** The kernel's descriptor, or -1 on a simulated disk and after `close`. Only for handing the file to another process or thread. */
   readonly descriptor: number;
   /** Fills `target` from `position`; returns the bytes read, fewer than asked only at the end of the file. */
   read(target: Uint8Array, position: number): number;
@@ -37,22 +37,26 @@ export interface DiskFile {
   datasync(): void;
   /** Reserves space so that later writes inside the range cannot fail with ENOSPC; the size does not change. */
   reserve(position: number, lengthBytes: number): void;
-  /** Gives the range's space back; it then reads as zeros. The size does not change. */
+  /** Gives the range's space back, as far as it is in whole blocks; it then reads as zeros. The size does not change. */
   punchHole(position: number, lengthBytes: number): void;
-  /** Takes the file's exclusive advisory lock (flock); false when another open file holds it. */
+  /** Takes the file's exclusive advisory lock (flock) until `close`; false when another open file holds it. */
   tryLock(): boolean;
+  /** A second call does nothing. */
   close(): void;
 }
 
 /** A directory tree on a local filesystem. Paths are absolute or relative to the working directory. */
 export interface Disk {
-  /** Opens a file; new files get `permissions` (default 0600) less nothing: the umask is not applied. */
+  /**
+   * Opens a file; new files get `permissions` (default 0600) less nothing: the umask is not applied.
+   * @throws ENOENT, EEXIST (`create-new`), EISDIR for a directory in every mode, EMFILE, …
+   */
   open(path: string, mode: OpenMode, permissions?: number): DiskFile;
-  /** undefined when nothing is there. */
+  /** undefined when nothing is there, also when a directory on the way is missing or none. */
   stat(path: string): FileStatus | undefined;
   /** Names in a directory, sorted by code unit. */
   list(path: string): string[];
-  /** Makes a directory and its parents; fine when it exists. */
+  /** Makes a directory and its parents with `permissions` (default 0700), whatever the umask; fine when it exists. */
   makeDirectory(path: string, permissions?: number): void;
   /** Removes a file or an empty directory. Throws ENOENT when nothing is there. */
   remove(path: string): void;
@@ -60,7 +64,7 @@ export interface Disk {
   removeTree(path: string): void;
   /** Atomic replace within one filesystem. */
   rename(source: string, target: string): void;
-  /** Copies a file, sharing blocks where the filesystem can. Replaces the target. */
+  /** Copies a file, sharing blocks where the filesystem can. Replaces the target; a disk that fills up may cost the old one. */
   copy(source: string, target: string): void;
   /** Returns when the directory's entries are on stable storage. */
   syncDirectory(path: string): void;
@@ -81,7 +85,10 @@ export function readWhole(disk: Disk, path: string): Uint8Array | undefined {
   }
 }
 
-/** Replaces a small file atomically: temporary file, sync, rename, sync of the directory. */
+/**
+ * Replaces a small file atomically: temporary file, sync, rename, sync of the directory. When it fails, or the machine
+ * does, the old content or the new one is there.
+ */
 export function replaceWhole(disk: Disk, path: string, content: Uint8Array, permissions = 0o600): void {
   const temporary = `${path}.new`;
   if (disk.stat(temporary)) disk.remove(temporary);
@@ -89,10 +96,22 @@ export function replaceWhole(disk: Disk, path: string, content: Uint8Array, perm
   try {
     file.write(content, 0);
     file.datasync();
-  } finally {
+  } catch (error) {
     file.close();
+    removeQuietly(disk, temporary);
+    throw error;
   }
+  file.close();
   disk.rename(temporary, path);
   const cut = path.lastIndexOf('/');
   disk.syncDirectory(cut < 0 ? '.' : cut === 0 ? '/' : path.slice(0, cut));
+}
+
+/** Gives the space of a file that did not come to be back; the error that led here matters more than one from this. */
+function removeQuietly(disk: Disk, path: string): void {
+  try {
+    disk.remove(path);
+  } catch {
+    // The next replacement removes it.
+  }
 }

@@ -19,8 +19,10 @@ export const ERRNO = {
   ENOTDIR: 20,
   EISDIR: 21,
   EINVAL: 22,
+  ENFILE: 23,
   EMFILE: 24,
   ENOTTY: 25,
+  ETXTBSY: 26,
   EFBIG: 27,
   ENOSPC: 28,
   ESPIPE: 29,
@@ -29,6 +31,7 @@ export const ERRNO = {
   EPIPE: 32,
   ERANGE: 34,
   ENAMETOOLONG: 36,
+  ENOLCK: 37,
   ENOSYS: 38,
   ENOTEMPTY: 39,
   ELOOP: 40,
@@ -36,7 +39,12 @@ export const ERRNO = {
   EPROTO: 71,
   EOVERFLOW: 75,
   EOPNOTSUPP: 95,
+  EAFNOSUPPORT: 97,
   EADDRINUSE: 98,
+  EADDRNOTAVAIL: 99,
+  ENETDOWN: 100,
+  ENETUNREACH: 101,
+  ECONNABORTED: 103,
   ECONNRESET: 104,
   ENOTCONN: 107,
   ETIMEDOUT: 110,
@@ -48,6 +56,15 @@ export const ERRNO = {
 
 /** Name of a Linux errno known to QSFS. */
 export type ErrnoCode = keyof typeof ERRNO;
+
+const NAMES: ReadonlyMap<number, ErrnoCode> = new Map(
+  Object.entries(ERRNO).map(([name, number]) => [number, name as ErrnoCode]),
+);
+
+/** The name of an errno number; EIO for one that QSFS does not know. */
+export function errnoName(number: number): ErrnoCode {
+  return NAMES.get(number) ?? 'EIO';
+}
 
 /** An input or output operation failed. `code` is the errno's name, as on the errors Node itself throws. */
 export class IoError extends Error {

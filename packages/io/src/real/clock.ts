@@ -1,22 +1,51 @@
 // The machine's own time.
-import { setTimeout as sleepFor } from 'node:timers/promises';
-import type { Clock } from '../clock.ts';
+import { type Clock, sleepWith, type WallTime } from '../clock.ts';
+
+/** Node fires timers with a longer delay at once. */
+const TIMEOUT_MAX_MS = 2 ** 31 - 1;
+
+// The wall clock has milliseconds, the monotonic one has microseconds: what has passed on the second since an anchor
+// gives the digits below the first, as long as the two agree on the millisecond. When they stop to (the wall clock was
+// set, or is slewed by NTP), the wall clock is right and there is a new anchor.
+let anchorWallMs = Date.now();
+let anchorMonotonicMs = performance.now();
+
+/** Milliseconds since 1970 with fractions; their whole part is that of Date.now(). */
+function fineMs(): number {
+  const wall = Date.now();
+  const monotonic = performance.now();
+  const fine = anchorWallMs + (monotonic - anchorMonotonicMs);
+  if (fine >= wall && fine < wall + 1) return fine;
+  // A little ahead: stay at the end of this millisecond, so that time does not run backwards.
+  const corrected = fine >= wall + 1 && fine < wall + 2 ? wall + 0.999 : wall;
+  anchorWallMs = corrected;
+  anchorMonotonicMs = monotonic;
+  return corrected;
+}
 
 /** The real clock. */
 export const realClock: Clock = {
   nowMs: () => Date.now(),
-  nowSeconds: () => Math.floor(Date.now() / 1000),
-  nowNanoseconds: () => {
-    // Date has milliseconds; performance adds the microseconds below them.
-    const ms = performance.timeOrigin + performance.now();
-    return Math.floor((ms % 1000) * 1e6);
+  now(): WallTime {
+    const ms = fineMs();
+    const seconds = Math.floor(ms / 1000);
+    return { seconds, nanoseconds: Math.floor((ms - seconds * 1000) * 1e6) };
   },
+  nowSeconds: () => Math.floor(Date.now() / 1000),
+  nowNanoseconds: () => realClock.now().nanoseconds,
   monotonicMs: () => performance.now(),
   after(delayMs, call, background = false) {
-    const timer = setTimeout(call, delayMs);
-    if (background) timer.unref();
+    let left = Math.max(delayMs, 0);
+    let timer: NodeJS.Timeout;
+    const arm = (): void => {
+      const part = Math.min(left, TIMEOUT_MAX_MS);
+      left -= part;
+      timer = setTimeout(left > 0 ? arm : call, part);
+      if (background) timer.unref();
+    };
+    arm();
     return { cancel: () => clearTimeout(timer) };
   },
-  sleep: (delayMs, signal) => sleepFor(delayMs, undefined, signal ? { signal } : {}),
+  sleep: (delayMs, signal) => sleepWith(realClock, delayMs, signal),
   soon: (call) => void setImmediate(call),
 };

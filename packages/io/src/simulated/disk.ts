@@ -169,17 +169,18 @@ export class SimulatedDisk implements Disk {
   // ---- Disk -----------------------------------------------------------------------------------------------------
 
   open(path: string, mode: OpenMode, _permissions = 0o600): DiskFile {
-    const place = this.#find(path);
-    const makes = place.inode === undefined && (mode === 'create' || mode === 'create-new');
+    const mayMake = mode === 'create' || mode === 'create-new';
+    const place = this.#find(path, mode === 'create-new');
+    if (mayMake && place.asDirectory) throw new IoError('EISDIR', `open ${path}`);
+    const makes = mayMake && place.inode === undefined;
     const stop = this.#gate.enter({ kind: makes ? 'create' : 'open', path });
     if (stop && !(makes && stop.appliedBytes > 0)) throw stop.error;
     let inode = place.inode;
     if (inode) {
       if (mode === 'create-new') throw new IoError('EEXIST', `open ${path}`);
       if (inode.kind === 'directory') throw new IoError('EISDIR', `open ${path}`);
-    } else {
-      if (!makes) throw new IoError('ENOENT', `open ${path}`);
-      if (place.asDirectory) throw new IoError('EISDIR', `open ${path}`);
+    } else if (!makes) {
+      throw new IoError('ENOENT', `open ${path}`);
     }
     if (this.#open.size >= (this.#options.openFilesMax ?? 65_536))
       throw new IoError('EMFILE', `open ${path}`);
@@ -216,26 +217,25 @@ export class SimulatedDisk implements Disk {
   }
 
   makeDirectory(path: string, _permissions = 0o700): void {
+    if (path === '') throw new IoError('ENOENT', 'make directory ""');
+    const parts = path.split('/').filter((part) => part !== '');
     let sofar = path.startsWith('/') ? '/' : '';
-    for (const part of path.split('/')) {
-      if (part === '') continue;
-      sofar += part;
-      const place = this.#find(sofar);
+    for (const [index, part] of parts.entries()) {
+      const current = sofar + part;
+      const place = this.#find(current);
       if (place.inode?.kind === 'file') {
-        const last = sofar.length === path.length;
-        throw new IoError(last ? 'EEXIST' : 'ENOTDIR', `make directory ${path}`);
+        throw new IoError(index === parts.length - 1 ? 'EEXIST' : 'ENOTDIR', `make directory ${path}`);
       }
       if (!place.inode) {
-        this.#change({ kind: 'make-directory', path: sofar }, () => {
+        this.#change({ kind: 'make-directory', path: current }, () => {
           const id = this.#nextInode++;
           this.#inodes.set(id, new DirectoryInode(id, this.#nowMs()));
           const step = { directory: place.directory.id, name: place.name, inode: id };
-          this.#enter('make-directory', sofar, [step]);
+          this.#enter('make-directory', current, [step]);
         });
       }
-      sofar += '/';
+      sofar = `${current}/`;
     }
-    if (path === '') throw new IoError('ENOENT', 'make directory ""');
   }
 
   remove(path: string): void {
@@ -261,8 +261,9 @@ export class SimulatedDisk implements Disk {
   }
 
   rename(source: string, target: string): void {
-    const from = this.#existing(source, 'rename');
-    const to = this.#find(target);
+    const [found, to] = [this.#find(source, true), this.#find(target, true)];
+    if (!found.inode) throw new IoError('ENOENT', `rename ${source}`);
+    const from = { ...found, inode: found.inode };
     this.#checkRename(from, to, source, target);
     this.#change({ kind: 'rename', path: source, target }, () => {
       if (to.inode === from.inode) return;
@@ -332,8 +333,8 @@ export class SimulatedDisk implements Disk {
 
   // ---- paths ----------------------------------------------------------------------------------------------------
 
-  /** Walks to the last name. @throws ENOENT, ENOTDIR, ENAMETOOLONG, EINVAL */
-  #find(path: string): Place {
+  /** Walks to the last name. @throws ENOENT, ENOTDIR (also for `file/` unless `lenient`), ENAMETOOLONG, EINVAL */
+  #find(path: string, lenient = false): Place {
     if (path === '') throw new IoError('ENOENT', 'the empty path');
     if (Buffer.byteLength(path) > PATH_MAX_BYTES) throw new IoError('ENAMETOOLONG', path);
     if (path.includes('\0')) throw new IoError('EINVAL', `a path with a zero byte: ${JSON.stringify(path)}`);
@@ -356,7 +357,7 @@ export class SimulatedDisk implements Disk {
       }
     }
     const asDirectory = /\/\.?$/.test(path);
-    if (asDirectory && inode?.kind === 'file') throw new IoError('ENOTDIR', path);
+    if (asDirectory && !lenient && inode?.kind === 'file') throw new IoError('ENOTDIR', path);
     return { directory: trail.at(-1)!, name, inode, asDirectory };
   }
 
@@ -431,15 +432,16 @@ export class SimulatedDisk implements Disk {
     };
     if (from.name === '..' || to.name === '..' || from.inode.id === ROOT || to.inode?.id === ROOT)
       refuse('EBUSY');
-    if (to.inode === from.inode) return;
     if (from.inode.kind === 'file') {
-      if (to.inode?.kind === 'directory') refuse('EISDIR');
-      if (to.asDirectory) refuse('ENOTDIR');
-      return;
+      if (from.asDirectory || to.asDirectory) refuse('ENOTDIR');
+    } else if (to.inode !== from.inode && this.#isWithin(to.directory, from.inode)) {
+      refuse('EINVAL');
     }
-    if (this.#isWithin(to.directory, from.inode)) refuse('EINVAL');
-    if (to.inode?.kind === 'file') refuse('ENOTDIR');
-    if (to.inode?.kind === 'directory' && to.inode.entries.size > 0) refuse('ENOTEMPTY');
+    if (to.inode === undefined || to.inode === from.inode) return;
+    if (to.inode.kind === 'directory' && this.#isWithin(from.directory, to.inode)) refuse('ENOTEMPTY');
+    if (from.inode.kind === 'file' && to.inode.kind === 'directory') refuse('EISDIR');
+    if (from.inode.kind === 'directory' && to.inode.kind === 'file') refuse('ENOTDIR');
+    if (to.inode.kind === 'directory' && to.inode.entries.size > 0) refuse('ENOTEMPTY');
   }
 
   #isWithin(directory: DirectoryInode, tree: DirectoryInode): boolean {

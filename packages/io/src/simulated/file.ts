@@ -48,8 +48,8 @@ export class SimulatedFile implements DiskFile {
     let length = 0;
     for (const source of sources) length += source.length;
     this.#check('write', position, length);
-    if (!this.#writable) throw new IoError('EBADF', `write ${this.path}: it is open for reading`);
     if (length === 0) return;
+    if (!this.#writable) throw new IoError('EBADF', `write ${this.path}: it is open for reading`);
     if (position + length > FILE_MAX_BYTES) throw new IoError('EFBIG', `write ${this.path}`);
     const stop = this.#host.gate.enter({ kind: 'write', path: this.path, position, lengthBytes: length });
     const bytes = new Uint8Array(Math.min(length, stop ? stop.appliedBytes : length));

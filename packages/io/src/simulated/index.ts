@@ -1,4 +1,6 @@
 // Simulated effects: a disk, a network, a clock and randomness that a test turns by hand and can replay from a seed.
+
+export { SimulatedClock } from './clock.ts';
 export {
   type ContentChange,
   type CrashPolicy,
