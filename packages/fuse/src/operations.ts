@@ -40,21 +40,28 @@ const EXTENDED_MAX_BYTES = 65536;
 const TARGET_MAX_BYTES = 4095;
 const NANOSECONDS = 1_000_000_000;
 
+/** How operations are answered where there is a choice. */
+export interface AnswerOptions {
+  /** Tell the kernel that it may remember names that do not exist. */
+  readonly negativeEntries: boolean;
+  /** Answer CREATE; else the kernel uses MKNOD and opens the file itself (see `SessionOptions.answerCreate`). */
+  readonly answerCreate: boolean;
+}
+
 /** The operations over one filesystem. */
 export class Operations {
   readonly #filesystem: Filesystem;
   readonly #request: Request;
   readonly #reply: Reply;
-  readonly #negative: boolean;
+  readonly #options: AnswerOptions;
   /** References given out by the present reply, to be taken back when the kernel does not take it. */
   #referenced: 'none' | 'entry' | 'listing' = 'none';
 
-  /** @param negative tell the kernel that it may remember names that do not exist */
-  constructor(filesystem: Filesystem, request: Request, reply: Reply, negative: boolean) {
+  constructor(filesystem: Filesystem, request: Request, reply: Reply, options: AnswerOptions) {
     this.#filesystem = filesystem;
     this.#request = request;
     this.#reply = reply;
-    this.#negative = negative;
+    this.#options = options;
   }
 
   /**
@@ -83,7 +90,7 @@ export class Operations {
       case OPERATION.setAttributes:
         return this.#setAttributes(inode);
       case OPERATION.create:
-        return this.#create(inode, false);
+        return this.#options.answerCreate ? this.#create(inode, false) : fail('ENOSYS');
       case OPERATION.makeTemporary:
         return this.#create(inode, true);
       case OPERATION.makeNode:
@@ -208,7 +215,7 @@ export class Operations {
   #lookup(parent: number): number {
     const found = this.#filesystem.lookup(parent, this.#name(BODY_BYTE));
     if (found) return this.#entry(found);
-    if (!this.#negative) fail('ENOENT');
+    if (!this.#options.negativeEntries) fail('ENOENT');
     this.#reply.negativeEntry();
     return SIZE.entry;
   }

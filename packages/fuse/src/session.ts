@@ -23,6 +23,8 @@ const PARKED_COUNT_MAX = 16_384;
 const PARKED_MAX_BYTES = 64 * 1024 * 1024;
 const IDLE_INTERVAL_MS = 50;
 const BLOCK_SIZE_BYTES = 4096;
+/** Operations are counted one by one below this code. */
+const OPERATIONS_MAX = 64;
 
 /** What a session needs and may be told. */
 export interface SessionOptions {
@@ -47,7 +49,12 @@ export interface SessionOptions {
   readonly cacheTimes?: Partial<CacheTimes>;
   readonly writebackCache?: boolean;
   readonly exportSupport?: boolean;
-  /** 1 … 65535. */
+  /**
+   * Answer CREATE. By default it is declined once: the kernel then makes files with MKNOD and opens them without asking,
+   * which saves a RELEASE for every file made (a fifth of the time of making small files).
+   */
+  readonly answerCreate?: boolean;
+  /** Requests nobody waits for (readahead, writeback) under way at a time, 1 … 65535. */
   readonly backgroundMax?: number;
   readonly readaheadMaxBytes?: number;
   /** Bounds of parked requests (see `parking.ts`): beyond them a request ends with ENOMEM. */
@@ -60,6 +67,8 @@ export interface SessionOptions {
 /** Counters since the session began, and what is parked now. */
 export interface SessionStatistics {
   readonly requests: number;
+  /** By the names of OPERATION; `other` for what the protocol did not have when this was written. */
+  readonly byOperation: Readonly<Record<string, number>>;
   /** Requests that ended with EIO because of a bug. */
   readonly failures: number;
   readonly parkedEver: number;
@@ -89,7 +98,7 @@ export class Session {
   #negotiated: Negotiated | undefined;
   #stopping = false;
   #idleAtMs = 0;
-  #requests = 0;
+  readonly #counts = new Float64Array(OPERATIONS_MAX + 1);
   #failures = 0;
   #parkedEver = 0;
   #parkedRefused = 0;
@@ -104,12 +113,10 @@ export class Session {
       ...options.cacheTimes,
     };
     this.#reply = new Reply(times, options.blockSizeBytes ?? BLOCK_SIZE_BYTES);
-    this.#operations = new Operations(
-      options.filesystem,
-      this.#request,
-      this.#reply,
-      times.negativeSeconds > 0,
-    );
+    this.#operations = new Operations(options.filesystem, this.#request, this.#reply, {
+      negativeEntries: times.negativeSeconds > 0,
+      answerCreate: options.answerCreate ?? false,
+    });
     this.#parking = new Parking({
       countMax: options.parkedCountMax ?? PARKED_COUNT_MAX,
       bytesMax: options.parkedMaxBytes ?? PARKED_MAX_BYTES,
@@ -136,13 +143,25 @@ export class Session {
 
   get statistics(): SessionStatistics {
     return {
-      requests: this.#requests,
+      requests: this.#counts.reduce((sum, count) => sum + count, 0),
+      byOperation: this.#byOperation(),
       failures: this.#failures,
       parkedEver: this.#parkedEver,
       parkedRefused: this.#parkedRefused,
       parkedCount: this.#parking.count,
       parkedBytes: this.#parking.bytes,
     };
+  }
+
+  #byOperation(): Record<string, number> {
+    const counts: Record<string, number> = {};
+    for (const [name, code] of Object.entries(OPERATION)) {
+      const count = this.#counts[code] as number;
+      if (count > 0) counts[name] = count;
+    }
+    const known = Object.values(counts).reduce((sum, count) => sum + count, 0);
+    const other = this.#counts.reduce((sum, count) => sum + count, 0) - known;
+    return other > 0 ? { ...counts, other } : counts;
   }
 
   /**
@@ -216,7 +235,7 @@ export class Session {
   #serve(length: number): void {
     const request = this.#request;
     request.lengthBytes = length;
-    this.#requests++;
+    this.#counts[Math.min(request.operation, OPERATIONS_MAX)]!++;
     if (!request.whole) this.#malformed();
     else if (request.operation === OPERATION.interrupt) this.#interrupt();
     else if (request.operation === OPERATION.init) this.#init();

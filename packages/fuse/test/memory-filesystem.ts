@@ -25,7 +25,9 @@ export class NotHere extends Error {
   }
 }
 
-const CHUNK = 1024 * 1024;
+/** Contents are pieces of this size; the first one is shorter while the file is. */
+const CHUNK = 128 * 1024;
+const CHUNK_MIN = 1024;
 const NAME_MAX = 255;
 
 /** A directory's entries in order of creation, with holes where names were removed. */
@@ -284,8 +286,9 @@ export class MemoryFilesystem implements Filesystem {
       const inside = at % CHUNK;
       const part = Math.min(length - done, CHUNK - inside);
       const chunk = node.chunks[Math.floor(at / CHUNK)];
-      if (chunk) target.set(part === CHUNK ? chunk : chunk.subarray(inside, inside + part), done);
-      else target.fill(0, done, done + part);
+      const held = chunk ? Math.max(0, Math.min(part, chunk.length - inside)) : 0;
+      if (chunk && held > 0) target.set(held === CHUNK ? chunk : chunk.subarray(inside, inside + held), done);
+      if (held < part) target.fill(0, done + held, done + part);
       done += part;
     }
     return length;
@@ -297,7 +300,7 @@ export class MemoryFilesystem implements Filesystem {
       const at = offset + done;
       const inside = at % CHUNK;
       const part = Math.min(source.length - done, CHUNK - inside);
-      const chunk = (node.chunks[Math.floor(at / CHUNK)] ??= new Uint8Array(CHUNK));
+      const chunk = room(node, Math.floor(at / CHUNK), inside + part);
       chunk.set(part === source.length ? source : source.subarray(done, done + part), inside);
       done += part;
     }
@@ -518,7 +521,7 @@ export class MemoryFilesystem implements Filesystem {
 
 function attributesOf(node: Node): Attributes {
   let blocks = 0;
-  for (const chunk of node.chunks) if (chunk) blocks += CHUNK / 512;
+  for (const chunk of node.chunks) if (chunk) blocks += chunk.length / 512;
   return {
     inode: node.inode,
     generation: 1,
@@ -533,6 +536,18 @@ function attributesOf(node: Node): Attributes {
     modified: node.modified,
     changed: node.changed,
   };
+}
+
+/** The chunk, long enough for `lengthBytes`. */
+function room(node: Node, index: number, lengthBytes: number): Uint8Array {
+  const old = node.chunks[index];
+  if (old && old.length >= lengthBytes) return old;
+  let size = index === 0 ? CHUNK_MIN : CHUNK;
+  while (size < lengthBytes) size *= 2;
+  const chunk = new Uint8Array(size);
+  if (old) chunk.set(old);
+  node.chunks[index] = chunk;
+  return chunk;
 }
 
 function clearSetId(node: Node): void {

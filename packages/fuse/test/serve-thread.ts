@@ -8,8 +8,11 @@ export interface ServeInput {
   readonly descriptor: number;
   readonly mountPoint: string;
   readonly useLibc: boolean;
-  readonly writebackCache: boolean;
+  readonly writebackCache?: boolean;
+  readonly answerCreate?: boolean;
   readonly parkedCountMax?: number;
+  /** How long the kernel may remember; the session's default when missing. */
+  readonly cacheSeconds?: number;
 }
 
 /** What it is told afterwards, each followed by a wake. */
@@ -18,7 +21,7 @@ export type ServeCommand =
   | { readonly do: 'statistics' | 'stop' | 'retry-all' };
 
 const { input, port } = threadInput();
-const { descriptor, mountPoint, useLibc, writebackCache, parkedCountMax } = input as ServeInput;
+const { descriptor, mountPoint, useLibc, cacheSeconds, ...choices } = input as ServeInput;
 const filesystem = new MemoryFilesystem(() => realClock.nowMs());
 const libc = useLibc ? loadLibc() : undefined;
 const session = new Session({
@@ -30,8 +33,16 @@ const session = new Session({
   log: (level, message) => port.send({ log: level, message }),
   deferral: (error) => (error instanceof NotHere ? error.inode : undefined),
   woken,
-  writebackCache,
-  ...(parkedCountMax === undefined ? {} : { parkedCountMax }),
+  ...choices,
+  ...(cacheSeconds === undefined
+    ? {}
+    : {
+        cacheTimes: {
+          entrySeconds: cacheSeconds,
+          attributeSeconds: cacheSeconds,
+          negativeSeconds: cacheSeconds,
+        },
+      }),
 });
 
 function woken(): void {

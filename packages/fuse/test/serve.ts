@@ -16,7 +16,9 @@ export interface ServeSettings {
   readonly allowOther?: boolean;
   readonly readOnly?: boolean;
   readonly createMountPoint?: boolean;
+  readonly answerCreate?: boolean;
   readonly parkedCountMax?: number;
+  readonly cacheSeconds?: number;
   readonly source?: string;
 }
 
@@ -48,11 +50,10 @@ function start() {
 
 const mounted = start();
 const input: ServeInput = {
+  ...settings,
   descriptor: mounted.descriptor,
   mountPoint: mounted.mountPoint,
   useLibc,
-  writebackCache: settings.writebackCache ?? false,
-  ...(settings.parkedCountMax === undefined ? {} : { parkedCountMax: settings.parkedCountMax }),
 };
 const thread = startThread(new URL('./serve-thread.ts', import.meta.url), input);
 let wakeHandle: WakeHandle | undefined;
