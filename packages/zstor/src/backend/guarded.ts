@@ -1,0 +1,154 @@
+// The two kinds of store with a guard around every call.
+
+import type { Clock } from '@qsfs/io';
+import {
+  type CallOptions,
+  type GetOptions,
+  isBackendError,
+  type RecordStore,
+  type ShardLocation,
+  type ShardStore,
+  type SpaceReport,
+} from './backend.ts';
+import { Guard } from './guard.ts';
+import { Health } from './health.ts';
+
+/** A store that was full or refused a write is not written to for this long. */
+const UNWRITABLE_MS = 30_000;
+
+/** A shard store whose calls fail at once while it is down. */
+export class GuardedShardStore implements ShardStore {
+  readonly name: string;
+  readonly health: Health;
+  readonly #store: ShardStore;
+  readonly #guard: Guard;
+  /** The incarnation last seen; '' when the store has none; undefined before it was asked. */
+  incarnation: string | undefined;
+
+  readonly #clock: Clock;
+  #unwritable = { reason: '', untilMs: Number.NEGATIVE_INFINITY };
+
+  constructor(store: ShardStore, clock: Clock) {
+    this.name = store.name;
+    this.#clock = clock;
+    this.#store = store;
+    this.health = new Health(store, clock, async () => {
+      // A store that comes back may be another one: wiped, or replaced under the same address.
+      this.incarnation = await store.identify();
+    });
+    this.#guard = new Guard(store, this.health, clock);
+  }
+
+  get load(): number {
+    return this.#guard.load;
+  }
+
+  async identify(options?: CallOptions): Promise<string> {
+    this.incarnation = await this.#guard.run(() => this.#store.identify(options));
+    return this.incarnation;
+  }
+
+  async put(content: Uint8Array, options?: CallOptions): Promise<ShardLocation> {
+    try {
+      const location = await this.#guard.run(() => this.#store.put(content, options));
+      this.incarnation = location.incarnation;
+      return location;
+    } catch (error) {
+      if (isBackendError(error, 'full') || isBackendError(error, 'refused')) {
+        this.#unwritable = { reason: error.message, untilMs: this.#clock.monotonicMs() + UNWRITABLE_MS };
+      }
+      throw error;
+    }
+  }
+
+  /** Why nothing can be written there just now, although it is up; '' when it can. */
+  get unwritable(): string {
+    return this.#clock.monotonicMs() < this.#unwritable.untilMs ? this.#unwritable.reason : '';
+  }
+
+  get(location: ShardLocation, options?: GetOptions): Promise<Uint8Array | undefined> {
+    return this.#guard.run(() => this.#store.get(location, options), true);
+  }
+
+  check(location: ShardLocation, options?: CallOptions): Promise<'good' | 'bad' | 'missing'> {
+    return this.#guard.run(() => this.#store.check(location, options));
+  }
+
+  delete(location: ShardLocation, options?: CallOptions): Promise<void> {
+    return this.#guard.run(() => this.#store.delete(location, options));
+  }
+
+  space(options?: CallOptions): Promise<SpaceReport> {
+    return this.#guard.run(() => this.#store.space(options));
+  }
+
+  ping(options?: CallOptions): Promise<void> {
+    return this.#guard.run(() => this.#store.ping(options), true);
+  }
+
+  reset(reason: string): void {
+    this.#store.reset(reason);
+  }
+
+  async close(): Promise<void> {
+    this.health.close();
+    await this.#store.close();
+  }
+}
+
+/** A record store whose calls fail at once while it is down. */
+export class GuardedRecordStore implements RecordStore {
+  readonly name: string;
+  readonly health: Health;
+  readonly #store: RecordStore;
+  readonly #guard: Guard;
+
+  constructor(store: RecordStore, clock: Clock) {
+    this.name = store.name;
+    this.#store = store;
+    this.health = new Health(store, clock, () => store.probe());
+    this.#guard = new Guard(store, this.health, clock);
+  }
+
+  probe(options?: CallOptions): Promise<void> {
+    return this.#guard.run(() => this.#store.probe(options));
+  }
+
+  get(key: string, options?: CallOptions): Promise<Uint8Array | undefined> {
+    return this.#guard.run(() => this.#store.get(key, options), true);
+  }
+
+  set(key: string, content: Uint8Array, options?: CallOptions): Promise<void> {
+    return this.#guard.run(() => this.#store.set(key, content, options));
+  }
+
+  delete(key: string, options?: CallOptions): Promise<void> {
+    return this.#guard.run(() => this.#store.delete(key, options));
+  }
+
+  async *keys(prefix: string, options?: CallOptions): AsyncIterable<readonly string[]> {
+    const pages = this.#store.keys(prefix, options)[Symbol.asyncIterator]();
+    for (;;) {
+      const page = await this.#guard.run(() => pages.next());
+      if (page.done) return;
+      yield page.value;
+    }
+  }
+
+  space(options?: CallOptions): Promise<SpaceReport> {
+    return this.#guard.run(() => this.#store.space(options));
+  }
+
+  ping(options?: CallOptions): Promise<void> {
+    return this.#guard.run(() => this.#store.ping(options), true);
+  }
+
+  reset(reason: string): void {
+    this.#store.reset(reason);
+  }
+
+  async close(): Promise<void> {
+    this.health.close();
+    await this.#store.close();
+  }
+}

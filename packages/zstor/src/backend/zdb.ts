@@ -1,0 +1,409 @@
+// Stores on a zdb (ours or the reference's): shards in a sequential namespace, records in one of user mode.
+//
+// Three connections per store, each made when first needed and selected into its namespace once (defects D18, D37): *write*
+// for SET, DEL and CHECK, *read* for GET and SCAN, so that a read never waits behind megabytes going out, and *control* for
+// PING and NSINFO. A lost connection fails what was under way on it; the next call makes a new one.
+import type { Address, Clock, Network, Random } from '@qsfs/io';
+import { ConnectionError, ProtocolError, RespError, ZdbClient } from '@qsfs/resp';
+import {
+  BackendError,
+  type BackendFailure,
+  type CallOptions,
+  type GetOptions,
+  type RecordStore,
+  type ShardLocation,
+  type ShardStore,
+  type SpaceReport,
+} from './backend.ts';
+
+/** Where a namespace is. */
+export interface ZdbLocation {
+  readonly name: string;
+  readonly address: Address;
+  readonly namespace: string | undefined;
+  readonly password: string | undefined;
+}
+
+/** Time for connecting and selecting: the second a silent backend may cost, once. */
+const CONNECT_TIMEOUT_MS = 1000;
+/** A connection on which nothing moves for this long is given up; the guard is far quicker where it matters. */
+const COMMAND_TIMEOUT_MS = 15_000;
+/** Commands on the way per connection, so that small ones are not limited by the round trip. */
+const MOST_IN_FLIGHT = 256;
+
+type Lane = 'write' | 'read' | 'control';
+
+/** The connections to one namespace. */
+class ZdbConnections {
+  readonly location: ZdbLocation;
+  readonly #network: Network;
+  readonly #clock: Clock;
+  readonly #lanes = new Map<Lane, Promise<ZdbClient>>();
+  #resetReason = '';
+  #closed = false;
+
+  constructor(network: Network, clock: Clock, location: ZdbLocation) {
+    this.#network = network;
+    this.#clock = clock;
+    this.location = location;
+  }
+
+  /** Runs a command on a lane. Every error comes out as BackendError. */
+  async run<T>(lane: Lane, call: (client: ZdbClient) => Promise<T>, signal?: AbortSignal): Promise<T> {
+    const { name } = this.location;
+    try {
+      return await call(await this.#client(lane));
+    } catch (error) {
+      if (signal?.aborted) throw new BackendError(name, 'aborted', 'given up', error);
+      throw this.#translate(error);
+    }
+  }
+
+  reset(reason: string): void {
+    this.#resetReason = reason;
+    for (const client of this.#lanes.values()) {
+      client.then(
+        (connected) => connected.close(),
+        () => {},
+      );
+    }
+    this.#lanes.clear();
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.reset('closed');
+  }
+
+  #client(lane: Lane): Promise<ZdbClient> {
+    const { name } = this.location;
+    if (this.#closed) return Promise.reject(new BackendError(name, 'unreachable', 'closed'));
+    const existing = this.#lanes.get(lane);
+    if (existing) return existing;
+    const { address, namespace, password } = this.location;
+    const connecting = ZdbClient.connect(this.#network, this.#clock, {
+      address,
+      ...(namespace === undefined
+        ? {}
+        : {
+            login: {
+              namespace,
+              // The challenge keeps the password off the wire (defect D35).
+              ...(password === undefined ? {} : { namespacePassword: password, secure: true }),
+            },
+          }),
+      connectTimeoutMs: CONNECT_TIMEOUT_MS,
+      commandTimeoutMs: COMMAND_TIMEOUT_MS,
+      maxInFlight: MOST_IN_FLIGHT,
+    });
+    this.#lanes.set(lane, connecting);
+    const forget = () => {
+      if (this.#lanes.get(lane) === connecting) this.#lanes.delete(lane);
+    };
+    connecting.then(({ client }) => client.closed.then(forget, forget), forget);
+    return connecting;
+  }
+
+  #translate(error: unknown): BackendError {
+    const { name } = this.location;
+    if (error instanceof BackendError) return error;
+    if (error instanceof ConnectionError) {
+      const reason = error.code === 'ECANCELED' && this.#resetReason ? this.#resetReason : error.message;
+      return new BackendError(name, 'unreachable', reason, error);
+    }
+    if (error instanceof ProtocolError) return new BackendError(name, 'foreign', error.message, error);
+    if (error instanceof RespError) {
+      return new BackendError(name, failureOf(error.message), hintFor(error.message, this.location), error);
+    }
+    throw error;
+  }
+}
+
+/** What a zdb's error line means for us (spec/zdb.md, 2.6 and 3). */
+function failureOf(message: string): BackendFailure {
+  if (/No space left|Cannot write/.test(message)) return 'full';
+  if (/Namespace not found|not available anymore|not supported/.test(message)) return 'foreign';
+  return 'refused';
+}
+
+function hintFor(message: string, location: ZdbLocation): string {
+  if (message !== 'Namespace not found') return `answered "${message}"`;
+  return `there is no namespace "${location.namespace ?? 'default'}"; create it with: NSNEW ${location.namespace ?? 'default'}`;
+}
+
+/** NSINFO of the namespace, refused when its mode is not the one we need. */
+async function inspect(
+  connections: ZdbConnections,
+  mode: 'sequential' | 'userkey',
+  signal: AbortSignal | undefined,
+): Promise<Map<string, string>> {
+  const { name, namespace = 'default' } = connections.location;
+  const info = await connections.run(
+    'control',
+    (client) => client.namespaceInfo(namespace, signal ? { signal } : {}),
+    signal,
+  );
+  if (!info) {
+    throw new BackendError(name, 'foreign', hintFor('Namespace not found', connections.location));
+  }
+  if (info.get('mode') !== mode) {
+    const wanted = mode === 'sequential' ? 'seq' : 'user';
+    throw new BackendError(
+      name,
+      'foreign',
+      `namespace "${namespace}" is in ${info.get('mode')} mode, ${mode} is needed; set it while it is empty with: NSSET ${namespace} mode ${wanted}`,
+    );
+  }
+  return info;
+}
+
+async function spaceOf(
+  connections: ZdbConnections,
+  mode: 'sequential' | 'userkey',
+  signal: AbortSignal | undefined,
+): Promise<SpaceReport> {
+  const info = await inspect(connections, mode, signal);
+  const number = (key: string): number | undefined => {
+    const value = Number(info.get(key) ?? Number.NaN);
+    return Number.isFinite(value) && value >= 0 ? value : undefined;
+  };
+  const usedBytes = number('data_size_bytes') ?? 0;
+  const limitBytes = number('data_limits_bytes') ?? 0;
+  const diskBytes = number('data_disk_freespace_bytes');
+  const leftBytes = limitBytes > 0 ? Math.max(0, limitBytes - usedBytes) : undefined;
+  // What is left of the limit, not the limit itself (defect D10), and never more than the disk has.
+  const freeBytes =
+    leftBytes === undefined ? diskBytes : Math.min(leftBytes, diskBytes ?? Number.POSITIVE_INFINITY);
+  return { usedBytes, freeBytes, entries: number('entries') ?? 0 };
+}
+
+/** `qsfs shard store`, then 8 random bytes, then 8 zero bytes, under key 0 (docs/formats/objects.md, "Backends"). */
+const IDENTITY_MAGIC = Buffer.from('qsfs shard store');
+const IDENTITY_BYTES = 32;
+
+/** Shards in a sequential namespace. A key is the 64-bit number the zdb gives out. */
+export class ZdbShardStore implements ShardStore {
+  readonly name: string;
+  readonly #connections: ZdbConnections;
+  readonly #random: Random;
+  /** The incarnation is asked for once per connection: behind one connection it cannot change. */
+  readonly #identities = new WeakMap<ZdbClient, Promise<string>>();
+
+  constructor(network: Network, clock: Clock, random: Random, location: ZdbLocation) {
+    this.name = location.name;
+    this.#random = random;
+    this.#connections = new ZdbConnections(network, clock, location);
+  }
+
+  async identify({ signal }: CallOptions = {}): Promise<string> {
+    await inspect(this.#connections, 'sequential', signal);
+    return this.#connections.run('control', (client) => this.#readIdentity(client), signal);
+  }
+
+  put(content: Uint8Array, { signal }: CallOptions = {}): Promise<ShardLocation> {
+    return this.#connections.run(
+      'write',
+      async (client) => {
+        const incarnation = await this.#identityFor(client, true);
+        const key = await client.insert(content, undefined, signal ? { signal } : {});
+        return { incarnation, key: decodeKey(this.name, key) };
+      },
+      signal,
+    );
+  }
+
+  async get(location: ShardLocation, { signal, into }: GetOptions = {}): Promise<Uint8Array | undefined> {
+    const options = { ...(signal ? { signal } : {}), ...(into ? { into } : {}) };
+    try {
+      return await this.#at(location, 'read', signal, (client, key) => client.get(key, options));
+    } catch (error) {
+      return absentWhenUnreadable(error);
+    }
+  }
+
+  async check(location: ShardLocation, { signal }: CallOptions = {}): Promise<'good' | 'bad' | 'missing'> {
+    const options = signal ? { signal } : {};
+    const answer = await this.#at(location, 'write', signal, (client, key) => client.check(key, options));
+    if (answer === undefined) return 'missing';
+    return answer === 'intact' ? 'good' : 'bad';
+  }
+
+  async delete(location: ShardLocation, { signal }: CallOptions = {}): Promise<void> {
+    const options = signal ? { signal } : {};
+    await this.#at(location, 'write', signal, (client, key) => client.delete(key, undefined, options));
+  }
+
+  /** Runs a command on a value, unless the value was lost with an earlier incarnation. */
+  #at<T>(
+    location: ShardLocation,
+    lane: Lane,
+    signal: AbortSignal | undefined,
+    call: (client: ZdbClient, key: Uint8Array) => Promise<T>,
+  ): Promise<T | undefined> {
+    return this.#connections.run(
+      lane,
+      async (client) => {
+        if (
+          location.incarnation !== '' &&
+          location.incarnation !== (await this.#identityFor(client, false))
+        ) {
+          return undefined;
+        }
+        return call(client, encodeKey(location.key));
+      },
+      signal,
+    );
+  }
+
+  #identityFor(client: ZdbClient, create: boolean): Promise<string> {
+    let identity = this.#identities.get(client);
+    if (!identity) {
+      identity = create ? this.#createIdentity(client) : this.#readIdentity(client);
+      this.#identities.set(client, identity);
+      const forget = () => void this.#identities.delete(client);
+      // "None yet" may change at any time; only what was created or found stays.
+      identity.then((found) => found === '' && !create && forget(), forget);
+    }
+    return identity;
+  }
+
+  async #readIdentity(client: ZdbClient): Promise<string> {
+    const key = encodeKey(0);
+    if ((await client.length(key)) !== IDENTITY_BYTES) return '';
+    const content = await client.get(key);
+    if (!content || !IDENTITY_MAGIC.equals(content.subarray(0, 16))) return '';
+    return Buffer.from(content.subarray(16, 24)).toString('hex');
+  }
+
+  async #createIdentity(client: ZdbClient): Promise<string> {
+    const known = await this.#readIdentity(client);
+    if (known !== '') return known;
+    const info = await client.namespaceInfo(this.#connections.location.namespace ?? 'default');
+    // Only a namespace that never held anything gets an identity: elsewhere key 0 is somebody else's.
+    if (!/^0x0*$/.test(info?.get('next_internal_id') ?? '')) return '';
+    await client.insert(Buffer.concat([IDENTITY_MAGIC, this.#random.bytes(8), new Uint8Array(8)]));
+    // Another frontend may have been quicker: whoever got key 0 has named the store.
+    return this.#readIdentity(client);
+  }
+
+  space({ signal }: CallOptions = {}): Promise<SpaceReport> {
+    return spaceOf(this.#connections, 'sequential', signal);
+  }
+
+  ping({ signal }: CallOptions = {}): Promise<void> {
+    return this.#connections.run('control', (client) => client.ping(signal ? { signal } : {}), signal);
+  }
+
+  reset(reason: string): void {
+    this.#connections.reset(reason);
+  }
+
+  close(): Promise<void> {
+    this.#connections.close();
+    return Promise.resolve();
+  }
+}
+
+/** A GET the zdb answered with an error line about the value itself is a value that is not there. */
+function absentWhenUnreadable(error: unknown): undefined {
+  const cause = (error as { cause?: unknown }).cause;
+  if (cause instanceof RespError && /Internal Error|checksum|corrupt/i.test(cause.message)) return undefined;
+  throw error;
+}
+
+function encodeKey(key: number): Uint8Array {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64LE(BigInt(key));
+  return bytes;
+}
+
+/** A current zdb answers 8 bytes, an old one 4, little-endian (spec/zstor.md 4.5). */
+function decodeKey(backend: string, bytes: Uint8Array): number {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const key =
+    bytes.length === 8
+      ? Number(view.getBigUint64(0, true))
+      : bytes.length === 4
+        ? view.getUint32(0, true)
+        : -1;
+  if (!Number.isSafeInteger(key) || key < 0) {
+    throw new BackendError(backend, 'foreign', `answered a key of ${bytes.length} bytes that is no number`);
+  }
+  return key;
+}
+
+/** Records in a namespace of user mode. */
+export class ZdbRecordStore implements RecordStore {
+  readonly name: string;
+  readonly #connections: ZdbConnections;
+
+  constructor(network: Network, clock: Clock, location: ZdbLocation) {
+    this.name = location.name;
+    this.#connections = new ZdbConnections(network, clock, location);
+  }
+
+  async probe({ signal }: CallOptions = {}): Promise<void> {
+    await inspect(this.#connections, 'userkey', signal);
+  }
+
+  async get(key: string, { signal }: CallOptions = {}): Promise<Uint8Array | undefined> {
+    try {
+      return await this.#connections.run(
+        'read',
+        (client) => client.get(key, signal ? { signal } : {}),
+        signal,
+      );
+    } catch (error) {
+      return absentWhenUnreadable(error);
+    }
+  }
+
+  async set(key: string, content: Uint8Array, { signal }: CallOptions = {}): Promise<void> {
+    await this.#connections.run(
+      'write',
+      (client) => client.set(key, content, undefined, signal ? { signal } : {}),
+      signal,
+    );
+  }
+
+  async delete(key: string, { signal }: CallOptions = {}): Promise<void> {
+    await this.#connections.run(
+      'write',
+      (client) => client.delete(key, undefined, signal ? { signal } : {}),
+      signal,
+    );
+  }
+
+  async *keys(prefix: string, { signal }: CallOptions = {}): AsyncIterable<readonly string[]> {
+    let cursor: Uint8Array | undefined;
+    for (;;) {
+      const at = cursor;
+      const page = await this.#connections.run(
+        'read',
+        (client) => client.scan(at, signal ? { signal } : {}),
+        signal,
+      );
+      if (!page) return;
+      cursor = page.cursor;
+      const keys = page.entries.map(({ key }) => Buffer.from(key).toString('latin1'));
+      yield keys.filter((key) => key.startsWith(prefix));
+    }
+  }
+
+  space({ signal }: CallOptions = {}): Promise<SpaceReport> {
+    return spaceOf(this.#connections, 'userkey', signal);
+  }
+
+  ping({ signal }: CallOptions = {}): Promise<void> {
+    return this.#connections.run('control', (client) => client.ping(signal ? { signal } : {}), signal);
+  }
+
+  reset(reason: string): void {
+    this.#connections.reset(reason);
+  }
+
+  close(): Promise<void> {
+    this.#connections.close();
+    return Promise.resolve();
+  }
+}

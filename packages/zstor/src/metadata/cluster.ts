@@ -1,0 +1,469 @@
+// The metadata stores as one: reads the newest acknowledged value of a key, writes a new one, brings stores up to date.
+// Knows nothing of records: values are bytes (records.ts gives them meaning).
+//
+// Invariants: a value is acknowledged when `writeQuorum` stores have its part, and only then does `write` resolve; parts
+// of different writes never mix (part.ts); what cannot be known is an error `unavailable` (decision.ts).
+import type { Clock, Random } from '@qsfs/io';
+import { BackendError, isBackendError } from '../backend/backend.ts';
+import type { GuardedRecordStore } from '../backend/guarded.ts';
+import { messageOf, ZstorError } from '../errors.ts';
+import { type Answer, type Decision, decide, newestStamp } from './decision.ts';
+import { KeyedLocks } from './locks.ts';
+import { decodeMarker, encodeMarker, type Marker, markerKey } from './marker.ts';
+import {
+  compareStamps,
+  decodePart,
+  encodeParts,
+  joinParts,
+  type MetadataKeys,
+  seal,
+  unseal,
+  type WriteStamp,
+} from './part.ts';
+
+/** Keys brought up to date at the same time. */
+const RECONCILE_WINDOW = 16;
+/** Repairs that reads may have under way; more wait for the next read or `reconcile`. */
+const MOST_REPAIRING = 64;
+/** Versions are at least the wall clock times this, so that they grow even over a name's deaths and rebirths. */
+const VERSIONS_PER_MS = 1000n;
+
+/** A value and the write it came from. A tombstone has no content. */
+export interface Found {
+  readonly stamp: WriteStamp;
+  readonly content: Uint8Array | undefined;
+}
+
+/** What a write achieved. */
+export interface Written {
+  readonly stamp: WriteStamp;
+  /** Every configured store has it. */
+  readonly everywhere: boolean;
+}
+
+/**
+ * A write that too few stores acknowledged, after it was sent: it may come to count later (when the stores that have it are
+ * heard) or never. What it refers to must be kept.
+ */
+export class UncertainWrite extends ZstorError {}
+
+/** What bringing the stores up to date achieved. */
+export interface Reconciled {
+  /** Keys for which at least one store was given something. */
+  readonly refreshed: number;
+  readonly failures: readonly string[];
+}
+
+/** What one store is known to hold: everything (`marker` complete), nothing certain (undefined), or not asked yet. */
+interface Member {
+  readonly store: GuardedRecordStore;
+  asked: boolean;
+  marker: Marker | undefined;
+}
+
+export interface ClusterOptions {
+  readonly stores: readonly GuardedRecordStore[];
+  readonly keys: MetadataKeys;
+  readonly minimalStores: number;
+  readonly writeQuorum: number;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** A store answers again after it did not, or was found blank: it may lack something. */
+  readonly lagging?: (store: string) => void;
+}
+
+/** M metadata stores of which `minimalStores` give a value back. */
+export class MetadataCluster {
+  readonly #members: readonly Member[];
+  readonly #options: ClusterOptions;
+  readonly #locks = new KeyedLocks();
+  /** Repairs started by reads. */
+  readonly #repairing = new Map<string, Promise<void>>();
+
+  constructor(options: ClusterOptions) {
+    this.#options = options;
+    this.#members = options.stores.map((store) => ({ store, asked: false, marker: undefined }));
+    for (const member of this.#members) {
+      member.store.health.listen((health) => {
+        member.asked = false;
+        if (health.state === 'up') options.lagging?.(member.store.name);
+      });
+    }
+  }
+
+  /** Asks every store what it holds; takes as long as the slowest answers, at most a second. */
+  async start(): Promise<void> {
+    await Promise.all(this.#members.map((member) => this.#ask(member)));
+  }
+
+  /** True when the stores that answer are enough for writing. */
+  get writable(): boolean {
+    return this.#usable().length >= this.#options.writeQuorum;
+  }
+
+  /** Further stores that may be lost before values cannot be read; -1 when they cannot now. */
+  get tolerance(): number {
+    const ready = this.#members.filter((member) => member.store.health.usable && this.#ready(member)).length;
+    const needed = Math.max(this.#options.minimalStores, this.#members.length - this.#quorum() + 1);
+    return Math.max(-1, ready - needed);
+  }
+
+  /** Names of stores that answer but have to be filled first. */
+  get blank(): string[] {
+    return this.#members
+      .filter((member) => member.asked && member.store.health.usable && !this.#ready(member))
+      .map(({ store }) => store.name);
+  }
+
+  /** Holds the key's lock: nobody else in this process changes it meanwhile. */
+  locked<T>(key: string, call: () => Promise<T>): Promise<T> {
+    return this.#locks.run(key, call);
+  }
+
+  /**
+   * The newest acknowledged value of a key; undefined when there certainly is none.
+   * @throws ZstorError QSFS_E_UNAVAILABLE, QSFS_E_DAMAGED
+   */
+  async read(key: string): Promise<Found | undefined> {
+    const answers: (Answer | undefined)[] = this.#members.map(() => undefined);
+    const decision = await new Promise<Exclude<Decision, { kind: 'wait' }>>((resolve, reject) => {
+      for (const [position, member] of this.#members.entries()) {
+        this.#answer(member, key).then((answer) => {
+          answers[position] = answer;
+          const now = decide(answers, this.#quorum());
+          if (now.kind !== 'wait') resolve(now);
+          if (now.kind === 'found' && answers.every(Boolean))
+            this.#repairLater(key, now.stamp, answers as Answer[]);
+        }, reject);
+      }
+    });
+    return this.#open(key, decision);
+  }
+
+  #open(key: string, decision: Exclude<Decision, { kind: 'wait' }>): Found | undefined {
+    if (decision.kind === 'absent') return undefined;
+    if (decision.kind === 'unavailable') throw unavailable(decision.reason);
+    const { stamp, parts } = decision;
+    if (stamp.tombstone) return { stamp, content: undefined };
+    const content = unseal(this.#options.keys, key, stamp, joinParts(stamp, parts));
+    if (!content) {
+      throw new ZstorError(
+        'QSFS_E_DAMAGED',
+        `metadata record ${key} has authentic parts that do not fit together`,
+      );
+    }
+    return { stamp, content };
+  }
+
+  /**
+   * Writes a value, or a tombstone. The caller holds the lock and has read the key.
+   * @param previous the write this one follows, if there is one
+   * @throws ZstorError QSFS_E_UNAVAILABLE when certainly nothing was written, UncertainWrite when that is not certain
+   */
+  async write(
+    key: string,
+    content: Uint8Array | undefined,
+    previous: WriteStamp | undefined,
+  ): Promise<Written> {
+    await this.#initialise();
+    const { keys, random, clock, minimalStores, writeQuorum } = this.#options;
+    this.assertWritable();
+    const floor = BigInt(clock.nowMs()) * VERSIONS_PER_MS;
+    const next = (previous?.version ?? 0n) + 1n;
+    const identity = {
+      version: next > floor ? next : floor,
+      writeId: Buffer.from(random.bytes(8)).toString('hex'),
+    };
+    const sealed = content === undefined ? new Uint8Array(0) : seal(keys, random, key, identity, content);
+    const stamp: WriteStamp = {
+      ...identity,
+      tombstone: content === undefined,
+      minimalParts: minimalStores,
+      parts: this.#members.length,
+      sealedBytes: sealed.length,
+    };
+    const values = encodeParts(keys, key, stamp, sealed);
+    const failures: string[] = [];
+    const outcomes = await Promise.all(
+      this.#members.map(async ({ store }, position) => {
+        try {
+          await store.set(key, values[position]!);
+          return true;
+        } catch (error) {
+          if (!isBackendError(error)) throw error;
+          failures.push(error.message);
+          return false;
+        }
+      }),
+    );
+    const acknowledged = outcomes.filter(Boolean).length;
+    if (acknowledged < writeQuorum) {
+      throw new UncertainWrite(
+        'QSFS_E_UNAVAILABLE',
+        `only ${acknowledged} of the ${writeQuorum} metadata stores needed took the record: ${failures.join('; ')}`,
+        'bring metadata stores back (zstor status names them) and try again',
+      );
+    }
+    return { stamp, everywhere: acknowledged === this.#members.length };
+  }
+
+  /** @throws ZstorError QSFS_E_UNAVAILABLE when too few stores answer for a write to be acknowledged */
+  assertWritable(): void {
+    const { writeQuorum } = this.#options;
+    const usable = this.#usable().length;
+    if (usable >= writeQuorum) return;
+    const down = this.#members.flatMap(({ store }) =>
+      store.health.usable ? [] : [`${store.name} ${store.health.reason}`],
+    );
+    throw new ZstorError(
+      'QSFS_E_UNAVAILABLE',
+      `metadata cannot be written: ${usable} of ${this.#members.length} metadata stores answer, ${writeQuorum} are needed (${down.join('; ')})`,
+      'bring metadata stores back and try again',
+    );
+  }
+
+  /** Takes a key off every store that answers. Only for what no reader looks for any more. */
+  async remove(key: string): Promise<void> {
+    await Promise.all(
+      this.#members.map(async ({ store }) => {
+        try {
+          await store.delete(key);
+        } catch (error) {
+          if (!isBackendError(error)) throw error;
+        }
+      }),
+    );
+  }
+
+  /**
+   * Every key that holds an acknowledged value, and possibly some that do not.
+   * @throws ZstorError QSFS_E_UNAVAILABLE when the stores that answer may not know of all
+   */
+  async keys(): Promise<Set<string>> {
+    const found = new Set<string>();
+    const failures: string[] = [];
+    const marker = markerKey(this.#options.keys);
+    await Promise.all(
+      this.#members.map(async (member) => {
+        try {
+          await this.#ask(member);
+          if (!this.#ready(member))
+            throw new BackendError(member.store.name, 'unreachable', 'is not filled yet');
+          for await (const page of member.store.keys(this.#options.keys.keyPrefix)) {
+            for (const key of page) if (key !== marker) found.add(key);
+          }
+        } catch (error) {
+          if (!isBackendError(error)) throw error;
+          failures.push(error.message);
+        }
+      }),
+    );
+    if (failures.length >= this.#quorum()) {
+      throw unavailable(`${failures.length} metadata stores cannot be listed: ${failures.join('; ')}`);
+    }
+    return found;
+  }
+
+  /**
+   * Brings every store that answers up to date, key by key, and marks those that then hold everything.
+   * @param visit called for every value (not for tombstones)
+   */
+  async reconcile(visit?: (key: string, found: Found) => void): Promise<Reconciled> {
+    await Promise.all(this.#members.map((member) => this.#ask(member)));
+    if (this.#fresh()) return { refreshed: 0, failures: [] };
+    const filling = this.#members.filter((member) => member.store.health.usable && !this.#complete(member));
+    const outdated = this.#quorum() !== this.#options.writeQuorum;
+    const queue = [...(await this.keys())];
+    const failures: string[] = [];
+    let refreshed = 0;
+    const work = async () => {
+      for (let key = queue.pop(); key !== undefined; key = queue.pop()) {
+        try {
+          if (await this.#refresh(key, visit)) refreshed++;
+        } catch (error) {
+          if (!(error instanceof ZstorError)) throw error;
+          failures.push(`${key}: ${error.message}`);
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: RECONCILE_WINDOW }, work));
+    if (failures.length === 0) {
+      const marking = outdated && this.#usable().length === this.#members.length ? this.#members : filling;
+      await this.#mark(marking, 'complete');
+    }
+    return { refreshed, failures };
+  }
+
+  /** Gives each store that lacks its part of the newest value of a key that part. @returns whether one did */
+  #refresh(key: string, visit?: (key: string, found: Found) => void): Promise<boolean> {
+    return this.locked(key, async () => {
+      const answers = await Promise.all(this.#members.map((member) => this.#answer(member, key)));
+      const decision = decide(answers, this.#quorum());
+      if (decision.kind === 'wait') throw new Error('a decision waits although every store has answered');
+      const found = this.#open(key, decision);
+      if (!found) return this.#clear(key, answers);
+      if (found.content !== undefined) visit?.(key, found);
+      const { stamp } = found;
+      const current = (answer: Answer, position: number) =>
+        answer.kind === 'part' &&
+        answer.part.index === position &&
+        answer.part.stamp.version === stamp.version &&
+        answer.part.stamp.writeId === stamp.writeId;
+      if (answers.every(current)) {
+        if (stamp.tombstone) await this.remove(key); // every store has it: nothing older can come back
+        return false;
+      }
+      const lacking = answers.flatMap((answer, position) =>
+        !current(answer, position) && this.#members[position]!.store.health.usable ? [position] : [],
+      );
+      if (lacking.length === 0) return false;
+      const newest = newestStamp(answers)!;
+      const sameShape =
+        stamp.parts === this.#members.length && stamp.minimalParts === this.#options.minimalStores;
+      const overtaken = newest.version !== stamp.version || newest.writeId !== stamp.writeId;
+      if (!sameShape || overtaken || decision.kind !== 'found') {
+        // Coded for other stores, or under the debris of a cut-off write: write it anew, above everything.
+        await this.write(key, found.content, newest);
+        return true;
+      }
+      const values = encodeParts(this.#options.keys, key, stamp, joinParts(stamp, decision.parts));
+      await Promise.all(
+        lacking.map((position) =>
+          this.#members[position]!.store.set(key, values[position]!).catch(ignoreBackend),
+        ),
+      );
+      return true;
+    });
+  }
+
+  /** Repair on reading: a store that answered, but with nothing or something older, is given its part. */
+  #repairLater(key: string, stamp: WriteStamp, answers: readonly Answer[]): void {
+    const lagging = answers.some(
+      (answer) =>
+        answer.kind === 'nothing' ||
+        (answer.kind === 'part' && compareStamps(answer.part.stamp, stamp) !== 0),
+    );
+    if (!lagging || this.#repairing.size >= MOST_REPAIRING || this.#repairing.has(key)) return;
+    const repair = this.#refresh(key).then(
+      () => {},
+      (error: unknown) => {
+        if (!(error instanceof ZstorError)) throw error;
+      },
+    );
+    this.#repairing.set(
+      key,
+      repair.finally(() => this.#repairing.delete(key)),
+    );
+  }
+
+  /** Removes the debris of writes that were never acknowledged, when every store answers. */
+  async #clear(key: string, answers: readonly Answer[]): Promise<boolean> {
+    if (!answers.some(({ kind }) => kind === 'part') || answers.some(({ kind }) => kind === 'silent'))
+      return false;
+    await this.remove(key);
+    return true;
+  }
+
+  async #answer(member: Member, key: string): Promise<Answer> {
+    try {
+      await this.#ask(member);
+      const value = await member.store.get(key);
+      const part = value && decodePart(this.#options.keys, key, value);
+      if (part) return { kind: 'part', part };
+      if (value)
+        return { kind: 'silent', reason: `${member.store.name} holds something that is no part of it` };
+      if (this.#ready(member)) return { kind: 'nothing' };
+      return { kind: 'silent', reason: `${member.store.name} is new or was wiped and is not filled yet` };
+    } catch (error) {
+      if (!isBackendError(error)) throw error;
+      return { kind: 'silent', reason: error.message };
+    }
+  }
+
+  /** Learns what a store holds, once per time it comes up. Never rejects for a store that fails. */
+  async #ask(member: Member): Promise<void> {
+    if (member.asked) return;
+    try {
+      const value = await member.store.get(markerKey(this.#options.keys));
+      member.marker = value && decodeMarker(this.#options.keys, value);
+      member.asked = true;
+    } catch (error) {
+      if (!isBackendError(error)) throw error;
+    }
+  }
+
+  /** Marks all stores of a cluster that holds nothing yet. */
+  async #initialise(): Promise<void> {
+    await Promise.all(this.#members.map((member) => this.#ask(member)));
+    if (!this.#fresh()) return;
+    const members = this.#members.filter((member) => member.asked && member.store.health.usable);
+    await this.#mark(members, 'starting');
+    await this.#mark(members, 'complete');
+  }
+
+  async #mark(members: readonly Member[], state: Marker['state']): Promise<void> {
+    const { keys, writeQuorum } = this.#options;
+    const marker: Marker = { state, writeQuorum };
+    const outcomes = await Promise.all(
+      members.map(async (member) => {
+        try {
+          await member.store.set(markerKey(keys), encodeMarker(keys, marker));
+          member.marker = marker;
+          return '';
+        } catch (error) {
+          return messageOf(error);
+        }
+      }),
+    );
+    const failures = outcomes.filter((failure) => failure !== '');
+    if (state === 'starting' && members.length - failures.length < writeQuorum) {
+      throw unavailable(`the metadata stores cannot be prepared: ${failures.join('; ')}`);
+    }
+  }
+
+  #usable(): Member[] {
+    return this.#members.filter((member) => member.store.health.usable);
+  }
+
+  /** Nothing was ever written: enough stores answer and none is marked complete. */
+  #fresh(): boolean {
+    const asked = this.#members.filter((member) => member.asked);
+    return (
+      asked.length >= this.#options.writeQuorum && asked.every(({ marker }) => marker?.state !== 'complete')
+    );
+  }
+
+  #complete(member: Member): boolean {
+    return member.asked && member.marker?.state === 'complete';
+  }
+
+  /** Its "nothing" can be believed. */
+  #ready(member: Member): boolean {
+    if (!member.asked) return false;
+    if (this.#complete(member) || this.#fresh()) return true;
+    return member.marker?.state === 'starting' && this.#members.some((other) => this.#complete(other));
+  }
+
+  /** The smallest quorum anything may have been written under. */
+  #quorum(): number {
+    const marked = this.#members.flatMap(({ marker }) => (marker ? [marker.writeQuorum] : []));
+    return Math.min(this.#options.writeQuorum, ...marked);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#repairing.values());
+    await Promise.all(this.#members.map(({ store }) => store.close()));
+  }
+}
+
+function unavailable(reason: string): ZstorError {
+  return new ZstorError(
+    'QSFS_E_UNAVAILABLE',
+    reason,
+    'bring metadata stores back (zstor status names them) and try again',
+  );
+}
+
+function ignoreBackend(error: unknown): void {
+  if (!isBackendError(error)) throw error;
+}

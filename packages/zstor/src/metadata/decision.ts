@@ -1,0 +1,92 @@
+// What the answers of the metadata stores mean. Pure, so that every combination can be tested.
+//
+// A write is acknowledged when `writeQuorum` (W) of M stores have its part. A reader that has not heard of u stores can
+// therefore be sure that it knows of every acknowledged write only while u < W. What cannot be known is said to be
+// unavailable: never an older record, never "not found" (docs/adr/0031-metadata-quorum.md).
+import { compareStamps, type Part, type WriteStamp } from './part.ts';
+
+/** What a store said about one key. */
+export type Answer =
+  /** An authentic part. */
+  | { readonly kind: 'part'; readonly part: Part }
+  /** It has nothing, and would have it if it had ever been given something. */
+  | { readonly kind: 'nothing' }
+  /** It did not answer, its answer was no authentic part, or it lost its contents: it may have had anything. */
+  | { readonly kind: 'silent'; readonly reason: string };
+
+/** What to make of it. */
+export type Decision =
+  | { readonly kind: 'wait' }
+  /** This write is the newest that can have been acknowledged, and its parts are enough. */
+  | { readonly kind: 'found'; readonly stamp: WriteStamp; readonly parts: readonly Part[] }
+  /** No acknowledged write exists. */
+  | { readonly kind: 'absent' }
+  | { readonly kind: 'unavailable'; readonly reason: string };
+
+interface Group {
+  readonly stamp: WriteStamp;
+  readonly parts: Map<number, Part>;
+  /** Stores that gave a part of it. */
+  held: number;
+}
+
+/**
+ * Decides what the newest acknowledged record is, as soon as that is certain.
+ * @param answers one per store; undefined while it is awaited
+ */
+export function decide(answers: readonly (Answer | undefined)[], writeQuorum: number): Decision {
+  const pending = answers.filter((answer) => answer === undefined).length;
+  const silent = answers.filter((answer) => answer?.kind === 'silent').length;
+  const unheard = pending + silent;
+  for (const group of groupsOf(answers)) {
+    if (group.parts.size >= group.stamp.minimalParts) {
+      if (unheard < writeQuorum)
+        return { kind: 'found', stamp: group.stamp, parts: [...group.parts.values()] };
+      if (silent < writeQuorum) return { kind: 'wait' };
+      return unavailable(
+        answers,
+        `${silent} of ${answers.length} metadata stores do not answer, a newer record may be there`,
+      );
+    }
+    const mayGrow = group.parts.size + pending >= group.stamp.minimalParts;
+    if (pending > 0 && (mayGrow || group.held + unheard >= writeQuorum)) return { kind: 'wait' };
+    if (group.held + silent >= writeQuorum) {
+      return unavailable(
+        answers,
+        `the newest record needs ${group.stamp.minimalParts} metadata stores and ${group.parts.size} have it; ${silent} do not answer`,
+      );
+    }
+    // Never acknowledged and not readable: a write that was cut off. What it replaced still counts.
+  }
+  if (unheard < writeQuorum) return { kind: 'absent' };
+  if (silent < writeQuorum) return { kind: 'wait' };
+  return unavailable(
+    answers,
+    `${silent} of ${answers.length} metadata stores do not answer, one of them may have the record`,
+  );
+}
+
+function unavailable(answers: readonly (Answer | undefined)[], summary: string): Decision {
+  const reasons = answers.flatMap((answer) => (answer?.kind === 'silent' ? [answer.reason] : []));
+  return { kind: 'unavailable', reason: `${summary} (${[...new Set(reasons)].join('; ')})` };
+}
+
+/** The writes that were seen, newest first. */
+function groupsOf(answers: readonly (Answer | undefined)[]): Group[] {
+  const groups = new Map<string, Group>();
+  for (const answer of answers) {
+    if (answer?.kind !== 'part') continue;
+    const { stamp, index } = answer.part;
+    const key = `${stamp.version}/${stamp.writeId}`;
+    const group = groups.get(key) ?? { stamp, parts: new Map(), held: 0 };
+    group.held++;
+    group.parts.set(index, answer.part);
+    groups.set(key, group);
+  }
+  return [...groups.values()].sort((a, b) => compareStamps(a.stamp, b.stamp));
+}
+
+/** The newest write any store knows of, acknowledged or not. */
+export function newestStamp(answers: readonly (Answer | undefined)[]): WriteStamp | undefined {
+  return groupsOf(answers)[0]?.stamp;
+}
