@@ -14,4 +14,5 @@ export { realDisk } from './real/disk.ts';
 export { realNetwork } from './real/network.ts';
 export { realProcesses } from './real/processes.ts';
 export { realRandom } from './real/random.ts';
+export * from './resolve.ts';
 export * from './threads.ts';
