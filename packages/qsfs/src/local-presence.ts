@@ -1,0 +1,147 @@
+// The filesystem thread's knowledge of what is local: asked by the engine before every read of a payload, told by the
+// main thread what came and what goes. Also notes which stripes are read, for the cache.
+import type { NotLocal, Presence } from '@qsfs/zdb';
+import { OFFLOADED, type OffloadedName, type Stripes } from './messages.ts';
+import { StripeMap, stripeRuns } from './stripe-map.ts';
+
+interface Maps {
+  /** Not in the local file. */
+  readonly absent: StripeMap;
+  /** Read since the cache last looked. */
+  readonly touched: StripeMap;
+  /** Brought ahead of need and not read yet. */
+  readonly ahead: StripeMap;
+  readonly asked: Set<string>;
+}
+
+/** What presence tells the main thread. */
+export interface PresenceEvents {
+  readonly need: (stripes: Stripes) => void;
+  readonly reached: (namespace: OffloadedName, file: number, stripe: number) => void;
+}
+
+/** Which stripes are local. */
+export class LocalPresence implements Presence {
+  readonly #maps: Readonly<Record<string, Maps | undefined>>;
+  readonly #stripeBytes: number;
+  readonly #events: PresenceEvents;
+
+  /**
+   * @param fileBytesMax largest possible data file
+   * @param absent snapshots of the absent stripes, by namespace
+   */
+  constructor(
+    stripeBytes: number,
+    fileBytesMax: number,
+    absent: Readonly<Record<OffloadedName, Uint32Array<ArrayBuffer>>>,
+    events: PresenceEvents,
+  ) {
+    this.#stripeBytes = stripeBytes;
+    this.#events = events;
+    const maps: Record<string, Maps> = {};
+    for (const name of OFFLOADED) {
+      const map = () => new StripeMap(stripeBytes, fileBytesMax);
+      maps[name] = { absent: map(), touched: map(), ahead: map(), asked: new Set() };
+      maps[name].absent.restore(absent[name]);
+    }
+    this.#maps = maps;
+  }
+
+  has(namespace: string, file: number, offset: number, lengthBytes: number): boolean {
+    const maps = this.#maps[namespace];
+    if (!maps) return true;
+    if (maps.absent.any(file, offset, lengthBytes)) return false;
+    maps.touched.touch(file, offset, lengthBytes);
+    if (maps.ahead.any(file, offset, lengthBytes)) this.#reached(maps, namespace, file, offset, lengthBytes);
+    return true;
+  }
+
+  /**
+   * Asks for what a read missed, once.
+   * @returns what the request waits for: a key that `brought` and `failed` will name
+   */
+  ask(missing: NotLocal): string {
+    const maps = this.#maps[missing.namespace];
+    if (!maps) throw new Error(`${missing.namespace} is never evicted, but something in it is not local`);
+    const namespace = missing.namespace as OffloadedName;
+    const { file } = missing;
+    const first = Math.floor(missing.offset / this.#stripeBytes);
+    const last = Math.floor((missing.offset + Math.max(1, missing.lengthBytes) - 1) / this.#stripeBytes);
+    let waitFor: number | undefined;
+    for (let stripe = first; stripe <= last; stripe += 1) {
+      if (!maps.absent.has(file, stripe)) continue;
+      waitFor ??= stripe;
+      const key = keyOf(namespace, file, stripe);
+      if (maps.asked.has(key)) continue;
+      maps.asked.add(key);
+      this.#events.need({ namespace, file, first: stripe, count: 1 });
+    }
+    // Nothing is marked absent: the data file itself is missing, so all of it is.
+    if (waitFor === undefined) {
+      throw new Error(
+        `${namespace}/d${file} should be on this machine, but is not; the frontend's files were changed`,
+      );
+    }
+    return keyOf(namespace, file, waitFor);
+  }
+
+  /** Stripes are in the local file now. @returns the keys that requests may wait for */
+  brought(stripes: Stripes, ahead: boolean): string[] {
+    const maps = this.#mapsOf(stripes.namespace);
+    maps.absent.delete(stripes.file, stripes.first, stripes.count);
+    if (ahead) maps.ahead.add(stripes.file, stripes.first, stripes.count);
+    return this.#settle(maps, stripes);
+  }
+
+  /** Stripes cannot be had. @returns the keys that requests may wait for */
+  failed(stripes: Stripes): string[] {
+    return this.#settle(this.#mapsOf(stripes.namespace), stripes);
+  }
+
+  /** Gives up stripes; with `keepTouched` those read since the last such call stay. @returns what was given up */
+  drop(offered: readonly Stripes[], keepTouched: boolean): Stripes[] {
+    const given: Stripes[] = [];
+    for (const { namespace, file, first, count } of offered) {
+      const maps = this.#mapsOf(namespace);
+      maps.touched.reach(file);
+      const goes = (stripe: number) => {
+        if (stripe < first || stripe >= first + count || maps.absent.has(file, stripe)) return false;
+        return !(keepTouched && (maps.touched.has(file, stripe) || maps.ahead.has(file, stripe)));
+      };
+      for (const run of stripeRuns(Math.min(first + count, maps.absent.stripes), goes)) {
+        maps.absent.add(file, run.first, run.count);
+        maps.ahead.delete(file, run.first, run.count);
+        given.push({ namespace, file, ...run });
+      }
+      maps.touched.delete(file, first, count);
+    }
+    return given;
+  }
+
+  #settle(maps: Maps, { namespace, file, first, count }: Stripes): string[] {
+    const keys: string[] = [];
+    for (let stripe = first; stripe < first + count; stripe += 1) {
+      const key = keyOf(namespace, file, stripe);
+      maps.asked.delete(key);
+      keys.push(key);
+    }
+    return keys;
+  }
+
+  #reached(maps: Maps, namespace: string, file: number, offset: number, lengthBytes: number): void {
+    const last = Math.floor((offset + lengthBytes - 1) / this.#stripeBytes);
+    for (let stripe = Math.floor(offset / this.#stripeBytes); stripe <= last; stripe += 1) {
+      if (!maps.ahead.has(file, stripe)) continue;
+      maps.ahead.delete(file, stripe);
+      this.#events.reached(namespace as OffloadedName, file, stripe);
+    }
+  }
+
+  #mapsOf(namespace: OffloadedName): Maps {
+    return this.#maps[namespace] as Maps;
+  }
+}
+
+function keyOf(namespace: OffloadedName, file: number, stripe: number): string {
+  return `${namespace}/${file}/${stripe}`;
+}

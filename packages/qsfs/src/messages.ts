@@ -1,0 +1,148 @@
+// What the main thread and the filesystem thread tell each other. Both directions keep their order.
+// The main thread wakes the filesystem thread after sending (it sleeps in poll on /dev/fuse).
+import type { WakeHandle } from '@qsfs/fuse';
+
+/** Namespaces of the embedded engine whose data files are offloaded. */
+export const OFFLOADED = ['zdbfs-meta', 'zdbfs-data'] as const;
+/** One of them. */
+export type OffloadedName = (typeof OFFLOADED)[number];
+/** Local only: empty after every checkpoint. */
+export const JOURNAL = 'zdbfs-journal';
+
+/** Stripes of one data file. */
+export interface Stripes {
+  readonly namespace: OffloadedName;
+  readonly file: number;
+  readonly first: number;
+  readonly count: number;
+}
+
+/** What the filesystem thread is started with. */
+export interface FilesystemInput {
+  readonly dataDirectory: string;
+  readonly indexDirectory: string;
+  readonly segmentBytes: number;
+  readonly stripeBytes: number;
+  /** Absent stripes at the start, by namespace (StripeMap snapshots). */
+  readonly absent: Readonly<Record<OffloadedName, Uint32Array<ArrayBuffer>>>;
+  readonly gauges: SharedArrayBuffer;
+  /** Make the volume when there is none; otherwise a missing one is an error. */
+  readonly create: boolean;
+  /** Owner of the root directory of a new volume. */
+  readonly userId: number;
+  readonly groupId: number;
+}
+
+/** Main thread to filesystem thread. */
+export type ToFilesystem =
+  /** Serve this mount until it is gone. */
+  | { readonly kind: 'serve'; readonly descriptor: number; readonly mountPoint: string }
+  /** The bytes of these stripes are in the local file now. */
+  | ({ readonly kind: 'brought'; readonly ahead: boolean } & Stripes)
+  /** They cannot be had; whoever waits for them gets EIO. */
+  | ({ readonly kind: 'failed' } & Stripes)
+  /** These stripes may be dropped; those read lately are kept when `keepTouched`. */
+  | {
+      readonly kind: 'drop';
+      readonly id: number;
+      readonly stripes: readonly Stripes[];
+      readonly keepTouched: boolean;
+    }
+  /** Checkpoint, rotate, copy aside the changed index files. `suspects`: index files to copy in any case. */
+  | {
+      readonly kind: 'sync-point';
+      readonly id: number;
+      readonly stagingDirectory: string;
+      readonly suspects: Readonly<Record<OffloadedName, readonly number[]>>;
+    }
+  /** The inodes whose contents the kernel may have cached. */
+  | { readonly kind: 'list-cached'; readonly id: number }
+  /** Look whether writes that were held back may go on. */
+  | { readonly kind: 'go-on' }
+  /** Checkpoint, close, end the thread. */
+  | { readonly kind: 'stop' };
+
+/** One namespace right after a sync point. */
+export interface SyncedNamespace {
+  readonly namespace: OffloadedName;
+  readonly activeFile: number;
+  readonly descriptor: Uint8Array;
+  readonly activeIndex: Uint8Array;
+  readonly activeData: Uint8Array;
+  /** Data files closed since the last sync point. */
+  readonly closed: readonly { readonly file: number; readonly sizeBytes: number }[];
+  /** Index files copied to the staging folder as `<namespace>-i<file>`; times are of the original. */
+  readonly copied: readonly CopiedIndex[];
+}
+
+/** One copied index file. */
+export interface CopiedIndex {
+  readonly file: number;
+  readonly sizeBytes: number;
+  readonly modifiedMs: number;
+}
+
+/** The data files of a namespace at the start. */
+export interface OpenedNamespace {
+  readonly namespace: OffloadedName;
+  readonly activeFile: number;
+  /** Closed data files, ascending, and their sizes. */
+  readonly files: Float64Array;
+  readonly sizes: Float64Array;
+}
+
+/** Filesystem thread to main thread. */
+export type FromFilesystem =
+  /** Engine and volume are open. */
+  | { readonly kind: 'opened'; readonly namespaces: readonly OpenedNamespace[] }
+  /** The session runs; from now on it sleeps in poll and has to be woken. */
+  | { readonly kind: 'serving'; readonly wake: WakeHandle }
+  /** The mount is gone; the thread still takes messages, from its event loop. */
+  | { readonly kind: 'unmounted' }
+  /** The volume cannot be opened. */
+  | { readonly kind: 'fatal'; readonly message: string }
+  | { readonly kind: 'log'; readonly level: 'info' | 'warning' | 'error'; readonly message: string }
+  /** A data file was closed because it was full. */
+  | {
+      readonly kind: 'rotated';
+      readonly namespace: OffloadedName;
+      readonly file: number;
+      readonly sizeBytes: number;
+    }
+  /** Somebody waits for these stripes. */
+  | ({ readonly kind: 'need' } & Stripes)
+  /** The first read of a stripe that was brought ahead of need. */
+  | {
+      readonly kind: 'reached';
+      readonly namespace: OffloadedName;
+      readonly file: number;
+      readonly stripe: number;
+    }
+  | { readonly kind: 'dropped'; readonly id: number; readonly stripes: readonly Stripes[] }
+  | { readonly kind: 'synced'; readonly id: number; readonly namespaces: readonly SyncedNamespace[] }
+  /** The request could not be done (disk full, data not to be had, …). */
+  | { readonly kind: 'refused'; readonly id: number; readonly message: string }
+  | { readonly kind: 'cached'; readonly id: number; readonly inodes: Float64Array }
+  /** Everything is closed; `clean` when the journal is empty and all is synced. */
+  | { readonly kind: 'ended'; readonly clean: boolean; readonly message: string };
+
+/** Numbers both threads see without a message: Float64 slots of a shared array. Each has one writer. */
+export const GAUGES = {
+  /** Bytes in the active data files of the offloaded namespaces. (filesystem) */
+  activeBytes: 0,
+  /** 1 while the volume has changes since the last sync point. (filesystem) */
+  dirty: 1,
+  /** Bytes written by applications since the start. (filesystem) */
+  writtenBytes: 2,
+  /** Requests that wait for data. (filesystem) */
+  parked: 3,
+  /** Bytes a second that writers are slowed down to; 0: not at all. (main) */
+  paceBytesPerSecond: 4,
+  /** Bytes of file contents the backends still take; 0: not known, the local disk decides. (main) */
+  capacityBytes: 5,
+  /** Bytes of all files, as the volume counts them. (filesystem) */
+  volumeBytes: 6,
+} as const;
+
+/** Bytes of the shared array behind GAUGES. */
+export const GAUGES_BYTES = 8 * 8;

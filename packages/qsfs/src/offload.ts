@@ -1,0 +1,297 @@
+// Sends closed data files to the backends, each as one object, and remembers in the catalog how safe each one is.
+//
+// What is pending is never written down: it is every closed file whose catalog entry says so, so a kill at any point loses
+// nothing. Failures are retried for ever, with back-off; whoever waits (sync) is told when it does not go on.
+import type { Clock, Timer } from '@qsfs/io';
+import { isZstorError, type ObjectRecord, type Zstor } from '@qsfs/zstor';
+import { messageOf, QsfsError } from './errors.ts';
+import { dataName, OBJECT_PREFIX } from './manifest.ts';
+import { OFFLOADED, type OffloadedName } from './messages.ts';
+import type { Volume } from './volume-files.ts';
+
+/** Objects on their way at a time; inside each, stripes are coded side by side by zstor. */
+const CONCURRENT_MAX = 2;
+const BACKOFF_FIRST_MS = 500;
+const BACKOFF_MAX_MS = 30_000;
+/** How long somebody who waits puts up with nothing but failures. */
+const PATIENCE_MS = 15_000;
+/** Degraded objects looked at in one round of healing. */
+const HEAL_ROUND_MAX = 256;
+
+/** What offload needs. */
+export interface OffloadParts {
+  readonly zstor: Zstor;
+  readonly clock: Clock;
+  readonly volume: Volume;
+  /** In the names of new objects. */
+  readonly epoch: () => number;
+  /** A file is on the backends now; `complete` when all n shards are verified. */
+  readonly stored: (namespace: OffloadedName, file: number, complete: boolean) => void;
+  readonly log: (level: 'info' | 'warning' | 'error', message: string) => void;
+}
+
+/** One file on its way. */
+interface Job {
+  readonly namespace: OffloadedName;
+  readonly file: number;
+}
+
+/** For status. */
+export interface OffloadStatus {
+  readonly pendingFiles: number;
+  readonly pendingBytes: number;
+  readonly degradedFiles: number;
+  readonly storedFiles: number;
+  readonly storedBytes: number;
+  /** Why nothing moves; empty when it does. */
+  readonly stuck: string;
+}
+
+/** The offload queue. Owned by the main thread. */
+export class Offload {
+  readonly #parts: OffloadParts;
+  readonly #queue: Job[] = [];
+  readonly #known = new Set<string>();
+  readonly #degraded = new Map<string, Job>();
+  readonly #waiters = new Set<() => void>();
+  readonly #abort = new AbortController();
+  #running = 0;
+  #failures = 0;
+  #failingSinceMs = 0;
+  #stuck = '';
+  #backoff: Timer | undefined;
+  #pendingBytes = 0;
+  #storedFiles = 0;
+  #storedBytes = 0;
+  #closed = false;
+
+  constructor(parts: OffloadParts) {
+    this.#parts = parts;
+  }
+
+  /** Finds everything that is not on the backends yet. Called once, when the files are known. */
+  async start(): Promise<void> {
+    for (const name of OFFLOADED) {
+      const files = this.#parts.volume[name];
+      for (const file of files.files()) {
+        const { safety } = files.data(file);
+        if (safety === 'degraded') this.#degraded.set(keyOf(name, file), { namespace: name, file });
+        if (safety !== 'pending') this.#count(name, file);
+        else if (files.presence.absent.isEmpty(file)) this.add(name, file);
+        else await this.#recover(name, file);
+      }
+    }
+  }
+
+  get status(): OffloadStatus {
+    return {
+      pendingFiles: this.#known.size,
+      pendingBytes: this.#pendingBytes,
+      degradedFiles: this.#degraded.size,
+      storedFiles: this.#storedFiles,
+      storedBytes: this.#storedBytes,
+      stuck: this.#stuck,
+    };
+  }
+
+  /** Files whose objects lack shards. */
+  degraded(): Iterable<Job> {
+    return this.#degraded.values();
+  }
+
+  /** A data file was closed. */
+  add(namespace: OffloadedName, file: number): void {
+    const key = keyOf(namespace, file);
+    if (this.#known.has(key) || this.#closed) return;
+    this.#known.add(key);
+    this.#pendingBytes += this.#parts.volume[namespace].sizeOf(file);
+    this.#queue.push({ namespace, file });
+    this.#pump();
+  }
+
+  /**
+   * Returns when everything added so far is on the backends.
+   * @throws QsfsError QSFS_E_BACKENDS when for a while nothing but failures came
+   */
+  async drain(): Promise<void> {
+    const wanted = new Set(this.#known);
+    // Do not wait out a long back-off: somebody asks now.
+    this.#retryNow();
+    for (;;) {
+      for (const key of wanted) if (!this.#known.has(key)) wanted.delete(key);
+      if (wanted.size === 0) return;
+      if (this.#closed) throw new QsfsError('QSFS_E_INCOMPLETE', 'qsfs is stopping');
+      if (this.#failures > 0 && this.#parts.clock.monotonicMs() - this.#failingSinceMs > PATIENCE_MS) {
+        throw new QsfsError('QSFS_E_BACKENDS', `nothing can be stored at present: ${this.#stuck}`);
+      }
+      await new Promise<void>((resolve) => this.#waiters.add(resolve));
+    }
+  }
+
+  /**
+   * Looks at the degraded objects again: repairs what can be repaired now.
+   * @param rebuild write missing shards now, instead of only looking whether somebody did
+   * @returns how many are still degraded
+   */
+  async heal(rebuild: boolean): Promise<number> {
+    let round = 0;
+    for (const [key, job] of this.#degraded) {
+      if (this.#closed || (!rebuild && (round += 1) > HEAL_ROUND_MAX)) break;
+      const files = this.#parts.volume[job.namespace];
+      const name = dataName(job.namespace, job.file, files.data(job.file).epoch);
+      try {
+        const record = rebuild
+          ? (await this.#parts.zstor.rebuild(name)).record
+          : await this.#parts.zstor.head(name);
+        if (record && isComplete(record)) {
+          this.#degraded.delete(key);
+          this.#settle(job, record);
+        }
+      } catch (error) {
+        if (!isZstorError(error)) throw error;
+        if (isZstorError(error, 'QSFS_E_UNAVAILABLE')) break;
+      }
+    }
+    return this.#degraded.size;
+  }
+
+  /** Takes back what is believed of every object: a backend was emptied. `heal` finds out what is left. */
+  doubt(): void {
+    for (const name of OFFLOADED) {
+      const files = this.#parts.volume[name];
+      for (const file of files.files()) {
+        const data = files.data(file);
+        if (data.safety !== 'complete') continue;
+        files.catalog.setData(file, { ...data, safety: 'degraded' });
+        this.#degraded.set(keyOf(name, file), { namespace: name, file });
+      }
+      files.catalog.flush();
+    }
+  }
+
+  /** Ends what is under way. What is pending stays pending. */
+  close(): void {
+    this.#closed = true;
+    this.#backoff?.cancel();
+    this.#abort.abort(new Error('qsfs is stopping'));
+    this.#wake();
+  }
+
+  #pump(): void {
+    while (!this.#closed && !this.#backoff && this.#running < CONCURRENT_MAX) {
+      const job = this.#queue.shift();
+      if (!job) return;
+      this.#running += 1;
+      void this.#store(job).finally(() => {
+        this.#running -= 1;
+        this.#pump();
+      });
+    }
+  }
+
+  async #store(job: Job): Promise<void> {
+    const { zstor, volume, epoch, log, clock } = this.#parts;
+    const files = volume[job.namespace];
+    const sizeBytes = files.sizeOf(job.file);
+    const name = dataName(job.namespace, job.file, epoch());
+    try {
+      const record = await zstor.put(
+        name,
+        { path: files.dataPath(job.file), lengthBytes: sizeBytes },
+        { verification: 'checked', signal: this.#abort.signal },
+      );
+      if (this.#failures > 0) log('info', 'the backends take data again');
+      this.#failures = 0;
+      this.#stuck = '';
+      this.#finish(job, record, sizeBytes);
+    } catch (error) {
+      if (this.#closed) return;
+      this.#queue.unshift(job);
+      if (this.#failures === 0) {
+        this.#failingSinceMs = clock.monotonicMs();
+        log('warning', `${name} cannot be stored now, and is tried again: ${messageOf(error)}`);
+      }
+      this.#failures += 1;
+      this.#stuck = messageOf(error);
+      const delayMs = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** Math.min(10, this.#failures - 1));
+      this.#backoff ??= clock.after(delayMs, () => this.#retryNow(), true);
+    }
+    this.#wake();
+  }
+
+  #finish(job: Job, record: ObjectRecord, sizeBytes: number): void {
+    const complete = isComplete(record);
+    if (!complete) this.#degraded.set(keyOf(job.namespace, job.file), job);
+    this.#known.delete(keyOf(job.namespace, job.file));
+    this.#pendingBytes -= sizeBytes;
+    this.#count(job.namespace, job.file);
+    this.#settle(job, record);
+  }
+
+  /** Records how safe a file is. */
+  #settle(job: Job, record: ObjectRecord): void {
+    const files = this.#parts.volume[job.namespace];
+    const complete = isComplete(record);
+    const before = files.data(job.file);
+    files.catalog.setData(job.file, {
+      safety: complete ? 'complete' : 'degraded',
+      sizeBytes: record.sizeBytes,
+      epoch: before.safety === 'pending' ? this.#parts.epoch() : before.epoch,
+    });
+    this.#parts.stored(job.namespace, job.file, complete);
+  }
+
+  /**
+   * A file that is partly evicted but unknown to the catalog, whose slot was damaged: the backends know it.
+   * @throws ZstorError when they cannot be asked
+   */
+  async #recover(namespace: OffloadedName, file: number): Promise<void> {
+    const { zstor, volume, log } = this.#parts;
+    const files = volume[namespace];
+    let newest: { name: string; epoch: number } | undefined;
+    for await (const summary of zstor.list(`${OBJECT_PREFIX}${namespace}/d${file}@`)) {
+      const epoch = Number.parseInt(summary.name.slice(summary.name.lastIndexOf('@') + 1), 16);
+      if (summary.sizeBytes === files.sizeOf(file) && epoch > (newest?.epoch ?? -1)) {
+        newest = { name: summary.name, epoch };
+      }
+    }
+    if (!newest) {
+      log('error', `${namespace}/d${file} is partly evicted, but no object on the backends fits it`);
+      return;
+    }
+    log('warning', `the catalog entry of ${namespace}/d${file} was lost and is restored from the backends`);
+    files.catalog.setData(file, {
+      safety: 'degraded',
+      sizeBytes: files.sizeOf(file),
+      epoch: newest.epoch,
+    });
+    this.#degraded.set(keyOf(namespace, file), { namespace, file });
+    this.#count(namespace, file);
+  }
+
+  #count(namespace: OffloadedName, file: number): void {
+    this.#storedFiles += 1;
+    this.#storedBytes += this.#parts.volume[namespace].sizeOf(file);
+  }
+
+  #retryNow(): void {
+    this.#backoff?.cancel();
+    this.#backoff = undefined;
+    this.#pump();
+  }
+
+  /** Lets everybody who waits look again. */
+  #wake(): void {
+    for (const resolve of this.#waiters) resolve();
+    this.#waiters.clear();
+  }
+}
+
+/** All n shards are there and were asked for. */
+export function isComplete(record: ObjectRecord): boolean {
+  return record.missingShards === 0 && record.verification === 'checked';
+}
+
+function keyOf(namespace: OffloadedName, file: number): string {
+  return `${namespace}/${file}`;
+}

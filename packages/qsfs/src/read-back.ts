@@ -1,0 +1,344 @@
+// Brings evicted stripes back. The filesystem thread tells what somebody waits for; each stripe is fetched once however
+// many wait, several are under way at a time, and when reads go on in order the stripes behind are brought ahead of need.
+//
+// Promise: a demand is answered, with the bytes or with failure, within DEMAND_MS; nothing else waits for it.
+import { type Clock, errorCode, type Timer } from '@qsfs/io';
+import { isZstorError, type ObjectRecord, type Zstor } from '@qsfs/zstor';
+import { messageOf } from './errors.ts';
+import { dataName } from './manifest.ts';
+import type { OffloadedName, Stripes, ToFilesystem } from './messages.ts';
+import type { Volume } from './volume-files.ts';
+
+/** Longest time a reader waits for a stripe. A request that needs two in turn still ends within ten seconds. */
+const DEMAND_MS = 7000;
+/** After the backends were found unable to give something, the next demands get one attempt of this length. */
+const DEMAND_AFTER_FAILURE_MS = 1500;
+const FAILURE_REMEMBERED_MS = 10_000;
+const RETRY_MS = 250;
+/** Stripes under way at a time, demanded and ahead of need together. */
+const IN_FLIGHT_MAX = 12;
+/** Demands that wait for their turn; the parked requests behind them are bounded by the session. */
+const AHEAD_QUEUE_MAX = 256;
+const RECORDS_MAX = 4096;
+/** Sequential readers followed at a time. */
+const STREAMS_MAX = 32;
+const WINDOW_MAX = 16;
+
+/** What read-back needs. */
+export interface ReadBackParts {
+  readonly zstor: Zstor;
+  readonly clock: Clock;
+  readonly volume: Volume;
+  readonly send: (message: ToFilesystem) => void;
+  /** Called before a stripe is fetched: makes room in the cache, without waiting for it. */
+  readonly makeRoom: (bytes: number) => void;
+  /** How many bytes may be brought ahead of need. */
+  readonly aheadLimitBytes: () => number;
+  readonly log: (level: 'info' | 'warning' | 'error', message: string) => void;
+}
+
+interface Job {
+  readonly namespace: OffloadedName;
+  readonly file: number;
+  readonly stripe: number;
+  /** Somebody waits; otherwise it is brought ahead of need. */
+  demanded: boolean;
+  /** Monotonic time by which a demand is answered. */
+  deadlineMs: number;
+  abort: AbortController | undefined;
+  timer: Timer | undefined;
+}
+
+interface Stream {
+  readonly namespace: OffloadedName;
+  /** Position (file and stripe as one number) up to which stripes were asked for. */
+  position: number;
+  window: number;
+  usedAt: number;
+}
+
+/** Brings stripes back. Owned by the main thread. */
+export class ReadBack {
+  readonly #parts: ReadBackParts;
+  readonly #jobs = new Map<string, Job>();
+  readonly #demands: Job[] = [];
+  readonly #ahead: Job[] = [];
+  readonly #records = new Map<string, Promise<ObjectRecord>>();
+  readonly #streams: Stream[] = [];
+  #inFlight = 0;
+  #unavailableAtMs = Number.NEGATIVE_INFINITY;
+  #closed = false;
+  #fetchedBytes = 0;
+  #failures = 0;
+
+  constructor(parts: ReadBackParts) {
+    this.#parts = parts;
+  }
+
+  /** For status. */
+  get statistics(): { fetchedBytes: number; failures: number; inFlight: number; waiting: number } {
+    return {
+      fetchedBytes: this.#fetchedBytes,
+      failures: this.#failures,
+      inFlight: this.#inFlight,
+      waiting: this.#demands.length,
+    };
+  }
+
+  /** Somebody waits for these stripes. */
+  need(stripes: Stripes): void {
+    for (let place = 0; place < stripes.count; place += 1) {
+      this.#demand(stripes.namespace, stripes.file, stripes.first + place);
+    }
+    this.#follow(stripes.namespace, stripes.file, stripes.first + stripes.count - 1);
+    this.#pump();
+  }
+
+  /** The first read reached a stripe that was brought ahead: keep ahead of it. */
+  reached(namespace: OffloadedName, file: number, stripe: number): void {
+    this.#follow(namespace, file, stripe);
+    this.#pump();
+  }
+
+  /** Brings stripes that nobody waits for yet (metadata after a restore). */
+  bringAhead(namespace: OffloadedName, file: number, stripe: number): boolean {
+    if (this.#ahead.length >= AHEAD_QUEUE_MAX) return false;
+    this.#enqueueAhead(namespace, file, stripe);
+    this.#pump();
+    return true;
+  }
+
+  /** Forgets a record, after its object was changed. */
+  forget(namespace: OffloadedName, file: number): void {
+    this.#records.delete(`${namespace}/${file}`);
+  }
+
+  /** Ends what is under way; whoever waits gets an error. */
+  close(): void {
+    this.#closed = true;
+    for (const job of this.#jobs.values()) {
+      job.timer?.cancel();
+      job.abort?.abort(new Error('qsfs is stopping'));
+      if (job.demanded) this.#tell('failed', job);
+    }
+    this.#jobs.clear();
+    this.#demands.length = 0;
+    this.#ahead.length = 0;
+  }
+
+  #demand(namespace: OffloadedName, file: number, stripe: number): void {
+    const files = this.#parts.volume[namespace];
+    if (!files.presence.absent.has(file, stripe)) {
+      // It came while the question was on its way.
+      this.#parts.send({ kind: 'brought', ahead: false, namespace, file, first: stripe, count: 1 });
+      return;
+    }
+    const now = this.#parts.clock.monotonicMs();
+    const patienceMs =
+      now - this.#unavailableAtMs < FAILURE_REMEMBERED_MS ? DEMAND_AFTER_FAILURE_MS : DEMAND_MS;
+    const key = keyOf(namespace, file, stripe);
+    const known = this.#jobs.get(key);
+    if (known) {
+      if (known.demanded) return;
+      known.demanded = true;
+      known.deadlineMs = now + patienceMs;
+      const queued = this.#ahead.indexOf(known);
+      if (queued >= 0) {
+        this.#ahead.splice(queued, 1);
+        this.#demands.push(known);
+      }
+      this.#watch(known);
+      return;
+    }
+    const job: Job = {
+      namespace,
+      file,
+      stripe,
+      demanded: true,
+      deadlineMs: now + patienceMs,
+      abort: undefined,
+      timer: undefined,
+    };
+    this.#jobs.set(key, job);
+    this.#demands.push(job);
+    this.#watch(job);
+  }
+
+  /** Ends a demand at its deadline, wherever it is by then. */
+  #watch(job: Job): void {
+    const { clock } = this.#parts;
+    job.timer?.cancel();
+    job.timer = clock.after(Math.max(0, job.deadlineMs - clock.monotonicMs()), () => this.#expire(job), true);
+  }
+
+  #expire(job: Job): void {
+    const queued = this.#demands.indexOf(job);
+    if (queued >= 0) this.#demands.splice(queued, 1);
+    job.abort?.abort(new Error('the backends did not give the data in time'));
+    this.#unavailableAtMs = this.#parts.clock.monotonicMs();
+    this.#fail(job, 'the backends did not give the data in time');
+  }
+
+  #enqueueAhead(namespace: OffloadedName, file: number, stripe: number): void {
+    const key = keyOf(namespace, file, stripe);
+    if (this.#jobs.has(key) || this.#ahead.length >= AHEAD_QUEUE_MAX) return;
+    const job: Job = {
+      namespace,
+      file,
+      stripe,
+      demanded: false,
+      deadlineMs: Number.POSITIVE_INFINITY,
+      abort: undefined,
+      timer: undefined,
+    };
+    this.#jobs.set(key, job);
+    this.#ahead.push(job);
+  }
+
+  /** Notes that a reader is at this stripe; when it goes on in order, the stripes behind are brought too. */
+  #follow(namespace: OffloadedName, file: number, stripe: number): void {
+    const files = this.#parts.volume[namespace];
+    const perFile = files.presence.absent.stripes;
+    const position = file * perFile + stripe;
+    const now = this.#parts.clock.monotonicMs();
+    // Parts of a file often lie in neighbouring data files, whose last stripes do not exist: a gap of a file still counts.
+    const stream = this.#streams.find(
+      (candidate) =>
+        candidate.namespace === namespace &&
+        position >= candidate.position - candidate.window - 1 &&
+        position <= candidate.position + perFile,
+    );
+    if (!stream) {
+      if (this.#streams.length >= STREAMS_MAX) {
+        const oldest = this.#streams.reduce((left, right) => (left.usedAt <= right.usedAt ? left : right));
+        this.#streams.splice(this.#streams.indexOf(oldest), 1);
+      }
+      this.#streams.push({ namespace, position, window: 1, usedAt: now });
+      return;
+    }
+    stream.usedAt = now;
+    const limit = Math.floor(this.#parts.aheadLimitBytes() / files.stripeBytes);
+    stream.window = Math.max(0, Math.min(WINDOW_MAX, limit, stream.window * 2));
+    let ahead = 0;
+    let nextFile = file;
+    let nextStripe = stripe + 1;
+    while (ahead < stream.window) {
+      if (nextStripe >= files.stripesOf(nextFile)) {
+        nextFile += 1;
+        nextStripe = 0;
+        if (files.sizeOf(nextFile) === 0) break;
+      }
+      if (files.presence.absent.has(nextFile, nextStripe)) {
+        this.#enqueueAhead(namespace, nextFile, nextStripe);
+      }
+      ahead += 1;
+      nextStripe += 1;
+    }
+    stream.position = Math.max(stream.position, nextFile * perFile + nextStripe - 1);
+    if (position < stream.position - WINDOW_MAX * 2) stream.position = position;
+  }
+
+  #pump(): void {
+    while (!this.#closed && this.#inFlight < IN_FLIGHT_MAX) {
+      const job = this.#demands.shift() ?? this.#ahead.shift();
+      if (!job) return;
+      this.#inFlight += 1;
+      void this.#run(job).finally(() => {
+        this.#inFlight -= 1;
+        this.#pump();
+      });
+    }
+  }
+
+  async #run(job: Job): Promise<void> {
+    const { clock, volume, log } = this.#parts;
+    const files = volume[job.namespace];
+    const key = keyOf(job.namespace, job.file, job.stripe);
+    const mine = () => this.#jobs.get(key) === job && !this.#closed;
+    for (;;) {
+      try {
+        this.#parts.makeRoom(files.stripeSize(job.file, job.stripe));
+        job.abort = new AbortController();
+        const record = await this.#record(job.namespace, job.file);
+        if (!mine()) return;
+        await this.#parts.zstor.fetch(
+          record,
+          { first: job.stripe, count: 1 },
+          { path: files.dataPath(job.file) },
+          { signal: job.abort.signal },
+        );
+        if (mine()) this.#done(job);
+        return;
+      } catch (error) {
+        if (!mine()) return;
+        // The record may be outdated: repair moves shards.
+        this.forget(job.namespace, job.file);
+        if (isZstorError(error, 'QSFS_E_UNAVAILABLE')) this.#unavailableAtMs = clock.monotonicMs();
+        const code = errorCode(error);
+        if (!job.demanded || clock.monotonicMs() + RETRY_MS >= job.deadlineMs) {
+          this.#fail(job, messageOf(error));
+          return;
+        }
+        if (code !== undefined) log('warning', `${key}: ${messageOf(error)}`);
+      }
+      await clock.sleep(RETRY_MS);
+      if (!mine()) return;
+    }
+  }
+
+  #record(namespace: OffloadedName, file: number): Promise<ObjectRecord> {
+    const key = `${namespace}/${file}`;
+    const known = this.#records.get(key);
+    if (known) return known;
+    const name = dataName(namespace, file, this.#parts.volume[namespace].data(file).epoch);
+    const asked = this.#parts.zstor.head(name).then((record) => {
+      if (!record) throw new Error(`the object ${name} is not on the backends`);
+      return record;
+    });
+    asked.catch(() => {
+      if (this.#records.get(key) === asked) this.#records.delete(key);
+    });
+    if (this.#records.size >= RECORDS_MAX) {
+      for (const oldest of this.#records.keys()) {
+        this.#records.delete(oldest);
+        break;
+      }
+    }
+    this.#records.set(key, asked);
+    return asked;
+  }
+
+  #done(job: Job): void {
+    const files = this.#parts.volume[job.namespace];
+    this.#fetchedBytes += files.stripeSize(job.file, job.stripe);
+    files.brought(job.file, job.stripe);
+    this.#remove(job);
+    this.#tell('brought', job);
+  }
+
+  #fail(job: Job, reason: string): void {
+    this.#remove(job);
+    if (!job.demanded) return;
+    this.#failures += 1;
+    this.#parts.log(
+      'error',
+      `${job.namespace}/d${job.file}, stripe ${job.stripe}, cannot be read: ${reason}`,
+    );
+    this.#tell('failed', job);
+  }
+
+  #remove(job: Job): void {
+    job.timer?.cancel();
+    this.#jobs.delete(keyOf(job.namespace, job.file, job.stripe));
+  }
+
+  #tell(kind: 'brought' | 'failed', job: Job): void {
+    const stripes = { namespace: job.namespace, file: job.file, first: job.stripe, count: 1 };
+    if (kind === 'brought') this.#parts.send({ kind, ahead: !job.demanded, ...stripes });
+    else this.#parts.send({ kind, ...stripes });
+  }
+}
+
+function keyOf(namespace: OffloadedName, file: number, stripe: number): string {
+  return `${namespace}/${file}/${stripe}`;
+}

@@ -1,0 +1,500 @@
+// Sync points: a consistent state of the volume on the backends, named by a manifest written last.
+//
+// One at a time. The filesystem thread makes the state (checkpoint, rotation, copies of changed index files); from then on
+// writers go on, and the pieces are sent: data files (Offload), index files, pages, the manifest. What an earlier sync point
+// left unsent is sent with the next one. Objects that only older manifests name are deleted after the new one is complete.
+import { join } from 'node:path';
+import { type Disk, errorCode, readWhole, replaceWhole } from '@qsfs/io';
+import { isZstorError, type ObjectRecord, type Zstor } from '@qsfs/zstor';
+import type { Context } from './context.ts';
+import { messageOf, QsfsError } from './errors.ts';
+import type { Housekeeping } from './housekeeper.ts';
+import { type Identity, writeIdentity } from './identity.ts';
+import type { Layout } from './layout.ts';
+import type { LeaseHolder } from './lease.ts';
+import {
+  compareVersions,
+  dataName,
+  decodeManifest,
+  encodeManifest,
+  encodePage,
+  indexName,
+  LEASE_NAME,
+  type Manifest,
+  type ManifestFile,
+  type ManifestNamespace,
+  manifestName,
+  OBJECT_PREFIX,
+  PAGE_FILES,
+  pageName,
+  parseManifestName,
+  type Version,
+} from './manifest.ts';
+import { OFFLOADED, type OffloadedName, type SyncedNamespace } from './messages.ts';
+import { isComplete, type Offload } from './offload.ts';
+import { count } from './quantities.ts';
+import type { Volume } from './volume-files.ts';
+
+/** Index files and pages on their way at a time. */
+const CONCURRENT_MAX = 4;
+/** An index file changed this shortly before it was copied may have changed again with the same time stamp. */
+const RACY_MS = 2000;
+
+/** What sync points need. */
+export interface SyncParts {
+  readonly context: Context;
+  readonly zstor: Zstor;
+  readonly layout: Layout;
+  readonly volume: Volume;
+  readonly offload: Offload;
+  readonly lease: LeaseHolder;
+  readonly housekeeper: Housekeeping;
+  readonly identity: { current: Identity };
+  /** The last run ended in order, so time stamps of index files can be trusted. */
+  readonly cleanStart: boolean;
+  /** Has the filesystem thread make the state. */
+  readonly makeState: (
+    stagingDirectory: string,
+    suspects: Readonly<Record<OffloadedName, readonly number[]>>,
+  ) => Promise<readonly SyncedNamespace[]>;
+  readonly log: (level: 'info' | 'warning' | 'error', message: string) => void;
+}
+
+/** What a sync point did. */
+export interface SyncReport {
+  readonly generation: number;
+  /** Objects that are readable but lack shards. 0: everything is on all n backends, verified. */
+  readonly degradedObjects: number;
+  readonly durationMs: number;
+}
+
+interface StagedIndex {
+  readonly namespace: OffloadedName;
+  readonly file: number;
+  readonly path: string;
+  readonly modifiedMs: number;
+  readonly copiedMs: number;
+}
+
+/** Makes sync points. Owned by the main thread. */
+export class SyncPoints {
+  readonly #parts: SyncParts;
+  #manifest: Manifest | undefined;
+  #state: readonly SyncedNamespace[] | undefined;
+  readonly #staged = new Map<string, StagedIndex>();
+  readonly #dirtyPages: Record<OffloadedName, Set<number>> = {
+    'zdbfs-meta': new Set(),
+    'zdbfs-data': new Set(),
+  };
+  /** Small objects that lack shards, and what to do when they are whole. */
+  readonly #degraded = new Map<string, () => void>();
+  readonly #superseded = new Set<string>();
+  #suspectsKnown = false;
+  #running: Promise<SyncReport> | undefined;
+  #queued: Promise<SyncReport> | undefined;
+  #sweepWanted: boolean;
+  /** Monotonic time of the last state that was made, and of the last one that is on the backends. */
+  madeAtMs = 0;
+  completedAtMs: number | undefined;
+  lastError = '';
+
+  constructor(parts: SyncParts) {
+    this.#parts = parts;
+    this.#sweepWanted = !parts.cleanStart;
+    const { disk } = parts.context;
+    disk.removeTree(parts.layout.staging);
+    disk.makeDirectory(parts.layout.staging);
+    this.#manifest = readLocalManifest(disk, parts.layout);
+    this.#findDirtyPages();
+  }
+
+  /** The generation of the newest manifest on the backends; 0 when there is none. */
+  get generation(): number {
+    return this.#manifest?.generation ?? 0;
+  }
+
+  /** Small objects that lack shards. */
+  get degradedObjects(): number {
+    return this.#degraded.size;
+  }
+
+  /** A state was made that is not on the backends yet. */
+  get unfinished(): boolean {
+    return this.#state !== undefined;
+  }
+
+  get busy(): boolean {
+    return this.#running !== undefined;
+  }
+
+  /** A data file reached the backends: its page has to be written anew. */
+  dataStored(namespace: OffloadedName, file: number): void {
+    this.#dirtyPages[namespace].add(Math.floor(file / PAGE_FILES));
+  }
+
+  /**
+   * Brings everything written so far to the backends. A call during another one waits for that one and then makes a state of its
+   * own, which further calls share.
+   * @throws QsfsError QSFS_E_BACKENDS, QSFS_E_FENCED, QSFS_E_DISK
+   */
+  run(): Promise<SyncReport> {
+    if (!this.#running) return this.#begin(true);
+    this.#queued ??= this.#running.then(
+      () => this.#begin(true),
+      () => this.#begin(true),
+    );
+    return this.#queued;
+  }
+
+  /** Sends what an earlier sync point left unsent. */
+  finish(): Promise<SyncReport> {
+    return this.#running ?? this.#begin(false);
+  }
+
+  #begin(newState: boolean): Promise<SyncReport> {
+    this.#queued = undefined;
+    const running = this.#perform(newState).finally(() => {
+      if (this.#running === running) this.#running = undefined;
+    });
+    this.#running = running;
+    return running;
+  }
+
+  async #perform(newState: boolean): Promise<SyncReport> {
+    const { clock } = this.#parts.context;
+    const startMs = clock.monotonicMs();
+    try {
+      await this.#parts.lease.confirm();
+      if (newState) await this.#makeState();
+      if (this.#state) await this.#send(this.#state);
+      const degradedObjects = await this.#heal();
+      this.completedAtMs = clock.monotonicMs();
+      this.lastError = '';
+      if (degradedObjects === 0) await this.#cleanUp();
+      return {
+        generation: this.generation,
+        degradedObjects,
+        durationMs: clock.monotonicMs() - startMs,
+      };
+    } catch (error) {
+      this.lastError = messageOf(error);
+      throw isZstorError(error)
+        ? new QsfsError('QSFS_E_BACKENDS', error.message, error.hint || undefined)
+        : error;
+    }
+  }
+
+  async #makeState(): Promise<void> {
+    const { context, volume, housekeeper, layout, identity, offload } = this.#parts;
+    const suspects = await this.#suspects();
+    // Most of what the checkpoint must sync is synced here first, where nobody waits for it.
+    for (const name of OFFLOADED) {
+      await housekeeper.datasync(volume[name].dataPath(volume[name].activeFile)).catch(() => {});
+    }
+    const generation = identity.current.generation + 1;
+    identity.current = { ...identity.current, generation };
+    writeIdentity(context.disk, layout.identity, identity.current);
+    const staging = join(layout.staging, `${generation}`);
+    context.disk.makeDirectory(staging);
+    const copiedMs = context.clock.nowMs();
+    const state = await this.#parts.makeState(staging, suspects);
+    this.#suspectsKnown = true;
+    this.madeAtMs = context.clock.monotonicMs();
+    for (const synced of state) {
+      const files = volume[synced.namespace];
+      for (const { file, sizeBytes } of synced.closed) {
+        files.closed(file, sizeBytes);
+        offload.add(synced.namespace, file);
+      }
+      files.activeFile = synced.activeFile;
+      for (const copy of synced.copied) {
+        const { namespace } = synced;
+        const path = join(staging, `${namespace}-i${copy.file}`);
+        this.#unstage(`${namespace}/${copy.file}`);
+        const { file, modifiedMs } = copy;
+        this.#staged.set(`${namespace}/${file}`, { namespace, file, path, modifiedMs, copiedMs });
+      }
+    }
+    const changed = state.some((synced) => synced.closed.length > 0 || synced.copied.length > 0);
+    if (changed || !this.#manifest || this.#state) this.#state = state;
+  }
+
+  async #send(state: readonly SyncedNamespace[]): Promise<void> {
+    const { offload, identity, volume, context } = this.#parts;
+    await offload.drain();
+    await inParallel([...this.#staged.values()], (staged) => this.#sendIndex(staged));
+    for (const name of OFFLOADED) volume[name].catalog.flush();
+    const version: Version = { epoch: identity.current.epoch, generation: identity.current.generation };
+    const namespaces: ManifestNamespace[] = [];
+    for (const synced of state) {
+      const { namespace, activeFile, descriptor, activeIndex, activeData } = synced;
+      const pages = await this.#sendPages(namespace, activeFile, version);
+      namespaces.push({
+        name: namespace,
+        mode: 'seq',
+        descriptor,
+        activeFile,
+        activeIndex,
+        activeData,
+        pages,
+      });
+    }
+    const manifest: Manifest = {
+      ...version,
+      volumeId: Buffer.from(identity.current.volumeId, 'hex'),
+      createdMs: context.clock.nowMs(),
+      stripeBytes: identity.current.stripeBytes,
+      segmentBytes: identity.current.segmentBytes,
+      namespaces,
+    };
+    const content = encodeManifest(manifest);
+    // Last look: a frontend that took over meanwhile must not find a newer manifest of ours.
+    await this.#parts.lease.confirm();
+    this.#note(manifestName(version), await this.#parts.zstor.putSmall(manifestName(version), content));
+    replaceWhole(context.disk, join(this.#parts.layout.frontend, 'manifest'), content);
+    if (this.#manifest) this.#supersede(manifestName(this.#manifest));
+    this.#manifest = manifest;
+    this.#state = undefined;
+    for (const name of OFFLOADED) this.#dirtyPages[name] = new Set(this.#stillDirty(name, manifest));
+    this.#parts.log('info', `sync point ${version.generation} is on the backends`);
+  }
+
+  async #sendIndex(staged: StagedIndex): Promise<void> {
+    const { housekeeper, volume, zstor, identity } = this.#parts;
+    const { namespace, file, modifiedMs, copiedMs } = staged;
+    const { catalog } = volume[namespace];
+    const { hash, sizeBytes } = await housekeeper.hash(staged.path);
+    const known = catalog.index(file);
+    const state = { sizeBytes, modifiedMs, copiedMs, hash };
+    if (known && known.sizeBytes === sizeBytes && Buffer.compare(known.hash, hash) === 0) {
+      catalog.setIndex(file, { ...known, ...state });
+    } else {
+      const { epoch, generation } = identity.current;
+      const name = indexName(namespace, file, { epoch, generation });
+      const record = await zstor.put(name, { path: staged.path, lengthBytes: sizeBytes });
+      const complete = isComplete(record);
+      catalog.setIndex(file, { ...state, epoch, generation, complete });
+      this.#note(name, record, () => {
+        const now = catalog.index(file);
+        if (now?.epoch === epoch && now.generation === generation)
+          catalog.setIndex(file, { ...now, complete: true });
+      });
+      if (known) this.#supersede(indexName(namespace, file, known));
+      this.#dirtyPages[namespace].add(Math.floor(file / PAGE_FILES));
+    }
+    this.#unstage(`${namespace}/${file}`, staged);
+  }
+
+  async #sendPages(namespace: OffloadedName, activeFile: number, version: Version): Promise<Version[]> {
+    const before = this.#manifest?.namespaces.find((candidate) => candidate.name === namespace)?.pages ?? [];
+    const pages: Version[] = [];
+    const changed: number[] = [];
+    for (let page = 0; page < Math.ceil(activeFile / PAGE_FILES); page += 1) {
+      const old = before[page];
+      if (old && !this.#dirtyPages[namespace].has(page)) pages.push(old);
+      else {
+        pages.push(version);
+        changed.push(page);
+      }
+    }
+    await inParallel(changed, async (page) => {
+      const first = page * PAGE_FILES;
+      const files: ManifestFile[] = [];
+      for (let file = first; file < Math.min(activeFile, first + PAGE_FILES); file += 1) {
+        files.push(this.#entry(namespace, file));
+      }
+      const name = pageName(namespace, page, version);
+      this.#note(name, await this.#parts.zstor.putSmall(name, encodePage(first, files)));
+      const old = before[page];
+      if (old) this.#supersede(pageName(namespace, page, old));
+    });
+    return pages;
+  }
+
+  #entry(namespace: OffloadedName, file: number): ManifestFile {
+    const files = this.#parts.volume[namespace];
+    const data = files.data(file);
+    const index = files.catalog.index(file);
+    const exists = files.sizeOf(file) > 0;
+    if (exists && (data.safety === 'pending' || !index)) {
+      throw new Error(`${namespace}/${file} is in the sync point but not on the backends`);
+    }
+    return {
+      data: exists ? { sizeBytes: data.sizeBytes, epoch: data.epoch } : undefined,
+      index: index && {
+        sizeBytes: index.sizeBytes,
+        epoch: index.epoch,
+        generation: index.generation,
+      },
+    };
+  }
+
+  /** Remembers an object that lacks shards. */
+  #note(name: string, record: ObjectRecord, whenWhole: () => void = () => {}): void {
+    if (!isComplete(record)) this.#degraded.set(name, whenWhole);
+  }
+
+  #supersede(name: string): void {
+    this.#superseded.add(name);
+    this.#degraded.delete(name);
+  }
+
+  #unstage(key: string, only?: StagedIndex): void {
+    const staged = this.#staged.get(key);
+    if (!staged || (only && staged !== only)) return;
+    this.#staged.delete(key);
+    try {
+      this.#parts.context.disk.remove(staged.path);
+    } catch (error) {
+      if (errorCode(error) !== 'ENOENT') throw error;
+    }
+  }
+
+  /** Repairs what lacks shards, as far as the backends allow now. @returns how many objects still do */
+  async #heal(): Promise<number> {
+    for (const [name, whenWhole] of this.#degraded) {
+      try {
+        const { record } = await this.#parts.zstor.rebuild(name);
+        if (!isComplete(record)) continue;
+        this.#degraded.delete(name);
+        whenWhole();
+      } catch (error) {
+        if (!isZstorError(error)) throw error;
+        if (error.code === 'QSFS_E_UNAVAILABLE') break;
+      }
+    }
+    return this.#degraded.size + (await this.#parts.offload.heal(true));
+  }
+
+  /** Deletes what no manifest names any more. Never in the way of anything: what fails is done another time. */
+  async #cleanUp(): Promise<void> {
+    const { zstor, log } = this.#parts;
+    try {
+      if (this.#sweepWanted) await this.#sweep();
+      for (const name of this.#superseded) {
+        await zstor.delete(name);
+        this.#superseded.delete(name);
+      }
+    } catch (error) {
+      log('warning', `old objects could not be deleted and will be later: ${messageOf(error)}`);
+      return;
+    }
+    this.#sweepWanted = false;
+  }
+
+  /** After a crash or a restore: finds objects that nothing names. */
+  async #sweep(): Promise<void> {
+    const { zstor, identity } = this.#parts;
+    const manifest = this.#manifest;
+    if (!manifest) return;
+    const found: string[] = [];
+    for await (const summary of zstor.list(OBJECT_PREFIX)) {
+      const version = parseManifestName(summary.name);
+      if (version && compareVersions(version, manifest) > 0) return;
+      if (!this.#named(summary.name, manifest)) found.push(summary.name);
+    }
+    for (const name of found) this.#superseded.add(name);
+    if (found.length > 0) {
+      const text = `${count(found.length, 'object')} of interrupted sync points will be deleted`;
+      this.#parts.log('info', `epoch ${identity.current.epoch}: ${text}`);
+    }
+  }
+
+  /** Whether an object is in use, or of a kind that is not ours to judge. */
+  #named(name: string, manifest: Manifest): boolean {
+    if (name === LEASE_NAME || name === manifestName(manifest)) return true;
+    if (parseManifestName(name)) return false;
+    const match = /^([^/]+)\/([dip])(\d+)@/.exec(name.slice(OBJECT_PREFIX.length));
+    const namespace = OFFLOADED.find((candidate) => candidate === match?.[1]);
+    if (!match || !namespace) return true;
+    const number = Number(match[3]);
+    const files = this.#parts.volume[namespace];
+    switch (match[2]) {
+      case 'd': {
+        const { epoch } = this.#parts.identity.current;
+        const data = files.data(number);
+        // Files of this epoch may be on their way at this moment.
+        return (
+          name === dataName(namespace, number, epoch) || name === dataName(namespace, number, data.epoch)
+        );
+      }
+      case 'i': {
+        const index = files.catalog.index(number);
+        return index !== undefined && name === indexName(namespace, number, index);
+      }
+      default: {
+        const page = manifest.namespaces.find((candidate) => candidate.name === namespace)?.pages[number];
+        return page !== undefined && name === pageName(namespace, number, page);
+      }
+    }
+  }
+
+  /** Index files that may differ from their stored copies; asked for once, before the first state. */
+  async #suspects(): Promise<Record<OffloadedName, number[]>> {
+    const suspects: Record<OffloadedName, number[]> = { 'zdbfs-meta': [], 'zdbfs-data': [] };
+    if (this.#suspectsKnown) return suspects;
+    const { volume, cleanStart, context, housekeeper } = this.#parts;
+    for (const name of OFFLOADED) {
+      const files = volume[name];
+      for (let file = 0; file < files.activeFile; file += 1) {
+        const known = files.catalog.index(file);
+        const path = files.indexPath(file);
+        const status = context.disk.stat(path);
+        if (!status) continue;
+        if (known && known.sizeBytes === status.sizeBytes) {
+          const trusted = cleanStart && known.modifiedMs < known.copiedMs - RACY_MS;
+          if (trusted && status.modifiedMs === known.modifiedMs) continue;
+          const { hash } = await housekeeper.hash(path);
+          if (Buffer.compare(hash, known.hash) === 0) continue;
+        }
+        suspects[name].push(file);
+      }
+    }
+    return suspects;
+  }
+
+  /** Pages that are older than something they describe. */
+  #findDirtyPages(): void {
+    for (const name of OFFLOADED) this.#dirtyPages[name] = new Set(this.#stillDirty(name, this.#manifest));
+  }
+
+  *#stillDirty(name: OffloadedName, manifest: Manifest | undefined): Iterable<number> {
+    const pages = manifest?.namespaces.find((candidate) => candidate.name === name)?.pages ?? [];
+    const { catalog } = this.#parts.volume[name];
+    for (let file = 0; file < catalog.length; file += 1) {
+      const page = pages[Math.floor(file / PAGE_FILES)];
+      const index = catalog.index(file);
+      if (!page || (index && compareVersions(index, page) > 0)) yield Math.floor(file / PAGE_FILES);
+    }
+  }
+}
+
+/** The copy of the newest manifest on the local disk; undefined when it is missing or damaged, which costs only work. */
+function readLocalManifest(disk: Disk, layout: Layout): Manifest | undefined {
+  const content = readWhole(disk, join(layout.frontend, 'manifest'));
+  if (!content) return undefined;
+  try {
+    return decodeManifest(content);
+  } catch (error) {
+    if (error instanceof RangeError) return undefined;
+    throw error;
+  }
+}
+
+/** Runs over items with at most CONCURRENT_MAX under way; the first failure is thrown when all that run have ended. */
+async function inParallel<Item>(items: readonly Item[], act: (item: Item) => Promise<void>): Promise<void> {
+  let next = 0;
+  let failure: unknown;
+  const lane = async () => {
+    while (next < items.length && failure === undefined) {
+      const item = items[next++] as Item;
+      try {
+        await act(item);
+      } catch (error) {
+        failure ??= error;
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: CONCURRENT_MAX }, lane));
+  if (failure !== undefined) throw failure;
+}
