@@ -1,0 +1,81 @@
+// A checkpoint brings zdbfs-meta up to date and empties the journal. The order makes it atomic whatever happens:
+//   1. data and set-aside ids become stable;
+//   2. images of all changed records go into the journal, then the mark that makes them count, with the superblock;
+//   3. the journal becomes stable: from here on recovery starts from this checkpoint;
+//   4. the images are written in place into zdbfs-meta, the superblock last, and become stable;
+//   5. the journal is emptied.
+// A failure before the mark leaves everything as it was (recovery ignores images without a mark); one after it leaves the
+// records marked as changed, so that the next checkpoint writes them again.
+import { ByteWriter } from './bytes.ts';
+import type { Journal } from './journal.ts';
+import type { Moment } from './record.ts';
+import { encodeRecord } from './record-codec.ts';
+import type { Store } from './store.ts';
+import { encodeSuperblock } from './superblock.ts';
+import type { VolumeState } from './volume-state.ts';
+
+/** Images per journal record, and per commit of records in place. */
+const BATCH_BYTES = 1024 * 1024;
+
+/** A record of zdbfs-meta as it will be stored. */
+export interface Image {
+  readonly id: number;
+  readonly bytes: Uint8Array;
+}
+
+function* batches(images: readonly Image[]): Generator<Image[]> {
+  let batch: Image[] = [];
+  let size = 0;
+  for (const image of images) {
+    if (size > 0 && size + image.bytes.length > BATCH_BYTES) {
+      yield batch;
+      batch = [];
+      size = 0;
+    }
+    batch.push(image);
+    size += image.bytes.length;
+  }
+  if (batch.length > 0) yield batch;
+}
+
+/** Writes images and superblock into zdbfs-meta and makes them stable. Doing it twice changes nothing. */
+export function writeInPlace(store: Store, images: readonly Image[], superblock: Uint8Array): void {
+  for (const batch of batches(images)) {
+    for (const image of batch) store.meta.update(image.id, image.bytes);
+    store.commit();
+  }
+  store.meta.update(0, superblock);
+  store.meta.sync();
+}
+
+/**
+ * Makes a checkpoint.
+ * @throws what the store throws; the volume can go on and try again, unless a sync failed for another reason than space
+ */
+export function writeCheckpoint(state: VolumeState, journal: Journal, time: Moment): void {
+  const { store, cache } = state;
+  store.data.sync();
+  store.meta.sync();
+  const writer = new ByteWriter();
+  const images: Image[] = [];
+  for (const record of cache.dirtyRecords())
+    images.push({ id: record.id, bytes: encodeRecord(writer, record) });
+  const checkpoint = state.checkpoint + 1;
+  const superblock = encodeSuperblock(writer, state.superblock(checkpoint));
+  let imageRecords = 0;
+  for (const batch of batches(images)) {
+    journal.append(time, { kind: 'images', images: batch });
+    imageRecords++;
+  }
+  journal.append(time, { kind: 'checkpoint', imageRecords, superblock });
+  state.checkpoint = checkpoint;
+  journal.advance(checkpoint);
+  store.journal.sync();
+  writeInPlace(store, images, superblock);
+  cache.cleanAll();
+  journal.flush();
+  for (const id of state.doomedMeta) state.removableMeta.push(id);
+  state.doomedMeta = [];
+  for (const id of state.doomedData) state.removableData.push(id);
+  state.doomedData = [];
+}

@@ -1,0 +1,92 @@
+// The Store on the embedded engine: three sequential namespaces in one pair of directories.
+import type { Disk } from '@qsfs/io';
+import type { Engine, Namespace, Payload } from '@qsfs/zdb';
+import type { RecordSpace, Store, StoreSpace } from './store.ts';
+
+/** Names of the namespaces. */
+export const NAMESPACES = { meta: 'zdbfs-meta', data: 'zdbfs-data', journal: 'zdbfs-journal' } as const;
+
+class NamespaceSpace implements RecordSpace {
+  readonly #namespace: Namespace;
+
+  constructor(namespace: Namespace) {
+    this.#namespace = namespace;
+  }
+
+  get nextId(): number {
+    return this.#namespace.nextId;
+  }
+
+  insert(payload: Payload): number {
+    return this.#namespace.insertId(payload);
+  }
+
+  update(id: number, payload: Payload): void {
+    this.#namespace.updateId(id, payload);
+  }
+
+  read(id: number): Uint8Array | undefined {
+    return this.#namespace.readId(id);
+  }
+
+  readInto(id: number, offset: number, target: Uint8Array): number {
+    return this.#namespace.readIdInto(id, offset, target);
+  }
+
+  length(id: number): number | undefined {
+    return this.#namespace.lengthOfId(id);
+  }
+
+  remove(id: number): boolean {
+    return this.#namespace.removeId(id);
+  }
+
+  sync(): void {
+    this.#namespace.sync();
+  }
+
+  flush(): void {
+    this.#namespace.flush();
+  }
+}
+
+/** See the module's header. `close` closes the engine when the store owns it. */
+export class EngineStore implements Store {
+  readonly meta: RecordSpace;
+  readonly data: RecordSpace;
+  readonly journal: RecordSpace;
+  readonly #engine: Engine;
+  readonly #disk: Disk;
+  readonly #dataDirectory: string;
+  readonly #ownsEngine: boolean;
+
+  /**
+   * Creates the namespaces that are missing.
+   * @param dataDirectory where the engine's data files are, to ask the disk for its space
+   * @param ownsEngine `close` closes the engine too
+   */
+  constructor(engine: Engine, disk: Disk, dataDirectory: string, ownsEngine = true) {
+    this.#engine = engine;
+    this.#disk = disk;
+    this.#dataDirectory = dataDirectory;
+    this.#ownsEngine = ownsEngine;
+    const space = (name: string) =>
+      new NamespaceSpace(engine.namespace(name) ?? engine.createNamespace(name, 'seq'));
+    this.meta = space(NAMESPACES.meta);
+    this.data = space(NAMESPACES.data);
+    this.journal = space(NAMESPACES.journal);
+  }
+
+  commit(): void {
+    this.#engine.commit();
+  }
+
+  space(): StoreSpace {
+    return this.#disk.space(this.#dataDirectory);
+  }
+
+  close(): void {
+    if (this.#ownsEngine) this.#engine.close();
+    else this.#engine.commit();
+  }
+}

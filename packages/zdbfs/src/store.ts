@@ -1,0 +1,49 @@
+// What zdbfs needs of whatever keeps its records: three sequential record spaces. Synchronous, called from one thread.
+// The embedded engine is one implementation (engine-store.ts); a remote zdb behind an input/output thread can be another.
+//
+// Promises: reads see what was written before, committed or not. `commit` makes everything since the last one outlive
+// this process, or forgets all of it and throws. `sync` makes what was committed in its space outlive the machine.
+// Ids count up and are never given out twice while their record is durable. Any read may throw NotLocal.
+import type { Payload } from '@qsfs/zdb';
+
+/** One sequential namespace. Ids and lengths are integers below 2^53. */
+export interface RecordSpace {
+  /** The next insert gets this id or a larger one. */
+  readonly nextId: number;
+  /** Appends a record and returns its id. The payload is borrowed until the next commit. */
+  insert(payload: Payload): number;
+  /** Replaces a live record without reading it. The payload is borrowed until the next commit. */
+  update(id: number, payload: Payload): void;
+  /** The whole record, verified; undefined when there is none. */
+  read(id: number): Uint8Array | undefined;
+  /** Fills `target` from `offset` of the record; returns the bytes read. @throws when the record does not exist */
+  readInto(id: number, offset: number, target: Uint8Array): number;
+  /** Payload bytes; undefined when there is no such record. Never throws NotLocal. */
+  length(id: number): number | undefined;
+  /** False when there is no such record. Takes part in the next commit. */
+  remove(id: number): boolean;
+  /** Commits and returns when everything in this space is on stable storage. */
+  sync(): void;
+  /** Removes all records; a crash inside leaves all or none. */
+  flush(): void;
+}
+
+/** Room for records, in bytes. `availableBytes` is what can still be written. */
+export interface StoreSpace {
+  readonly totalBytes: number;
+  readonly availableBytes: number;
+}
+
+/** Everything a volume stands on. */
+export interface Store {
+  /** Superblock, inodes, directory and extent nodes (docs/formats/zdbfs.md, section 2). */
+  readonly meta: RecordSpace;
+  /** File contents: immutable, raw. */
+  readonly data: RecordSpace;
+  /** Redo journal; emptied by every checkpoint. */
+  readonly journal: RecordSpace;
+  /** Writes what was inserted, updated and removed since the last commit, of all three spaces. */
+  commit(): void;
+  space(): StoreSpace;
+  close(): void;
+}

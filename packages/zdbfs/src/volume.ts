@@ -1,0 +1,435 @@
+// A mounted volume: the Filesystem the session serves, and what the program around it calls. Each call loads what it
+// needs (any of that may throw NotLocal), checks, and ends in one or more operations (transactions.ts).
+import {
+  type AttributeChange,
+  type Attributes,
+  type Caller,
+  type DirectoryEmitter,
+  type Filesystem,
+  FilesystemError,
+  type FilesystemStatus,
+} from '@qsfs/fuse';
+import type { Clock, Random } from '@qsfs/io';
+import { NotLocal } from '@qsfs/zdb';
+import {
+  changeAttributes,
+  cutDown,
+  getAttribute,
+  listAttributes,
+  removeAttribute,
+  setAttribute,
+  statInode,
+} from './attribute-calls.ts';
+import { Defragmenter } from './defragment.ts';
+import { allocateRange, copyFileRange, readFile, seekFile, writeFile } from './file-calls.ts';
+import {
+  createInode,
+  findInode,
+  linkInode,
+  listEntries,
+  nodeMode,
+  removeEntry,
+  renameEntry,
+} from './name-calls.ts';
+import { type Inode, isDirectory, TYPE_DIRECTORY, TYPE_MASK, TYPE_SYMLINK } from './record.ts';
+import { type RootOwner, recover } from './recovery.ts';
+import { References } from './references.ts';
+import { storageError } from './storage-error.ts';
+import type { Store } from './store.ts';
+import { reserveOperation, Transactions } from './transactions.ts';
+import { type VerifyReport, verifyVolume } from './verify.ts';
+import type { Log } from './volume-state.ts';
+
+const BLOCK_BYTES = 4096;
+/** What statfs says of inodes that could still be made. */
+const INODES_FREE = 2 ** 32;
+/** Nameless inodes are freed in batches of this many. */
+const REAP_BATCH = 64;
+/** Records no checkpoint needs any more, removed in one idle step. */
+const REMOVE_BATCH = 1024;
+/** A journal that has waited this long is checkpointed when nothing else happens. */
+const IDLE_CHECKPOINT_MS = 30_000;
+/** … if there is at least so much of it. */
+const IDLE_CHECKPOINT_BYTES = 256 * 1024;
+
+/** How to open a volume. Sizes in bytes. */
+export interface VolumeOptions {
+  readonly clock: Pick<Clock, 'nowMs' | 'monotonicMs'>;
+  readonly random: Random;
+  readonly log?: Log;
+  /** What files may hold together; 0 or absent: whatever the disk has. */
+  readonly sizeBytes?: number;
+  /** Memory for metadata that is not changed; default 128 MiB. */
+  readonly cacheBytes?: number;
+  /** Memory of changed metadata that leads to a checkpoint; default 64 MiB. */
+  readonly dirtyBytes?: number;
+  /** Journal size that leads to a checkpoint; default 32 MiB. */
+  readonly journalBytes?: number;
+  /** Owner and permissions of the root directory of a new volume; default 0, 0, 0755. */
+  readonly rootOwner?: RootOwner;
+}
+
+/** Counters and sizes of a volume, for the operator. */
+export interface VolumeStatistics {
+  readonly checkpoint: number;
+  readonly operations: number;
+  readonly checkpoints: number;
+  readonly journalBytes: number;
+  readonly inodes: number;
+  readonly orphans: number;
+  readonly usedBytes: number;
+  readonly cachedRecords: number;
+  readonly cachedBytes: number;
+  readonly dirtyRecords: number;
+  readonly dirtyBytes: number;
+  readonly cacheHits: number;
+  readonly cacheMisses: number;
+  readonly heldInodes: number;
+  /** Data records that are waiting to be removed. */
+  readonly doomedRecords: number;
+}
+
+/** A mounted volume. Everything from one thread. */
+export class Volume implements Filesystem {
+  readonly #transactions: Transactions;
+  readonly #clock: VolumeOptions['clock'];
+  readonly #references = new References();
+  readonly #defragmenter: Defragmenter;
+  /** Nameless inodes the kernel does not hold any more. */
+  readonly #reapable = new Set<number>();
+  #lastCheckpointMs: number;
+  #closed = false;
+
+  constructor(transactions: Transactions, clock: VolumeOptions['clock']) {
+    this.#transactions = transactions;
+    this.#clock = clock;
+    this.#lastCheckpointMs = clock.monotonicMs();
+    this.#defragmenter = new Defragmenter(transactions, clock);
+    for (const orphan of transactions.state.orphans) this.#reapable.add(orphan);
+  }
+
+  // ---- attributes -----------------------------------------------------------------------------------------------
+
+  getAttributes(inode: number): Attributes {
+    return statInode(this.#begin().state.inode(inode));
+  }
+
+  setAttributes(inode: number, change: AttributeChange): Attributes {
+    return statInode(changeAttributes(this.#begin(), inode, change));
+  }
+
+  getExtendedAttribute(inode: number, name: string): Uint8Array | undefined {
+    return getAttribute(this.#begin(), inode, name);
+  }
+
+  setExtendedAttribute(inode: number, name: string, value: Uint8Array, flags: number): void {
+    setAttribute(this.#begin(), inode, name, value, flags);
+  }
+
+  listExtendedAttributes(inode: number): readonly string[] {
+    return listAttributes(this.#begin(), inode);
+  }
+
+  removeExtendedAttribute(inode: number, name: string): void {
+    removeAttribute(this.#begin(), inode, name);
+  }
+
+  // ---- names ----------------------------------------------------------------------------------------------------
+
+  lookup(parent: number, name: string): Attributes | undefined {
+    const inode = findInode(this.#begin(), parent, name);
+    return inode && this.#taken(inode);
+  }
+
+  forget(inode: number, count: number): void {
+    if (!this.#references.drop(inode, count)) return;
+    if (!this.#transactions.state.orphans.has(inode)) return;
+    this.#reapable.add(inode);
+    if (this.#reapable.size >= REAP_BATCH) this.#quietly(() => this.#reap());
+  }
+
+  makeNode(parent: number, name: string, mode: number, deviceNumber: number, caller: Caller): Attributes {
+    const wanted = { parent, name, mode: nodeMode(mode), deviceNumber };
+    return this.#taken(createInode(this.#begin(), caller, wanted));
+  }
+
+  makeDirectory(parent: number, name: string, mode: number, caller: Caller): Attributes {
+    const wanted = { parent, name, mode: (mode & ~TYPE_MASK) | TYPE_DIRECTORY, deviceNumber: 0 };
+    return this.#taken(createInode(this.#begin(), caller, wanted));
+  }
+
+  makeSymlink(parent: number, name: string, target: Uint8Array, caller: Caller): Attributes {
+    const wanted = { parent, name, mode: TYPE_SYMLINK | 0o777, deviceNumber: 0, target };
+    return this.#taken(createInode(this.#begin(), caller, wanted));
+  }
+
+  makeTemporary(parent: number, mode: number, caller: Caller): Attributes {
+    const wanted = { parent, name: undefined, mode: nodeMode(mode), deviceNumber: 0 };
+    return this.#taken(createInode(this.#begin(), caller, wanted));
+  }
+
+  link(inode: number, parent: number, name: string): Attributes {
+    return this.#taken(linkInode(this.#begin(), inode, parent, name));
+  }
+
+  unlink(parent: number, name: string): void {
+    this.#lostName(removeEntry(this.#begin(), parent, name, false));
+  }
+
+  removeDirectory(parent: number, name: string): void {
+    this.#lostName(removeEntry(this.#begin(), parent, name, true));
+  }
+
+  rename(
+    sourceParent: number,
+    sourceName: string,
+    targetParent: number,
+    targetName: string,
+    flags: number,
+  ): void {
+    const replaced = renameEntry(this.#begin(), sourceParent, sourceName, targetParent, targetName, flags);
+    if (replaced) this.#lostName(replaced);
+  }
+
+  readLink(id: number): Uint8Array {
+    const inode = this.#begin().state.inode(id);
+    if ((inode.mode & TYPE_MASK) !== TYPE_SYMLINK || !inode.bytes) throw new FilesystemError('EINVAL');
+    return inode.bytes;
+  }
+
+  listDirectory(inode: number, cookie: number, emit: DirectoryEmitter, withAttributes: boolean): void {
+    const taken = (id: number) => this.#references.take(id);
+    listEntries(this.#begin(), inode, cookie, emit, withAttributes, taken);
+  }
+
+  // ---- contents -------------------------------------------------------------------------------------------------
+
+  read(inode: number, offset: number, target: Uint8Array): number {
+    return readFile(this.#begin(), inode, offset, target);
+  }
+
+  write(inode: number, offset: number, source: Uint8Array, _caller: Caller, clearSetId: boolean): void {
+    writeFile(this.#begin(), inode, offset, source, clearSetId);
+    this.#defragmenter.written(inode, offset, source.length);
+  }
+
+  allocate(inode: number, mode: number, offset: number, lengthBytes: number): void {
+    allocateRange(this.#begin(), inode, mode, offset, lengthBytes);
+  }
+
+  seek(inode: number, offset: number, whence: number): number {
+    return seekFile(this.#begin(), inode, offset, whence);
+  }
+
+  copyRange(
+    source: number,
+    sourceOffset: number,
+    target: number,
+    targetOffset: number,
+    lengthBytes: number,
+  ): number {
+    return copyFileRange(this.#begin(), source, sourceOffset, target, targetOffset, lengthBytes);
+  }
+
+  sync(_inode: number, _dataOnly: boolean): void {
+    this.#begin().sync();
+  }
+
+  syncAll(): void {
+    this.#begin().sync();
+  }
+
+  // ---- the volume -----------------------------------------------------------------------------------------------
+
+  status(): FilesystemStatus {
+    const { state, limits } = this.#begin();
+    let availableBytes: number;
+    try {
+      availableBytes = this.#transactions.availableBytes();
+    } catch (error) {
+      throw storageError(error);
+    }
+    if (limits.sizeBytes > 0)
+      availableBytes = Math.min(availableBytes, Math.max(0, limits.sizeBytes - state.usedBytes));
+    const total = limits.sizeBytes > 0 ? limits.sizeBytes : state.usedBytes + availableBytes;
+    const blocksAvailable = Math.floor(availableBytes / BLOCK_BYTES);
+    return {
+      blockSizeBytes: BLOCK_BYTES,
+      blocks: Math.ceil(total / BLOCK_BYTES),
+      blocksFree: blocksAvailable,
+      blocksAvailable,
+      inodes: state.inodes + INODES_FREE,
+      inodesFree: INODES_FREE,
+      nameMax: 255,
+    };
+  }
+
+  /** Frees nameless inodes, removes records nobody needs, joins fragments, and now and then makes a checkpoint. */
+  idle(): void {
+    if (this.#closed) return;
+    this.#quietly(() => {
+      if (this.#reapable.size > 0) this.#reap();
+      else if (this.#transactions.removeDoomed(REMOVE_BATCH)) return;
+      else if (this.#defragmenter.step()) return;
+      else this.#checkpointWhenQuiet();
+    });
+  }
+
+  /** Writes everything into zdbfs-meta and empties the journal. @throws FilesystemError */
+  checkpoint(): void {
+    this.#reapAll();
+    if (!this.#transactions.clean) this.#transactions.checkpoint();
+    this.#lastCheckpointMs = this.#clock.monotonicMs();
+  }
+
+  /** Checkpoint, and give the store back. @throws FilesystemError when the checkpoint failed; the store is closed anyway */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    const { store } = this.#transactions.state;
+    try {
+      for (const orphan of this.#transactions.state.orphans) this.#reapable.add(orphan);
+      this.checkpoint();
+      while (this.#transactions.removeDoomed(REMOVE_BATCH));
+    } finally {
+      store.close();
+    }
+  }
+
+  /** Walks the whole volume and reports everything that is not as it should be (verify.ts). Changes nothing. */
+  verify(): VerifyReport {
+    return verifyVolume(this.#transactions.state);
+  }
+
+  statistics(): VolumeStatistics {
+    const { state } = this.#transactions;
+    return {
+      checkpoint: state.checkpoint,
+      operations: this.#transactions.operations,
+      checkpoints: this.#transactions.checkpoints,
+      journalBytes: this.#transactions.journalBytes,
+      inodes: state.inodes,
+      orphans: state.orphans.size,
+      usedBytes: state.usedBytes,
+      cachedRecords: state.cache.size,
+      cachedBytes: state.cache.weightBytes,
+      dirtyRecords: state.cache.dirtyCount,
+      dirtyBytes: state.cache.dirtyBytes,
+      cacheHits: state.cache.hits,
+      cacheMisses: state.cache.misses,
+      heldInodes: this.#references.size,
+      doomedRecords: state.doomedData.length + state.removableData.length,
+    };
+  }
+
+  /** Every call begins here: between calls memory may shrink. */
+  #begin(): Transactions {
+    this.#transactions.state.cache.trim();
+    return this.#transactions;
+  }
+
+  #taken(inode: Inode): Attributes {
+    this.#references.take(inode.id);
+    return statInode(inode);
+  }
+
+  #lostName(inode: Inode): void {
+    if (inode.linkCount === 0 && !this.#references.held(inode.id)) this.#reapable.add(inode.id);
+  }
+
+  /** Frees a batch of nameless inodes; large ones are cut down first. */
+  #reap(): void {
+    const { state } = this.#transactions;
+    const batch: number[] = [];
+    for (const id of this.#reapable) {
+      if (!state.orphans.has(id) || this.#references.held(id)) {
+        this.#reapable.delete(id);
+        continue;
+      }
+      const inode = this.#loadOrphan(id);
+      if (!inode) continue;
+      batch.push(id);
+      if (batch.length >= REAP_BATCH) break;
+    }
+    if (batch.length === 0) return;
+    this.#transactions.reserveIds();
+    this.#transactions.run({ kind: 'destroy', inodes: batch });
+    for (const id of batch) {
+      this.#reapable.delete(id);
+      this.#defragmenter.forget(id);
+    }
+  }
+
+  /** Brings an orphan to where one operation can free it. A damaged one stays as it is. */
+  #loadOrphan(id: number): Inode | undefined {
+    const { state } = this.#transactions;
+    try {
+      const inode = state.inode(id);
+      if (inode.attributeRecord !== 0) state.attributes(inode);
+      if (!isDirectory(inode)) cutDown(this.#transactions, inode, 0);
+      return inode;
+    } catch (error) {
+      if (error instanceof FilesystemError && error.code === 'EIO') {
+        this.#reapable.delete(id);
+        return undefined;
+      }
+      throw error;
+    }
+  }
+
+  #reapAll(): void {
+    while (this.#reapable.size > 0) {
+      const before = this.#reapable.size;
+      this.#reap();
+      if (this.#reapable.size >= before) return;
+    }
+  }
+
+  #checkpointWhenQuiet(): void {
+    const now = this.#clock.monotonicMs();
+    if (now - this.#lastCheckpointMs < IDLE_CHECKPOINT_MS) return;
+    this.#lastCheckpointMs = now;
+    if (this.#transactions.journalBytes >= IDLE_CHECKPOINT_BYTES) this.#transactions.checkpoint();
+  }
+
+  /** Background work that cannot be done now is done later. */
+  #quietly(action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      if (error instanceof NotLocal || error instanceof FilesystemError) return;
+      throw error;
+    }
+  }
+}
+
+/**
+ * Mounts the volume in a store, or makes one when the store is empty.
+ * @throws VolumeError when it cannot be mounted; NotLocal: bring the range and call again; what the store throws
+ */
+export function openVolume(store: Store, options: VolumeOptions): Volume {
+  const log: Log = options.log ?? (() => {});
+  const nowMs = options.clock.nowMs();
+  const seconds = Math.floor(nowMs / 1000);
+  const recovered = recover(store, {
+    cacheBytes: options.cacheBytes ?? 128 * 1024 * 1024,
+    random: options.random,
+    time: { seconds, nanoseconds: Math.floor((nowMs - seconds * 1000) * 1e6) },
+    log,
+    rootOwner: options.rootOwner ?? { userId: 0, groupId: 0, mode: 0o755 },
+  });
+  const transactions = new Transactions(recovered.state, recovered.journal, options.clock, {
+    sizeBytes: options.sizeBytes ?? 0,
+    journalBytes: options.journalBytes ?? 32 * 1024 * 1024,
+    dirtyBytes: options.dirtyBytes ?? 64 * 1024 * 1024,
+  });
+  if (recovered.repeated > 0) log('info', `${recovered.repeated} operations were repeated from the journal`);
+  try {
+    if (recovered.unusedIds.length > 0) transactions.run(reserveOperation(recovered.unusedIds));
+    if (recovered.repeated > 0) transactions.checkpoint();
+  } catch (error) {
+    // Mounted all the same: what is there can be read, and room can be made.
+    log('warning', `the checkpoint after mounting failed: ${error instanceof Error ? error.message : error}`);
+  }
+  return new Volume(transactions, options.clock);
+}

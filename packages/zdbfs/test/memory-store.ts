@@ -1,0 +1,232 @@
+// A store in memory for tests: keeps apart what is waiting, committed and stable, fails when told to, and shows what a
+// crash leaves. Stricter than the engine where its contract allows it: every update takes an id, as in zdb.
+import { IoError } from '@qsfs/io';
+import { NotLocal, type Payload, StoreError } from '@qsfs/zdb';
+import type { RecordSpace, Store, StoreSpace } from '../src/store.ts';
+
+type Change =
+  | { readonly kind: 'put'; readonly id: number; readonly bytes: Uint8Array; readonly slots: number }
+  | { readonly kind: 'remove'; readonly id: number }
+  | { readonly kind: 'flush' };
+
+interface Content {
+  records: Map<number, Uint8Array>;
+  nextId: number;
+}
+
+function change(content: Content, step: Change): void {
+  if (step.kind === 'flush') {
+    content.records = new Map();
+    content.nextId = 0;
+  } else if (step.kind === 'remove') {
+    content.records.delete(step.id);
+  } else {
+    content.records.set(step.id, step.bytes);
+    content.nextId += step.slots;
+  }
+}
+
+function copyOf(content: Content): Content {
+  return { records: new Map(content.records), nextId: content.nextId };
+}
+
+function joined(payload: Payload): Uint8Array {
+  return payload instanceof Uint8Array
+    ? new Uint8Array(payload)
+    : new Uint8Array(Buffer.concat([...payload]));
+}
+
+class MemorySpace implements RecordSpace {
+  readonly name: string;
+  readonly #store: MemoryStore;
+  #stable: Content;
+  #present: Content;
+  /** Committed, not stable. */
+  #committed: Change[] = [];
+  /** Neither. */
+  #waiting: Change[] = [];
+  #beforeWaiting: Content | undefined;
+
+  constructor(store: MemoryStore, name: string, content: Content) {
+    this.#store = store;
+    this.name = name;
+    this.#stable = copyOf(content);
+    this.#present = copyOf(content);
+  }
+
+  get nextId(): number {
+    return this.#present.nextId;
+  }
+
+  get size(): number {
+    return this.#present.records.size;
+  }
+
+  insert(payload: Payload): number {
+    const id = this.#present.nextId;
+    this.#do({ kind: 'put', id, bytes: joined(payload), slots: 1 });
+    return id;
+  }
+
+  update(id: number, payload: Payload): void {
+    if (!this.#present.records.has(id)) throw new StoreError('update-only', `${this.name}: no record ${id}`);
+    this.#do({ kind: 'put', id, bytes: joined(payload), slots: 1 });
+  }
+
+  read(id: number): Uint8Array | undefined {
+    this.#store.beforeRead(this.name, id);
+    const bytes = this.#present.records.get(id);
+    return bytes && new Uint8Array(bytes);
+  }
+
+  readInto(id: number, offset: number, target: Uint8Array): number {
+    this.#store.beforeRead(this.name, id);
+    const bytes = this.#present.records.get(id);
+    if (!bytes) throw new StoreError('not-found', `${this.name}: no record ${id}`);
+    const part = bytes.subarray(offset, offset + target.length);
+    target.set(part);
+    return part.length;
+  }
+
+  length(id: number): number | undefined {
+    return this.#present.records.get(id)?.length;
+  }
+
+  remove(id: number): boolean {
+    if (!this.#present.records.has(id)) return false;
+    this.#do({ kind: 'remove', id });
+    return true;
+  }
+
+  sync(): void {
+    this.#store.commit();
+    this.#store.beforeChange();
+    for (const step of this.#committed) change(this.#stable, step);
+    this.#committed = [];
+  }
+
+  flush(): void {
+    this.#store.commit();
+    this.#store.beforeChange();
+    this.#do({ kind: 'flush' });
+    this.takeWaiting();
+    for (const step of this.#committed) change(this.#stable, step);
+    this.#committed = [];
+  }
+
+  /** Overwrites a stored record with garbage, as a failing disk would. */
+  damage(id: number, bytes: Uint8Array): void {
+    this.#present.records.set(id, bytes);
+    this.#stable.records.set(id, bytes);
+  }
+
+  get hasWaiting(): boolean {
+    return this.#waiting.length > 0;
+  }
+
+  takeWaiting(): void {
+    this.#committed.push(...this.#waiting);
+    this.#waiting = [];
+    this.#beforeWaiting = undefined;
+  }
+
+  dropWaiting(): void {
+    if (this.#beforeWaiting) this.#present = this.#beforeWaiting;
+    this.#waiting = [];
+    this.#beforeWaiting = undefined;
+  }
+
+  /** What is there after the process died: everything committed. */
+  afterKill(): Content {
+    return copyOf(this.#beforeWaiting ?? this.#present);
+  }
+
+  /** What is there after the machine died: the stable part and the first so many of the later changes. */
+  afterCrash(keep: (count: number) => number): Content {
+    const content = copyOf(this.#stable);
+    for (const step of this.#committed.slice(0, keep(this.#committed.length))) change(content, step);
+    return content;
+  }
+
+  #do(step: Change): void {
+    this.#beforeWaiting ??= copyOf(this.#present);
+    this.#waiting.push(step);
+    change(this.#present, step);
+  }
+}
+
+/** Thrown where a test wants the process to die. */
+export class Killed extends Error {
+  override readonly name = 'Killed';
+}
+
+export class MemoryStore implements Store {
+  readonly meta: MemorySpace;
+  readonly data: MemorySpace;
+  readonly journal: MemorySpace;
+  availableBytes = 2 ** 40;
+  /** Commits, syncs and flushes so far: the points where a process can die or a disk be full. */
+  changes = 0;
+  /** Dies before the change of this number. */
+  killAt = Number.POSITIVE_INFINITY;
+  /** Changes for which this is true fail with ENOSPC. */
+  failWhen: (change: number) => boolean = () => false;
+  reads = 0;
+  /** Reads for which this is true throw NotLocal. */
+  absentWhen: (space: string, id: number, read: number) => boolean = () => false;
+  closed = false;
+
+  constructor(contents?: readonly [Content, Content, Content]) {
+    const empty = (): Content => ({ records: new Map(), nextId: 0 });
+    const [meta, data, journal] = contents ?? [empty(), empty(), empty()];
+    this.meta = new MemorySpace(this, 'zdbfs-meta', meta);
+    this.data = new MemorySpace(this, 'zdbfs-data', data);
+    this.journal = new MemorySpace(this, 'zdbfs-journal', journal);
+  }
+
+  commit(): void {
+    const spaces = [this.data, this.meta, this.journal];
+    if (!spaces.some((space) => space.hasWaiting)) return;
+    try {
+      this.beforeChange();
+    } catch (error) {
+      for (const space of spaces) space.dropWaiting();
+      throw error;
+    }
+    for (const space of spaces) space.takeWaiting();
+  }
+
+  space(): StoreSpace {
+    return { totalBytes: 2 ** 41, availableBytes: this.availableBytes };
+  }
+
+  close(): void {
+    this.commit();
+    this.closed = true;
+  }
+
+  beforeChange(): void {
+    const number = this.changes++;
+    if (number >= this.killAt) throw new Killed(`killed at change ${number}`);
+    if (this.failWhen(number)) throw new IoError('ENOSPC', `change ${number}`);
+  }
+
+  beforeRead(space: string, id: number): void {
+    const read = this.reads++;
+    if (this.absentWhen(space, id, read)) throw new NotLocal(space, 0, id, 1);
+  }
+
+  /** The store as the next process finds it. */
+  afterKill(): MemoryStore {
+    return new MemoryStore([this.meta.afterKill(), this.data.afterKill(), this.journal.afterKill()]);
+  }
+
+  /** The store as found after a power loss. `keep` decides how many of `count` unsynced changes of a space survive. */
+  afterCrash(keep: (count: number) => number): MemoryStore {
+    return new MemoryStore([
+      this.meta.afterCrash(keep),
+      this.data.afterCrash(keep),
+      this.journal.afterCrash(keep),
+    ]);
+  }
+}
