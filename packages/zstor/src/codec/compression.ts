@@ -1,6 +1,7 @@
 // Whether and how a stripe's bytes are made smaller before they are encrypted. Looking costs a few samples; only what pays
 // is compressed whole.
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import { discard } from './discard.ts';
 import type { Compression } from './types.ts';
 
 /** Compressing must save at least this part of the bytes, else reading is made slower for nothing. */
@@ -32,7 +33,7 @@ export function isZero(bytes: Uint8Array): boolean {
 
 /**
  * The contents of a stripe.
- * @returns `bytes` itself for `plain`, a frame for `zstd`, nothing for `zero`
+ * @returns `bytes` itself for `plain`, a new buffer with a frame for `zstd`, nothing for `zero`
  */
 export function compress(bytes: Uint8Array): {
   readonly compression: Compression;
@@ -46,9 +47,9 @@ export function compress(bytes: Uint8Array): {
     pledgedSrcSize: bytes.length,
     params: LEVEL,
   });
-  return contents.length <= bytes.length * (1 - SAVING_MIN)
-    ? { compression: 'zstd', contents }
-    : { compression: 'plain', contents: bytes };
+  if (contents.length <= bytes.length * (1 - SAVING_MIN)) return { compression: 'zstd', contents };
+  discard(contents);
+  return { compression: 'plain', contents: bytes };
 }
 
 function samplePays(bytes: Uint8Array): boolean {
@@ -56,14 +57,13 @@ function samplePays(bytes: Uint8Array): boolean {
     const from = Math.floor(((bytes.length - SAMPLE_BYTES) * i) / (SAMPLES - 1));
     sample.set(bytes.subarray(from, from + SAMPLE_BYTES), i * SAMPLE_BYTES);
   }
-  return (
-    zstdCompressSync(sample, { chunkSize: 2 * sample.length, params: LEVEL }).length <=
-    sample.length * (1 - SAVING_MIN)
-  );
+  // The result is small enough to be left to the garbage collector.
+  const frame = zstdCompressSync(sample, { chunkSize: sample.length + 1024, params: LEVEL });
+  return frame.length <= sample.length * (1 - SAVING_MIN);
 }
 
 /**
- * The bytes of a zstd frame.
+ * The bytes of a zstd frame, in a new buffer.
  * @param plainBytes their length, which is also the most that is produced
  * @throws Error when it is no frame or gives more
  */

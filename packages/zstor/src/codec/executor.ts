@@ -63,15 +63,20 @@ const WORKER_MODULE = new URL(
 export class ThreadExecutor implements Executor {
   readonly #memory: SharedMemory;
   readonly #workspaceOffsets: readonly number[];
+  readonly #module: URL;
   readonly #workers: (Worker | undefined)[];
   readonly #queue: Waiting[] = [];
   /** Threads that are being ended; their workspace is theirs until they are gone. */
   readonly #ending = new Map<number, Promise<void>>();
   #closed = false;
 
-  /** @param workspaceOffsets one workspace, and so one thread, each */
-  constructor(memory: SharedMemory, workspaceOffsets: readonly number[]) {
+  /**
+   * @param workspaceOffsets one workspace, and so one thread, each
+   * @param module what the threads run
+   */
+  constructor(memory: SharedMemory, workspaceOffsets: readonly number[], module: URL = WORKER_MODULE) {
     this.#memory = memory;
+    this.#module = module;
     this.#workspaceOffsets = workspaceOffsets;
     this.#workers = workspaceOffsets.map(() => undefined);
   }
@@ -125,7 +130,7 @@ export class ThreadExecutor implements Executor {
       memory: this.#memory,
       workspaceOffset: this.#workspaceOffsets[slot]!,
     };
-    const worker: Worker = { thread: startThread(WORKER_MODULE, input), sent: [] };
+    const worker: Worker = { thread: startThread(this.#module, input), sent: [] };
     worker.thread.port.onMessage((message) => {
       const waiting = worker.sent.shift();
       if (!waiting) return;

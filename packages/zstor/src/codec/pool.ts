@@ -33,6 +33,8 @@ export interface CodecOptions {
   readonly memoryBytes?: number;
   /** Where file ranges are. Threads work on the real disk only: with another one everything is done on the calling thread. */
   readonly disk?: Disk;
+  /** What the threads run; for tests of threads that end. Default: worker.ts. */
+  readonly workerModule?: URL;
 }
 
 interface WaitingForMemory {
@@ -62,7 +64,7 @@ export class CodecPool implements Codec {
     this.#workspaceBytes = this.#arena.usedBytes;
     this.#executor =
       threads > 0
-        ? new ThreadExecutor(this.#arena.memory, offsets)
+        ? new ThreadExecutor(this.#arena.memory, offsets, options.workerModule)
         : new InlineExecutor(this.#arena.memory, offsets[0]!, disk);
   }
 

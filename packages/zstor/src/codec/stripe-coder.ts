@@ -5,6 +5,7 @@ import { createCipheriv, createDecipheriv } from 'node:crypto';
 import { createKernel, type Kernel, ReedSolomon, type SharedMemory } from '@qsfs/erasure';
 import { type Disk, errorCode, IoError } from '@qsfs/io';
 import { compress, decompress } from './compression.ts';
+import { discard } from './discard.ts';
 import { StripeNotAuthentic, TooFewShards } from './errors.ts';
 import type { DecodeJob, EncodeJob, Job, JobResult, Place, PlacedCandidate, RebuildJob } from './job.ts';
 import {
@@ -22,10 +23,10 @@ import type { BadShard, CodedObject } from './types.ts';
 /** Coders (with their matrices) kept, one per k and n; the least recently used goes. */
 const CODERS_MAX = 16;
 /**
- * Bytes per call of the cipher. Its result is a new buffer that is copied into place at once: 256 KiB stay in the second-level
+ * Bytes per call of the cipher. Its result is a new buffer that is copied into place at once: 512 KiB stay in the second-level
  * cache on the way, and the call's own cost is small against them.
  */
-const CIPHER_CALL_BYTES = 256 * 1024;
+const CIPHER_CALL_BYTES = 512 * 1024;
 
 /** Good candidates that agree with each other. */
 interface Agreeing {
@@ -98,6 +99,7 @@ export class StripeCoder {
     }
     const dataBodies = bodies.slice(0, object.k);
     encrypt(object, stripe, shape, contents, dataBodies);
+    if (compression === 'zstd') discard(contents);
     this.#coder(object).encode(dataBodies, bodies.slice(object.k));
     for (const [index, shard] of shards.entries()) sealShard(shard, object, stripe, index, shape);
     return { shape, bad: [] };
@@ -132,7 +134,11 @@ export class StripeCoder {
     }
     if (bytes && !plain) bytes.fill(0);
     else if (bytes && plain && target !== bytes) bytes.set(plain);
-    if (job.file) this.#writeFile(job.file.path, job.file.offset, plain, plainBytes);
+    try {
+      if (job.file) this.#writeFile(job.file.path, job.file.offset, plain, plainBytes);
+    } finally {
+      if (plain && shape.compression === 'zstd') discard(plain);
+    }
     return { shape, bad };
   }
 
@@ -266,10 +272,9 @@ function encrypt(
   while (at < contents.length) {
     // Up to the end of a body, so that each result goes to one place.
     const length = Math.min(CIPHER_CALL_BYTES, contents.length - at, bodyBytes - (at % bodyBytes));
-    bodies[Math.floor(at / bodyBytes)]!.set(
-      cipher.update(contents.subarray(at, at + length)),
-      at % bodyBytes,
-    );
+    const result = cipher.update(contents.subarray(at, at + length));
+    bodies[Math.floor(at / bodyBytes)]!.set(result, at % bodyBytes);
+    discard(result);
     at += length;
   }
   cipher.final();
@@ -304,7 +309,9 @@ function decrypt(
   for (let at = 0; at < contentsBytes; ) {
     const from = at % bodyBytes;
     const length = Math.min(CIPHER_CALL_BYTES, contentsBytes - at, bodyBytes - from);
-    target.set(decipher.update(bodies[Math.floor(at / bodyBytes)]!.subarray(from, from + length)), at);
+    const result = decipher.update(bodies[Math.floor(at / bodyBytes)]!.subarray(from, from + length));
+    target.set(result, at);
+    discard(result);
     at += length;
   }
   try {
