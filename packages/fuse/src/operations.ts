@@ -14,6 +14,7 @@ import {
 } from './filesystem.ts';
 import {
   FILE_TYPE,
+  isSilent,
   OPEN_FLAG,
   OPERATION,
   PERMISSION_MASK,
@@ -176,8 +177,9 @@ export class Operations {
 
   #unknownInode(): number {
     const operation = this.#request.operation;
-    if (operation === OPERATION.forget) return NO_REPLY;
-    return operation === OPERATION.batchForget ? this.#batchForget() : fail('ESTALE');
+    // BATCH_FORGET names its inodes elsewhere.
+    if (operation === OPERATION.batchForget) return this.#batchForget();
+    return isSilent(operation) ? NO_REPLY : fail('ESTALE');
   }
 
   #caller(): Caller {

@@ -1,5 +1,5 @@
 // Numbers of the kernel's FUSE protocol, version 7.31 to 7.45: operations, flags and sizes of structures. Facts of the
-// kernel interface (uapi linux/fuse.h); the byte tables are in docs/formats/fuse.md. No code here.
+// kernel interface (uapi linux/fuse.h); the byte tables are in docs/formats/fuse.md.
 
 /** The protocol version we speak. The kernel uses the smaller of the two minors. */
 export const PROTOCOL = { major: 7, minor: 45, oldestMinor: 31 } as const;
@@ -61,6 +61,16 @@ export const OPERATION = {
   extendedStat: 52,
   copyRange64: 53,
 } as const;
+
+/** True for operations the kernel expects no answer to (an INTERRUPT is answered through the request it names). */
+export function isSilent(operation: number): boolean {
+  return (
+    operation === OPERATION.forget ||
+    operation === OPERATION.batchForget ||
+    operation === OPERATION.interrupt ||
+    operation === OPERATION.notifyReply
+  );
+}
 
 /** Flags of the INIT request and reply, bits 0 to 31. */
 export const INIT_FLAG = {

@@ -10,7 +10,7 @@ import { type Filesystem, FilesystemError } from './filesystem.ts';
 import { type Negotiated, type NegotiationOptions, negotiate } from './negotiation.ts';
 import { NO_REPLY, Operations } from './operations.ts';
 import { type ParkedRequest, Parking, type Token } from './parking.ts';
-import { OPERATION, SIZE, WRITE_FLAG } from './protocol.ts';
+import { isSilent, OPERATION, SIZE, WRITE_FLAG } from './protocol.ts';
 import { type CacheTimes, Reply } from './reply.ts';
 import { BODY, Request } from './request.ts';
 import type { WakeHandle } from './wake.ts';
@@ -278,7 +278,7 @@ export class Session {
   /** The present request threw. */
   #failed(error: unknown): void {
     const request = this.#request;
-    const silent = request.operation === OPERATION.forget || request.operation === OPERATION.batchForget;
+    const silent = isSilent(request.operation);
     if (error instanceof FilesystemError && !silent) {
       this.#answerError(request, error.errno);
       return;
