@@ -22,7 +22,7 @@ export interface ReplyReceiver {
   bulkTarget?(lengthBytes: number): Uint8Array | undefined;
 }
 
-const MAX_LINE_BYTES = 64 * 1024;
+const MAX_LINE_BYTES = 8192;
 const MAX_DEPTH = 16;
 
 interface OpenArray {
@@ -106,7 +106,7 @@ export class ReplyDecoder {
     let line = chunk.subarray(from, end);
     if (this.#line !== undefined) line = Buffer.concat([this.#line, line]);
     if (found < 0) {
-      this.#line = line.slice();
+      this.#line = new Uint8Array(line);
       return chunk.length;
     }
     this.#line = undefined;

@@ -138,11 +138,9 @@ export class RequestDecoder {
     this.count--;
   }
 
-  /** Gives the current request's arguments memory of their own: for a request that has to wait. */
-  detach(): Uint8Array[] {
-    const copies: Uint8Array[] = [];
-    for (let i = 0; i < this.count; i++) copies.push(this.#own[i] ?? this.argument(i).slice());
-    return copies;
+  /** Gives the current request's arguments memory of their own: for a request that has to wait for longer than a turn. */
+  detach(): void {
+    for (let i = 0; i < this.count; i++) this.#own[i] ??= new Uint8Array(this.argument(i));
   }
 
   /** Hands over the reusable buffers of the current request; its owner gives them back when the arguments are no longer used. */
@@ -207,7 +205,7 @@ export class RequestDecoder {
 
   /** The input ends between two arguments: those received so far move to memory of their own. */
   #suspend(): false {
-    for (let i = 0; i < this.count; i++) this.#own[i] ??= this.argument(i).slice();
+    for (let i = 0; i < this.count; i++) this.#own[i] ??= new Uint8Array(this.argument(i));
     return false;
   }
 
@@ -266,7 +264,7 @@ export class RequestDecoder {
     const found = input.indexOf(LF, start);
     if (found < 0 || found >= end) {
       if (end - start > MAX_LINE_BYTES) throw new ProtocolError(undefined);
-      this.#line = input.slice(start, end);
+      this.#line = new Uint8Array(input.subarray(start, end)); // slice of a Buffer is no copy
       this.#at = end;
       return undefined;
     }
