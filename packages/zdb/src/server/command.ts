@@ -1,0 +1,70 @@
+// The command table: names in the order that decides what a prefix means (specification section 2.3), and finding the entry a
+// request asks for. Any prefix of a name selects the first entry it fits, without regard to case; NUL ends the word.
+import type { RequestDecoder } from '@qsfs/resp';
+import type { Session } from './session.ts';
+
+/** One command. */
+export interface Command {
+  /** As WAIT reports it. */
+  readonly name: string;
+  /** Only for admins; refused before anything else is looked at. */
+  readonly admin: boolean;
+  /** The reply for WAIT clients, ready to send. */
+  readonly notice: Uint8Array;
+  /**
+   * Checks, executes and answers. Throws NotLocal, before anything was changed, when data has to be brought first and
+   * `session.mayBring` says it can be.
+   */
+  run(session: Session): void;
+}
+
+/** How a command is written down in a table. */
+export type CommandDefinition = readonly [name: string, run: (session: Session) => void, admin?: 'admin'];
+
+/** Finds commands by what clients send. */
+export class CommandTable {
+  readonly #byPrefix = new Map<string, Command>();
+  readonly #longest: number;
+  readonly #get: Command;
+  readonly #set: Command;
+
+  /** @param definitions in the order in which prefixes are matched; must hold GET and SET */
+  constructor(definitions: readonly CommandDefinition[]) {
+    for (const [name, run, admin] of definitions) {
+      const command: Command = {
+        name,
+        run,
+        admin: admin === 'admin',
+        notice: Buffer.from(`+${name}\r\n`, 'latin1'),
+      };
+      for (let length = 0; length <= name.length; length++) {
+        const prefix = name.slice(0, length);
+        if (!this.#byPrefix.has(prefix)) this.#byPrefix.set(prefix, command);
+      }
+    }
+    this.#longest = Math.max(...definitions.map(([name]) => name.length));
+    this.#get = this.#byPrefix.get('GET')!;
+    this.#set = this.#byPrefix.get('SET')!;
+  }
+
+  /** The command of a request; undefined when there is none of that name. */
+  find(request: RequestDecoder): Command | undefined {
+    // The two commands everything depends on, without making a string.
+    if (request.lengthOf(0) === 3) {
+      const first = request.byteOf(0, 0) & 0xdf;
+      if ((request.byteOf(0, 1) & 0xdf) === 69 && (request.byteOf(0, 2) & 0xdf) === 84) {
+        if (first === 71) return this.#get;
+        if (first === 83) return this.#set;
+      }
+    }
+    return this.named(request.argument(0));
+  }
+
+  /** The command a word names. */
+  named(word: Uint8Array): Command | undefined {
+    const end = word.subarray(0, this.#longest + 1).indexOf(0);
+    const length = end < 0 ? word.length : end;
+    if (length > this.#longest) return undefined;
+    return this.#byPrefix.get(Buffer.from(word.subarray(0, length)).toString('latin1').toUpperCase());
+  }
+}

@@ -1,0 +1,533 @@
+// The socket loop over epoll: one wait, all reads, one commit, all sends. Measured against node:net in docs/adr/ (zdb socket loop).
+//
+// All received bytes of a turn lie in one arena, which is used again when the turn has ended; large values are received straight
+// into their own memory. Sending happens in `ServerSocket.send`; what the kernel does not take is copied and waits for EPOLLOUT.
+// Level-triggered, so nothing is lost by reading once per wake-up, and no connection starves another.
+//
+// The process has one thread and Node needs its own loop (timers, child processes, signals). While there is traffic turns run back
+// to back for at most TURN_MS, waiting up to SPIN_MS for more, and then let Node run once. Without traffic Node's loop sleeps
+// until the epoll set is readable (`watchDescriptor`), so an idle server uses no processor time.
+import type { Address, Clock, DescriptorSleep, Libc, Timer } from '@qsfs/io';
+import { ERRNO, type ErrnoCode, IoError, watchDescriptor } from '@qsfs/io';
+import { encodeSocketAddress, portOf } from './socket-address.ts';
+import type { ServerSocket, SocketEvents, SocketLoop } from './sockets.ts';
+
+const EPOLL_CTL_ADD = 1;
+const EPOLL_CTL_DEL = 2;
+const EPOLL_CTL_MOD = 3;
+const EPOLLIN = 1;
+const EPOLLOUT = 4;
+const EPOLLERR = 8;
+const EPOLLHUP = 16;
+const CLOEXEC = 0x80000;
+const NONBLOCK = 0x800;
+const SOCK_STREAM = 1;
+const SOL_SOCKET = 1;
+const SO_REUSEADDR = 2;
+const SO_KEEPALIVE = 9;
+const IPPROTO_TCP = 6;
+const TCP_NODELAY = 1;
+const TCP_KEEPIDLE = 4;
+const TCP_USER_TIMEOUT = 18;
+const IPPROTO_IPV6 = 41;
+const IPV6_V6ONLY = 26;
+const MSG_NOSIGNAL = 0x4000;
+const MSG_MORE = 0x8000;
+
+/** Events taken per wait. */
+const MAX_EVENTS = 256;
+/** Most bytes of one receive into the arena. */
+const RECEIVE_BYTES = 64 * 1024;
+/** Receives start at multiples of this in the arena, so that their views can be made once. */
+const RECEIVE_STEP_BYTES = 1024;
+const ARENA_BYTES = 1024 * 1024;
+/** Replies up to this size together are copied into one send. */
+const GATHER_BYTES = 64 * 1024;
+/** Longest run of turns before Node's loop gets its turn. */
+const TURN_MS = 2;
+/** Longest blocking wait while there was traffic just now. */
+const SPIN_MS = 1;
+/** Longest blocking wait where the event loop cannot sleep on the epoll set. */
+const BLOCK_MS = 20;
+/** Connections waiting to be accepted, at most. */
+const BACKLOG = 4096;
+/** Connections accepted per turn, at most. */
+const ACCEPTS = 64;
+/** Pause in accepting when descriptors run out. */
+const ACCEPT_PAUSE_MS = 100;
+/** A peer that acknowledges nothing for so long is gone. */
+const USER_TIMEOUT_MS = 120_000;
+const KEEPALIVE_IDLE_SECONDS = 300;
+
+interface Accepting {
+  readonly descriptor: number;
+  readonly tcp: boolean;
+  readonly accepted: (socket: ServerSocket) => SocketEvents;
+}
+
+/** Opens the epoll loop. */
+export class EpollLoop implements SocketLoop {
+  readonly kind = 'epoll';
+  readonly #libc: Libc;
+  readonly #clock: Clock;
+  readonly #log: (message: string) => void;
+  readonly #epoll: number;
+  readonly #sleep: DescriptorSleep | undefined;
+
+  readonly #events: Int32Array;
+  readonly #eventBytes: Uint8Array;
+  readonly #eventWords: number;
+  readonly #change: Int32Array;
+  readonly #changeBytes: Uint8Array;
+
+  readonly #arena: Uint8Array[] = [];
+  #arenaAt = 0;
+  readonly #gather = Buffer.allocUnsafeSlow(GATHER_BYTES);
+
+  readonly #sockets: (EpollSocket | undefined)[] = [];
+  readonly #accepting: (Accepting | undefined)[] = [];
+  #turnEnded: () => void = () => {};
+  #wanted = false;
+  #inTurn = false;
+  #soonScheduled = false;
+  #closed = false;
+  #acceptTimer: Timer | undefined;
+
+  /** @param log one line for the operator */
+  constructor(libc: Libc, clock: Clock, log: (message: string) => void) {
+    this.#libc = libc;
+    this.#clock = clock;
+    this.#log = log;
+    this.#epoll = libc.epollCreate(CLOEXEC);
+    if (this.#epoll < 0) throw systemError(libc, 'create an epoll set');
+    this.#sleep = watchDescriptor(this.#epoll);
+    this.#eventWords = libc.epollEventBytes / 4;
+    this.#events = new Int32Array(this.#eventWords * MAX_EVENTS);
+    this.#eventBytes = new Uint8Array(this.#events.buffer);
+    this.#change = new Int32Array(this.#eventWords);
+    this.#changeBytes = new Uint8Array(this.#change.buffer);
+    const arena = new ArrayBuffer(ARENA_BYTES);
+    for (let at = 0; at + RECEIVE_BYTES <= ARENA_BYTES; at += RECEIVE_STEP_BYTES) {
+      this.#arena.push(new Uint8Array(arena, at, RECEIVE_BYTES));
+    }
+  }
+
+  async listen(address: Address, accepted: (socket: ServerSocket) => SocketEvents): Promise<Address> {
+    const libc = this.#libc;
+    const { family, bytes, v6only } = encodeSocketAddress(address);
+    const descriptor = libc.socket(family, SOCK_STREAM | CLOEXEC | NONBLOCK, 0);
+    if (descriptor < 0) throw systemError(libc, 'create a socket');
+    const tcp = !('path' in address);
+    if (tcp) this.#option(descriptor, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (v6only !== undefined) this.#option(descriptor, IPPROTO_IPV6, IPV6_V6ONLY, v6only ? 1 : 0);
+    const where = 'path' in address ? address.path : `${address.host} port ${address.port}`;
+    if (
+      libc.bind(descriptor, bytes, bytes.length) < 0 ||
+      libc.listen(descriptor, BACKLOG) < 0 ||
+      !this.#control(EPOLL_CTL_ADD, descriptor, EPOLLIN)
+    ) {
+      const error = systemError(libc, `listen on ${where}`);
+      libc.close(descriptor);
+      throw error;
+    }
+    this.#accepting[descriptor] = { descriptor, tcp, accepted };
+    if ('path' in address) return address;
+    const bound = new Uint8Array(128);
+    libc.getsockname(descriptor, bound, new Int32Array([bound.length]));
+    return { host: address.host, port: portOf(bound) };
+  }
+
+  start(turnEnded: () => void): void {
+    this.#turnEnded = turnEnded;
+    this.#clock.soon(() => this.#run());
+  }
+
+  wantTurn(): void {
+    this.#wanted = true;
+    if (this.#inTurn || this.#soonScheduled) return;
+    this.#soonScheduled = true;
+    this.#clock.soon(() => {
+      this.#soonScheduled = false;
+      if (this.#wanted && !this.#closed) this.#endTurn();
+    });
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#acceptTimer?.cancel();
+    for (const listening of this.#accepting) {
+      if (listening !== undefined) this.#libc.close(listening.descriptor);
+    }
+    for (const socket of this.#sockets) socket?.destroy();
+    this.#sleep?.close();
+    this.#libc.close(this.#epoll);
+  }
+
+  /** Turns until there is nothing to do or Node has to run. */
+  #run(): void {
+    const untilMs = this.#clock.monotonicMs() + TURN_MS;
+    let spin = 0;
+    while (!this.#closed) {
+      const count = this.#libc.epollWait(this.#epoll, this.#eventBytes, MAX_EVENTS, this.#wanted ? 0 : spin);
+      if (count > 0) this.#deliver(count);
+      else if (!this.#wanted) {
+        this.#idle();
+        return;
+      }
+      this.#endTurn();
+      spin = SPIN_MS;
+      if (this.#clock.monotonicMs() >= untilMs) {
+        this.#clock.soon(() => this.#run());
+        return;
+      }
+    }
+  }
+
+  #idle(): void {
+    if (this.#sleep !== undefined) {
+      this.#sleep.until(() => this.#run());
+      return;
+    }
+    // No way to sleep in Node's loop: block here for a short time, then let it run.
+    this.#clock.soon(() => {
+      if (this.#closed) return;
+      const count = this.#libc.epollWait(this.#epoll, this.#eventBytes, MAX_EVENTS, BLOCK_MS);
+      if (count > 0) {
+        this.#deliver(count);
+        this.#endTurn();
+      }
+      this.#run();
+    });
+  }
+
+  #endTurn(): void {
+    this.#wanted = false;
+    this.#inTurn = true;
+    this.#turnEnded();
+    this.#inTurn = false;
+    this.#arenaAt = 0;
+  }
+
+  #deliver(count: number): void {
+    const events = this.#events;
+    const words = this.#eventWords;
+    this.#inTurn = true;
+    for (let i = 0; i < count; i++) {
+      const at = i * words;
+      const what = events[at]!;
+      const descriptor = events[at + words - 2]!;
+      const socket = this.#sockets[descriptor];
+      if (socket !== undefined) {
+        if ((what & EPOLLOUT) !== 0) socket.writable();
+        if ((what & (EPOLLIN | EPOLLHUP | EPOLLERR)) !== 0) {
+          if (socket.receiving) this.#receive(socket);
+          else if ((what & (EPOLLHUP | EPOLLERR)) !== 0) socket.hungUp();
+        }
+      } else {
+        const listening = this.#accepting[descriptor];
+        if (listening !== undefined) this.#accept(listening);
+      }
+    }
+    this.#inTurn = false;
+  }
+
+  #receive(socket: EpollSocket): void {
+    const events = socket.events!;
+    const space = events.space();
+    let target = space;
+    if (target === undefined) {
+      if (this.#arenaAt >= this.#arena.length) {
+        this.#endTurn();
+        this.#inTurn = true;
+        if (!socket.receiving) return;
+      }
+      target = this.#arena[this.#arenaAt]!;
+    }
+    const count = this.#libc.recv(socket.descriptor, target, target.length, 0);
+    if (count > 0) {
+      if (space !== undefined) {
+        events.filled(count);
+      } else {
+        this.#arenaAt += Math.ceil(count / RECEIVE_STEP_BYTES);
+        events.received(target, count);
+      }
+      return;
+    }
+    if (count === 0) {
+      socket.inputEnded();
+      return;
+    }
+    const errno = this.#libc.errno();
+    if (errno !== ERRNO.EAGAIN && errno !== ERRNO.EINTR) socket.destroy();
+  }
+
+  #accept(listening: Accepting): void {
+    for (let i = 0; i < ACCEPTS; i++) {
+      const descriptor = this.#libc.accept4(listening.descriptor, null, null, CLOEXEC | NONBLOCK);
+      if (descriptor < 0) {
+        const errno = this.#libc.errno();
+        if (errno !== ERRNO.EAGAIN && errno !== ERRNO.EINTR && errno !== ERRNO.ECONNABORTED) {
+          this.#pauseAccepting(errno);
+        }
+        return;
+      }
+      if (listening.tcp) {
+        this.#option(descriptor, IPPROTO_TCP, TCP_NODELAY, 1);
+        this.#option(descriptor, SOL_SOCKET, SO_KEEPALIVE, 1);
+        this.#option(descriptor, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS);
+        this.#option(descriptor, IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS);
+      }
+      if (!this.#control(EPOLL_CTL_ADD, descriptor, EPOLLIN)) {
+        this.#libc.close(descriptor);
+        continue;
+      }
+      const socket = new EpollSocket(this, descriptor, listening.tcp ? 'tcp' : 'unix');
+      this.#sockets[descriptor] = socket;
+      socket.events = listening.accepted(socket);
+    }
+  }
+
+  /** Out of descriptors or memory: waiting connections stay in the backlog for a while instead of being asked for again and again. */
+  #pauseAccepting(errno: number): void {
+    if (this.#acceptTimer !== undefined) return;
+    this.#log(`cannot accept connections (errno ${errno}), trying again every ${ACCEPT_PAUSE_MS} ms`);
+    for (const listening of this.#accepting) {
+      if (listening !== undefined) this.#control(EPOLL_CTL_MOD, listening.descriptor, 0);
+    }
+    this.#acceptTimer = this.#clock.after(ACCEPT_PAUSE_MS, () => {
+      this.#acceptTimer = undefined;
+      if (this.#closed) return;
+      for (const listening of this.#accepting) {
+        if (listening !== undefined) this.#control(EPOLL_CTL_MOD, listening.descriptor, EPOLLIN);
+      }
+    });
+  }
+
+  #option(descriptor: number, level: number, option: number, value: number): void {
+    this.#libc.setsockopt(descriptor, level, option, new Int32Array([value]), 4);
+  }
+
+  #control(operation: number, descriptor: number, what: number): boolean {
+    const change = this.#change;
+    change.fill(0);
+    change[0] = what;
+    change[change.length - 2] = descriptor;
+    return this.#libc.epollControl(this.#epoll, operation, descriptor, this.#changeBytes) === 0;
+  }
+
+  /** For sockets: changes what the socket is watched for. */
+  watch(descriptor: number, reading: boolean, writing: boolean): void {
+    this.#control(EPOLL_CTL_MOD, descriptor, (reading ? EPOLLIN : 0) | (writing ? EPOLLOUT : 0));
+  }
+
+  /** For sockets: watches again after `unwatch`. */
+  rewatch(descriptor: number, reading: boolean, writing: boolean): void {
+    this.#control(EPOLL_CTL_ADD, descriptor, (reading ? EPOLLIN : 0) | (writing ? EPOLLOUT : 0));
+  }
+
+  /** For sockets: a hang-up would be reported again and again while nobody reads. */
+  unwatch(descriptor: number): void {
+    this.#control(EPOLL_CTL_DEL, descriptor, 0);
+  }
+
+  /** For sockets: forgets and closes a descriptor. */
+  release(descriptor: number): void {
+    this.#control(EPOLL_CTL_DEL, descriptor, 0);
+    this.#sockets[descriptor] = undefined;
+    this.#libc.close(descriptor);
+  }
+
+  /**
+   * For sockets: hands bytes to the kernel.
+   * @returns how many it took; -1 when the other side is gone
+   */
+  transmit(descriptor: number, bytes: Uint8Array, more: boolean): number {
+    const count = this.#libc.send(descriptor, bytes, bytes.length, MSG_NOSIGNAL | (more ? MSG_MORE : 0));
+    if (count >= 0) return count;
+    const errno = this.#libc.errno();
+    return errno === ERRNO.EAGAIN || errno === ERRNO.EINTR ? 0 : -1;
+  }
+
+  /** For sockets: small segments as one piece, in memory that is valid until the next call; undefined when they are not small. */
+  gathered(segments: readonly Uint8Array[]): Uint8Array | undefined {
+    let total = 0;
+    for (const segment of segments) total += segment.length;
+    if (total > GATHER_BYTES) return undefined;
+    let at = 0;
+    for (const segment of segments) {
+      this.#gather.set(segment, at);
+      at += segment.length;
+    }
+    return this.#gather.subarray(0, total);
+  }
+}
+
+/** One connection of the epoll loop. */
+class EpollSocket implements ServerSocket {
+  readonly remote: string;
+  readonly descriptor: number;
+  events: SocketEvents | undefined;
+  queuedBytes = 0;
+  open = true;
+  readonly #loop: EpollLoop;
+  #queue: Uint8Array[] = [];
+  #reading = true;
+  #writing = false;
+  #inputOver = false;
+  /** The other side does not take bytes any more; what it sent before is still read. */
+  #broken = false;
+  #ending = false;
+  /** False after a hang-up while nobody was reading. */
+  #watched = true;
+
+  constructor(loop: EpollLoop, descriptor: number, remote: string) {
+    this.#loop = loop;
+    this.descriptor = descriptor;
+    this.remote = remote;
+  }
+
+  send(segments: readonly Uint8Array[], scratch: ArrayBufferLike): void {
+    if (!this.open || this.#broken) return;
+    let rest = segments;
+    if (this.#queue.length === 0) {
+      if (segments.length > 1) {
+        const one = this.#loop.gathered(segments);
+        if (one !== undefined) {
+          const sent = this.#loop.transmit(this.descriptor, one, false);
+          if (sent === one.length) return;
+          if (sent < 0) {
+            this.#break();
+            return;
+          }
+          this.#enqueue(new Uint8Array(one.subarray(sent)));
+          return;
+        }
+      }
+      for (let i = 0; i < segments.length; i++) {
+        const segment = segments[i]!;
+        const sent = this.#loop.transmit(this.descriptor, segment, i + 1 < segments.length);
+        if (sent < 0) {
+          this.#break();
+          return;
+        }
+        if (sent < segment.length) {
+          rest = [segment.subarray(sent), ...segments.slice(i + 1)];
+          break;
+        }
+        if (i + 1 === segments.length) return;
+      }
+    }
+    for (const segment of rest) this.#enqueue(segment.buffer === scratch ? new Uint8Array(segment) : segment);
+  }
+
+  #enqueue(bytes: Uint8Array): void {
+    this.#queue.push(bytes);
+    this.queuedBytes += bytes.length;
+    if (!this.#writing) {
+      this.#writing = true;
+      this.#watch();
+    }
+  }
+
+  #break(): void {
+    this.#broken = true;
+    this.#queue = [];
+    this.queuedBytes = 0;
+    if (this.#writing) {
+      this.#writing = false;
+      this.#watch();
+    }
+    if (this.#ending || this.#inputOver) this.destroy();
+  }
+
+  writable(): void {
+    while (this.#queue.length > 0) {
+      const first = this.#queue[0]!;
+      const sent = this.#loop.transmit(this.descriptor, first, this.#queue.length > 1);
+      if (sent < 0) {
+        this.#break();
+        return;
+      }
+      this.queuedBytes -= sent;
+      if (sent < first.length) {
+        this.#queue[0] = first.subarray(sent);
+        return;
+      }
+      this.#queue.shift();
+    }
+    this.#writing = false;
+    this.#watch();
+    if (this.#ending) this.destroy();
+    else this.events?.drained();
+  }
+
+  inputEnded(): void {
+    if (this.#inputOver) return;
+    this.#inputOver = true;
+    this.#watch();
+    if (this.#broken) this.destroy();
+    else this.events?.inputEnded();
+  }
+
+  pause(): void {
+    if (!this.#reading) return;
+    this.#reading = false;
+    this.#watch();
+  }
+
+  resume(): void {
+    if (this.#reading) return;
+    this.#reading = true;
+    this.#watch();
+  }
+
+  end(): void {
+    if (!this.open) return;
+    this.#ending = true;
+    if (this.#queue.length === 0) this.destroy();
+    else this.#watch();
+  }
+
+  destroy(): void {
+    if (!this.open) return;
+    this.open = false;
+    this.#queue = [];
+    this.queuedBytes = 0;
+    this.#loop.release(this.descriptor);
+    this.events?.closed();
+  }
+
+  get receiving(): boolean {
+    return this.open && this.#reading && !this.#inputOver && !this.#ending;
+  }
+
+  /** The other side is gone altogether while we were not reading. */
+  hungUp(): void {
+    if (!this.open) return;
+    if (this.#inputOver || this.#ending || this.#broken) {
+      this.destroy();
+      return;
+    }
+    // Paused: what it sent before is read when we resume.
+    this.#watched = false;
+    this.#loop.unwatch(this.descriptor);
+  }
+
+  #watch(): void {
+    if (!this.open) return;
+    const reading = this.receiving;
+    if (this.#watched) {
+      this.#loop.watch(this.descriptor, reading, this.#writing);
+    } else if (reading) {
+      this.#watched = true;
+      this.#loop.rewatch(this.descriptor, reading, this.#writing);
+    }
+  }
+}
+
+function systemError(libc: Libc, action: string): IoError {
+  const errno = libc.errno();
+  const code = (Object.keys(ERRNO) as ErrnoCode[]).find((name) => ERRNO[name] === errno);
+  return new IoError(code ?? 'EIO', code === undefined ? `${action} (errno ${errno})` : action);
+}

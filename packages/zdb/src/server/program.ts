@@ -1,0 +1,366 @@
+// The life of the program `zdb`: files, sockets, hooks, signals, exit codes (specification sections 1, 6.1 and 7).
+import {
+  type Address,
+  type Clock,
+  type Disk,
+  errorCode,
+  formatAddress,
+  type Libc,
+  type Network,
+  type Processes,
+  type Random,
+  readWhole,
+} from '@qsfs/io';
+import { type Engine, openEngine, StoreError } from '../index.ts';
+import { EpollLoop } from './epoll.ts';
+import { Hooks } from './hooks.ts';
+import { Log } from './log.ts';
+import { type CommandLine, parseCommandLine, UsageError, usage } from './options.ts';
+import { Server } from './server.ts';
+import { MAX_SOCKET_PATH_BYTES } from './socket-address.ts';
+import type { SocketLoop } from './sockets.ts';
+import { StreamLoop } from './stream-sockets.ts';
+
+/** What the program is given of the machine. */
+export interface Machine {
+  readonly disk: Disk;
+  readonly network: Network;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly processes: Processes;
+  readonly libc: () => Libc | undefined;
+  readonly resolveHost: (host: string) => Promise<string>;
+  /** Write text to the standard output and error. */
+  readonly output: (text: string) => void;
+  readonly errors: (text: string) => void;
+  /** Calls when something failed that nobody expected. */
+  readonly onFatal: (call: (error: unknown) => void) => void;
+}
+
+/** Exit codes; ends by signal are 128 + the signal's number. */
+export const EXIT = {
+  ok: 0,
+  refused: 1,
+  internal: 70,
+  interrupted: 130,
+  terminated: 143,
+  hungUp: 129,
+} as const;
+
+/** How long a look for another server on our unix socket may take. */
+const PROBE_MS = 500;
+const BANNER = [
+  'zdb 0.1.0, the key-value store of QSFS',
+  'data format 3, index format 4',
+  'speaks the protocol of 0-db 2.0',
+];
+
+/**
+ * Runs the server as its command line says, until it is told to stop.
+ * @returns the exit code
+ */
+export async function runProgram(words: readonly string[], machine: Machine): Promise<number> {
+  let line: CommandLine;
+  try {
+    line = parseCommandLine(words);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    machine.errors(`zdb: ${error.message}\n`);
+    return EXIT.refused;
+  }
+  if (line.action === 'help') {
+    machine.output(`${BANNER.join('\n')}\n\n${usage()}`);
+    return EXIT.refused; // as the reference
+  }
+  if (line.action === 'version') {
+    machine.output(`${BANNER.join('\n')}\n`);
+    return EXIT.ok;
+  }
+  const log = new Log(machine.clock, machine.output, line.verbose);
+  try {
+    return await new Program(line, machine, log).run();
+  } catch (error) {
+    const message = refusal(error);
+    if (message === undefined) throw error;
+    log.line('error', message);
+    return EXIT.refused;
+  }
+}
+
+/** The message for errors that are the operator's to solve. */
+function refusal(error: unknown): string | undefined {
+  if (error instanceof StoreError || error instanceof UsageError) return error.message;
+  if (errorCode(error) !== undefined) return (error as Error).message;
+  const code = (error as { code?: unknown } | null)?.code;
+  return typeof code === 'string' ? (error as Error).message : undefined;
+}
+
+/** One run. */
+class Program {
+  readonly #line: CommandLine;
+  readonly #machine: Machine;
+  readonly #log: Log;
+  #hooks: Hooks | undefined;
+  #server: Server | undefined;
+
+  constructor(line: CommandLine, machine: Machine, log: Log) {
+    this.#line = line;
+    this.#machine = machine;
+    this.#log = log;
+  }
+
+  async run(): Promise<number> {
+    const line = this.#line;
+    const { processes, clock } = this.#machine;
+    for (const notice of line.notices) this.#log.line('warning', notice);
+    const hosts = this.#tcpHosts();
+    if (line.hook !== undefined) {
+      this.#hooks = new Hooks(line.hook, this.#instance(hosts), processes, clock, this.#log);
+    }
+    this.#prepareDirectories();
+    await this.#hooks?.run('namespaces-init', [line.indexDirectory, line.dataDirectory]);
+    const engine = this.#openEngine();
+    let addresses: readonly Address[] = [];
+    try {
+      if (line.action === 'dump') {
+        this.#dump(engine);
+        this.#announceClosing(engine);
+        return EXIT.ok;
+      }
+      const server = this.#makeServer(engine);
+      this.#server = server;
+      addresses = await this.#listen(server, hosts);
+      if ((await this.#hooks?.run('ready')) ?? 0) {
+        this.#log.line('error', 'the hook "ready" did not succeed: stopping');
+        this.#announceClosing(engine);
+        return EXIT.refused;
+      }
+      const code = this.#untilStopped(server);
+      server.start();
+      const names = addresses.map(formatAddress).join(' and ');
+      this.#log.line('info', `ready on ${names}, ${server.loop.kind} loop`);
+      return await code;
+    } finally {
+      await this.#server?.close();
+      engine.close();
+      for (const address of addresses) {
+        if ('path' in address && this.#machine.disk.stat(address.path))
+          this.#machine.disk.remove(address.path);
+      }
+    }
+  }
+
+  /** Makes both roots and sees that no other server works on them, before a hook touches anything there. */
+  #prepareDirectories(): void {
+    const { disk } = this.#machine;
+    const { dataDirectory, indexDirectory } = this.#line;
+    for (const directory of [dataDirectory, indexDirectory]) disk.makeDirectory(directory, 0o700);
+    if (this.#hooks === undefined) return;
+    for (const directory of [indexDirectory, dataDirectory]) {
+      const lock = disk.open(`${directory}/.lockfile`, 'create', 0o664);
+      try {
+        if (!lock.tryLock())
+          throw new StoreError('locked-directory', `${directory} is in use by another zdb`);
+      } finally {
+        lock.close();
+      }
+    }
+  }
+
+  #openEngine(): Engine {
+    const line = this.#line;
+    const { disk, clock, random } = this.#machine;
+    return openEngine({
+      disk,
+      clock,
+      random,
+      dataDirectory: line.dataDirectory,
+      indexDirectory: line.indexDirectory,
+      ...(line.mode === undefined ? {} : { mode: line.mode }),
+      dataSizeBytes: line.dataSizeBytes,
+      sync: line.sync,
+      syncOnRotation: line.secure,
+      events: {
+        rotated: (name, closed, active) => this.#server?.rotated(name, closed, active),
+        log: (level, message) => this.#log.line(level, message),
+      },
+    });
+  }
+
+  #makeServer(engine: Engine): Server {
+    const line = this.#line;
+    const { disk, clock, random } = this.#machine;
+    const log = this.#log;
+    const loop = this.#makeLoop();
+    return new Server(
+      { engine, loop, disk, clock, random, log, hooks: this.#hooks },
+      {
+        ...(line.admin === undefined ? {} : { adminPassword: Buffer.from(line.admin) }),
+        protect: line.protect,
+        maxSizeBytes: line.maxSizeBytes,
+        rotateSeconds: line.rotateSeconds,
+        syncSeconds: typeof line.sync === 'object' ? line.sync.everySeconds : 0,
+        debug: line.debug,
+        singleMode: line.mode !== undefined,
+        maxClients: line.maxClients,
+      },
+    );
+  }
+
+  #makeLoop(): SocketLoop {
+    const { network, clock } = this.#machine;
+    const libc = this.#line.loop === 'node' ? undefined : this.#machine.libc();
+    if (libc !== undefined) {
+      return new EpollLoop(libc, clock, (message) => this.#log.line('warning', message));
+    }
+    if (this.#line.loop === 'epoll') {
+      throw new UsageError('--loop epoll needs koffi, which has no binary for this machine; use --loop node');
+    }
+    return new StreamLoop(network, clock);
+  }
+
+  /** Hosts for TCP; undefined: no TCP. Without an admin password everybody is admin, so only this machine is let in by default. */
+  #tcpHosts(): readonly string[] | undefined {
+    const { listen, socket, dualnet, admin } = this.#line;
+    if (socket !== undefined && !dualnet) return undefined;
+    if (listen !== undefined) {
+      if (admin === undefined && !/^(127\.|::1$|localhost$)/.test(listen)) {
+        this.#log.line('warning', `listening on ${listen} without --admin: everybody who connects is admin`);
+      }
+      return [listen];
+    }
+    if (admin !== undefined) return ['::'];
+    this.#log.line('info', 'no --admin password: listening on this machine only (--listen ADDR for more)');
+    return ['127.0.0.1', '::1'];
+  }
+
+  /** How hooks know which server calls. */
+  #instance(hosts: readonly string[] | undefined): string {
+    const { socket, port } = this.#line;
+    return socket === undefined ? `tcp://${hosts?.[0]}:${port}` : `unix://${socket}`;
+  }
+
+  async #listen(server: Server, hosts: readonly string[] | undefined): Promise<Address[]> {
+    const addresses: Address[] = [];
+    const { socket } = this.#line;
+    if (socket !== undefined) {
+      await this.#clearSocket(socket);
+      addresses.push(await server.listen({ path: socket }));
+    }
+    if (hosts === undefined) return addresses;
+    let port = this.#portNumber();
+    for (const [position, host] of hosts.entries()) {
+      try {
+        const address = { host: await this.#machine.resolveHost(host), port };
+        const bound = await server.listen(address);
+        addresses.push(bound);
+        if ('port' in bound) port = bound.port;
+      } catch (error) {
+        // The second loopback address, or IPv6 as a whole, may be missing on this machine.
+        const optional = this.#line.listen === undefined;
+        if (optional && host === '::' && isMissingFamily(error)) {
+          addresses.push(await server.listen({ host: '0.0.0.0', port }));
+        } else if (!(optional && position > 0 && isMissingFamily(error))) {
+          throw error;
+        }
+      }
+    }
+    return addresses;
+  }
+
+  /** Removes what a dead server left at our socket's path. */
+  async #clearSocket(path: string): Promise<void> {
+    if (Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES) {
+      throw new UsageError(`the socket path ${path} is too long: at most ${MAX_SOCKET_PATH_BYTES} bytes`);
+    }
+    const { disk, network } = this.#machine;
+    const found = disk.stat(path);
+    if (found === undefined) return;
+    if (found.kind !== 'other') throw new UsageError(`${path} is there already and is no socket`);
+    try {
+      const connection = await network.connect({ path }, PROBE_MS);
+      connection.destroy();
+    } catch {
+      disk.remove(path);
+      return;
+    }
+    throw new UsageError(`another server listens on ${path}`);
+  }
+
+  #portNumber(): number {
+    const { port } = this.#line;
+    if (/^\d{1,5}$/.test(port) && Number(port) <= 65_535) return Number(port);
+    const services = Buffer.from(readWhole(this.#machine.disk, '/etc/services') ?? []).toString('latin1');
+    for (const entry of services.split('\n')) {
+      const [name, number, ...aliases] = entry.replace(/#.*/, '').trim().split(/\s+/);
+      if (number?.endsWith('/tcp') && (name === port || aliases.includes(port)))
+        return Number.parseInt(number, 10);
+    }
+    throw new UsageError(`'${port}' is no TCP port: give a number up to 65535 or a name from /etc/services`);
+  }
+
+  /** Resolves with the exit code when a signal or STOP came and the `close` hook has run. */
+  #untilStopped(server: Server): Promise<number> {
+    const { processes } = this.#machine;
+    return new Promise((resolve, reject) => {
+      let stopping = false;
+      const stop = async (code: number, what: string) => {
+        if (stopping) return;
+        stopping = true;
+        this.#log.line('info', `${what}: stopping`);
+        if (code !== EXIT.ok) await this.#hooks?.run('close');
+        server.commit();
+        this.#announceClosing(server.engine);
+        resolve(code);
+      };
+      processes.onSignal('SIGINT', () => void stop(EXIT.interrupted, 'SIGINT'));
+      processes.onSignal('SIGTERM', () => void stop(EXIT.terminated, 'SIGTERM'));
+      processes.onSignal('SIGHUP', () => void stop(EXIT.hungUp, 'SIGHUP'));
+      void server.stopRequested.then(() => stop(EXIT.ok, 'STOP'));
+      this.#machine.onFatal((error) => {
+        void this.#hooks?.run('crash');
+        reject(error instanceof Error ? error : new Error(String(error)));
+      });
+    });
+  }
+
+  /** Tells a hook about each namespace's active files; nobody waits for it. */
+  #announceClosing(engine: Engine): void {
+    if (this.#hooks === undefined) return;
+    for (const namespace of engine.namespaces()) {
+      const dirty = this.#server?.slot(namespace.name)?.dirtyIndexFiles() ?? namespace.dirtyIndexFiles();
+      void this.#hooks.run('namespace-closing', [
+        namespace.name,
+        namespace.indexPath(namespace.activeFile),
+        namespace.dataPath(namespace.activeFile),
+        dirty.join(' '),
+      ]);
+    }
+  }
+
+  #dump(engine: Engine): void {
+    for (const namespace of engine.namespaces()) {
+      if (namespace.mode !== 'user') continue;
+      let cursor: Uint8Array | undefined;
+      for (;;) {
+        const batch = namespace.scan('forward', cursor);
+        if (batch === undefined) break;
+        for (const entry of batch.entries) {
+          this.#machine.output(`${namespace.name}: ${printable(entry.key)} (${entry.lengthBytes} bytes)\n`);
+        }
+        cursor = batch.cursor;
+      }
+    }
+  }
+}
+
+/** A key for people: text as it is, everything else in hexadecimal. */
+function printable(key: Uint8Array): string {
+  const text = Buffer.from(key).toString('latin1');
+  return /^[\x21-\x7e]+$/.test(text) ? text : `0x${Buffer.from(key).toString('hex')}`;
+}
+
+function isMissingFamily(error: unknown): boolean {
+  const code = (error as { code?: unknown } | null)?.code;
+  return code === 'EADDRNOTAVAIL' || code === 'EAFNOSUPPORT' || code === 'EIO';
+}

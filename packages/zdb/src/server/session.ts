@@ -1,0 +1,228 @@
+// One client: its requests in order, its standing (namespace, rights, challenge), its replies.
+//
+// A session is *parked* while its current command waits for something outside (a hook, a data file that has to be brought), and
+// *backlogged* while it does not read its replies: nothing more of it is received or executed, everybody else is served. Replies
+// leave at the end of a turn, after the commit.
+import { ProtocolError, RequestDecoder } from '@qsfs/resp';
+import type { NotLocal } from '../engine/types.ts';
+import type { Command } from './command.ts';
+import type { Server } from './server.ts';
+import type { Slot } from './slot.ts';
+import type { ServerSocket, SocketEvents } from './sockets.ts';
+
+/** Replies waiting for a client that stop its next commands. */
+const OUTPUT_BYTES = 1024 * 1024;
+/** Copies waiting for a mirror client that end its connection. */
+const MIRROR_BYTES = 64 * 1024 * 1024;
+
+/** What a client waits for (WAIT). */
+export interface Wait {
+  /** Undefined: any command. */
+  readonly command: Command | undefined;
+  cancel(): void;
+}
+
+/** One connection. */
+export class Session implements SocketEvents {
+  readonly server: Server;
+  readonly socket: ServerSocket;
+  readonly request: RequestDecoder;
+  /** Number of this connection, from 1; the owner id of its commands unless it is a master. */
+  readonly id: number;
+
+  slot: Slot;
+  /** Decided when the namespace was selected. */
+  writable: boolean;
+  admin: boolean;
+  challenge: string | undefined;
+  wait: Wait | undefined;
+  mirror = false;
+  master = false;
+  owner: number;
+
+  /** Replies to be sent when the turn ends. */
+  segments: Uint8Array[] = [];
+  /** True while the server has this session on its list for the end of the turn. */
+  attended = false;
+  closing = false;
+  gone = false;
+  #parked = false;
+  #resumption: (() => void) | undefined;
+  #backlogged = false;
+  #inputOver = false;
+  /** Data files asked for during the current command: none is asked for twice. */
+  #brought: Set<string> | undefined;
+
+  constructor(server: Server, socket: ServerSocket, id: number) {
+    this.server = server;
+    this.socket = socket;
+    this.id = id;
+    this.owner = id;
+    this.request = new RequestDecoder(server.largeBuffers);
+    this.slot = server.defaultSlot;
+    this.slot.sessions.add(this);
+    this.admin = server.options.adminPassword === undefined;
+    this.writable = !server.options.protect;
+  }
+
+  received(bytes: Uint8Array, lengthBytes: number): void {
+    this.server.counters.networkReceivedBytes += lengthBytes;
+    this.request.push(bytes, 0, lengthBytes);
+    this.proceed();
+  }
+
+  space(): Uint8Array | undefined {
+    return this.#parked || this.#backlogged ? undefined : this.request.space();
+  }
+
+  filled(lengthBytes: number): void {
+    this.server.counters.networkReceivedBytes += lengthBytes;
+    this.request.received(lengthBytes);
+    this.proceed();
+  }
+
+  inputEnded(): void {
+    this.#inputOver = true;
+    if (!this.#parked && !this.#backlogged) this.leave();
+  }
+
+  drained(): void {
+    if (this.#backlogged) this.#unblock();
+  }
+
+  closed(): void {
+    this.gone = true;
+    this.segments = [];
+    this.wait?.cancel();
+    this.slot.sessions.delete(this);
+    // A parked command still reads its arguments; what it borrowed is then left to the garbage collector.
+    if (!this.#parked) this.request.dispose();
+    this.server.forget(this);
+  }
+
+  /** Closes the connection when everything answered so far has been sent. Requests behind the current one are dropped. */
+  leave(): void {
+    this.closing = true;
+    this.server.attend(this);
+  }
+
+  /** Executes what was received, until it has to stop. */
+  proceed(): void {
+    const { request, server } = this;
+    const { replies } = server;
+    if (this.#parked || this.closing || this.gone) {
+      request.hold();
+      return;
+    }
+    replies.begin();
+    server.current = this;
+    const resumption = this.#resumption;
+    if (resumption !== undefined) {
+      this.#resumption = undefined;
+      resumption();
+      this.#settle();
+    }
+    while (!this.#parked && !this.closing) {
+      if (this.socket.queuedBytes + replies.writtenBytes >= OUTPUT_BYTES) {
+        this.#block();
+        break;
+      }
+      try {
+        if (!request.next()) break;
+      } catch (error) {
+        if (!(error instanceof ProtocolError)) throw error;
+        if (error.text !== undefined) replies.error(error.text);
+        this.closing = true;
+        break;
+      }
+      server.execute(this);
+      this.#settle();
+    }
+    server.current = undefined;
+    const writtenBytes = replies.writtenBytes;
+    this.keep(replies.finish());
+    if (this.closing) server.attend(this);
+    if (request.waitingBytes > 0) request.hold();
+    if (this.#inputOver && !this.#parked && !this.#backlogged) this.leave();
+    server.gathered(writtenBytes);
+  }
+
+  /** Takes replies to be sent when the turn ends. */
+  keep(segments: readonly Uint8Array[]): void {
+    if (segments.length === 0) return;
+    if (this.segments.length === 0) this.segments = segments as Uint8Array[];
+    else this.segments.push(...segments);
+    this.server.attend(this);
+  }
+
+  /** Sends something that is no reply to a command of this client (WAIT, MIRROR). */
+  notify(bytes: Uint8Array): void {
+    if (this.gone || this.closing) return;
+    if (this.socket.queuedBytes > MIRROR_BYTES) {
+      this.server.log.line('warning', `client ${this.id} does not read: disconnected`);
+      this.socket.destroy();
+      return;
+    }
+    this.keep([bytes]);
+  }
+
+  /**
+   * Stops this session until the promise settles; `resumption` then runs as a part of its current command.
+   * The arguments of the command stay readable.
+   */
+  park(until: Promise<unknown>, resumption: () => void): void {
+    this.#parked = true;
+    this.request.detach();
+    this.request.hold();
+    this.socket.pause();
+    const resume = () => {
+      this.#parked = false;
+      this.#resumption = resumption;
+      if (this.gone) this.request.dispose();
+      else this.#unblock();
+    };
+    until.then(resume, resume);
+  }
+
+  get parked(): boolean {
+    return this.#parked;
+  }
+
+  /** Whether bringing the data is worth trying; the command should then let the NotLocal go. */
+  mayBring(missing: NotLocal): boolean {
+    return this.server.canBring && !this.#brought?.has(`${missing.namespace}/${missing.file}`);
+  }
+
+  /** Asks for missing data and executes the current command again when the attempt is over. */
+  bring(missing: NotLocal): void {
+    this.#brought ??= new Set();
+    this.#brought.add(`${missing.namespace}/${missing.file}`);
+    this.park(this.server.bring(missing), () => this.server.executeAgain(this));
+  }
+
+  /** After a command: what it used may be used by others once the turn has ended. */
+  #settle(): void {
+    if (this.#parked) return;
+    this.#brought = undefined;
+    const lent = this.request.takeLent();
+    if (lent !== undefined) this.server.returnLater(lent);
+  }
+
+  #block(): void {
+    this.#backlogged = true;
+    this.socket.pause();
+    this.server.backlog.add(this);
+  }
+
+  /** Goes on with the next turn. */
+  #unblock(): void {
+    this.#backlogged = false;
+    this.server.backlog.delete(this);
+    this.server.resumeSoon(this);
+  }
+
+  /** At the end of a turn: goes on when the replies are out. */
+  retry(): void {
+    if (this.socket.queuedBytes === 0) this.#unblock();
+  }
+}
