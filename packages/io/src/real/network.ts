@@ -2,7 +2,7 @@
 import * as fs from 'node:fs';
 import * as net from 'node:net';
 import { basename, dirname } from 'node:path';
-import { IoError } from '../errors.ts';
+import { errorCode, IoError } from '../errors.ts';
 import {
   type Address,
   type Connection,
@@ -11,35 +11,53 @@ import {
   type Listener,
   type Network,
 } from '../network.ts';
+import { realClock } from './clock.ts';
+
+/** A peer that vanished without a word is noticed some minutes after this long a silence. */
+const KEEP_ALIVE_AFTER_MS = 60_000;
+/** Whether somebody listens on a unix socket is known at once, or he is there and busy. */
+const PROBE_TIMEOUT_MS = 1000;
 
 class RealConnection implements Connection {
   readonly remote: string;
   readonly #socket: net.Socket;
+  #events: ConnectionEvents | undefined;
+  #failure: Error | undefined;
+  #ended = false;
 
   constructor(socket: net.Socket, remote: string) {
     this.#socket = socket;
     this.remote = remote;
     socket.setNoDelay(true);
-    // An error before `start` must not end the process; `closed` reports it later.
-    socket.on('error', () => {});
+    socket.setKeepAlive(true, KEEP_ALIVE_AFTER_MS);
+    // All three can come before `start`: they are remembered, and an error must not end the process.
+    socket.on('error', (error) => {
+      this.#failure = error;
+    });
+    socket.on('end', () => {
+      this.#ended = true;
+      if (this.#events) this.#finish(this.#events);
+    });
+    socket.on('close', () => this.#events?.closed(this.#failure));
   }
 
   start(events: ConnectionEvents): void {
+    if (this.#events) throw new Error(`the connection with ${this.remote} was started twice`);
+    this.#events = events;
     const socket = this.#socket;
-    let failure: Error | undefined;
+    if (socket.closed) {
+      queueMicrotask(() => events.closed(this.#failure));
+      return;
+    }
     socket.on('data', (chunk: Buffer) => events.data(chunk));
     socket.on('drain', () => events.drained());
-    socket.on('error', (error) => {
-      failure = error;
-    });
-    socket.on('end', () => socket.end());
-    socket.once('close', () => events.closed(failure));
-    if (socket.destroyed) queueMicrotask(() => events.closed(socket.errored ?? undefined));
+    if (this.#ended) queueMicrotask(() => this.#finish(events));
   }
 
   write(chunks: readonly Uint8Array[]): boolean {
     const socket = this.#socket;
-    if (chunks.length === 1) return socket.write(chunks[0] as Uint8Array);
+    if (!socket.writable) return false;
+    if (chunks.length === 1) return socket.write(chunks[0]!);
     socket.cork();
     let taken = true;
     for (const chunk of chunks) taken = socket.write(chunk);
@@ -56,15 +74,22 @@ class RealConnection implements Connection {
   }
 
   resume(): void {
-    this.#socket.resume();
+    // Before `start` there is nobody to take the data.
+    if (this.#events) this.#socket.resume();
   }
 
   end(): void {
-    this.#socket.end();
+    if (this.#socket.writable) this.#socket.end();
   }
 
   destroy(): void {
     this.#socket.destroy();
+  }
+
+  #finish(events: ConnectionEvents): void {
+    if (this.#socket.destroyed) return;
+    if (events.ended) events.ended();
+    else this.end();
   }
 }
 
@@ -80,12 +105,16 @@ interface SocketPath {
 
 /** A longer path is reached through an open descriptor of its folder. @throws ENOENT, or ENAMETOOLONG for a long name */
 function socketPath(path: string): SocketPath {
+  if (path === '' || path.includes('\0')) throw new IoError('EINVAL', `unix socket ${JSON.stringify(path)}`);
   if (Buffer.byteLength(path) <= SOCKET_PATH_MAX_BYTES) return { path, release: () => {} };
   const descriptor = fs.openSync(dirname(path), fs.constants.O_RDONLY | fs.constants.O_DIRECTORY);
   const short = `/proc/self/fd/${descriptor}/${basename(path)}`;
   if (Buffer.byteLength(short) > SOCKET_PATH_MAX_BYTES) {
     fs.closeSync(descriptor);
-    throw new IoError('ENAMETOOLONG', `the name of the unix socket ${path} is too long`);
+    throw new IoError(
+      'ENAMETOOLONG',
+      `the name of the unix socket ${path} is too long; use one below 80 bytes`,
+    );
   }
   let open = true;
   return {
@@ -97,70 +126,107 @@ function socketPath(path: string): SocketPath {
   };
 }
 
-/** The machine's own network. */
-export const realNetwork: Network = {
-  connect(address: Address, timeoutMs: number): Promise<Connection> {
-    return new Promise((resolve, reject) => {
-      const reached = 'path' in address ? socketPath(address.path) : undefined;
-      const socket = net.connect(
-        'path' in address ? { path: reached!.path } : { host: address.host, port: address.port },
-      );
-      const timer = setTimeout(() => {
-        socket.destroy();
-        reached?.release();
-        reject(new IoError('ETIMEDOUT', `connect to ${formatAddress(address)} within ${timeoutMs} ms`));
-      }, timeoutMs);
-      const settle = () => {
-        clearTimeout(timer);
-        reached?.release();
-      };
-      socket.once('error', (error) => {
-        settle();
-        reject(error);
-      });
-      socket.once('connect', () => {
-        settle();
-        socket.removeAllListeners('error');
-        resolve(new RealConnection(socket, formatAddress(address)));
-      });
-    });
-  },
+/** An error of node:net with an errno name as its code. Names that do not resolve have no errno. */
+function namedError(error: Error, action: string): Error {
+  const code = errorCode(error);
+  if (code) return new IoError(code, action);
+  const text = 'code' in error ? String(error.code) : '';
+  if (text === 'ENOTFOUND' || text.startsWith('EAI_')) {
+    return new IoError('EHOSTUNREACH', `${action}: the name does not resolve (${text})`);
+  }
+  return error;
+}
 
-  listen(address: Address, accepted: (connection: Connection) => void): Promise<Listener> {
-    return new Promise((resolve, reject) => {
-      // Held until the listener is closed: Node then removes the socket by the path it was given.
-      const reached = 'path' in address ? socketPath(address.path) : undefined;
-      const open = new Set<net.Socket>();
-      const server = net.createServer({ noDelay: true }, (socket) => {
-        open.add(socket);
-        socket.once('close', () => open.delete(socket));
-        accepted(new RealConnection(socket, `${socket.remoteAddress ?? 'unix'}:${socket.remotePort ?? ''}`));
+async function connect(address: Address, timeoutMs: number): Promise<Connection> {
+  const action = `connect to ${formatAddress(address)}`;
+  const reached = 'path' in address ? socketPath(address.path) : undefined;
+  try {
+    return await new Promise<Connection>((resolve, reject) => {
+      const target = 'path' in address ? { path: reached!.path } : { host: address.host, port: address.port };
+      const socket = net.connect({ ...target, allowHalfOpen: true });
+      const timer = realClock.after(timeoutMs, () => {
+        socket.destroy();
+        reject(new IoError('ETIMEDOUT', `${action} within ${timeoutMs} ms`));
       });
-      server.once('error', (error) => {
-        reached?.release();
-        reject(error);
+      const refuse = (error: Error): void => {
+        timer.cancel();
+        reject(namedError(error, action));
+      };
+      socket.once('error', refuse);
+      socket.once('connect', () => {
+        timer.cancel();
+        const connection = new RealConnection(socket, formatAddress(address));
+        socket.off('error', refuse);
+        resolve(connection);
       });
-      server.listen(
-        'path' in address ? { path: reached!.path } : { host: address.host, port: address.port },
-        () => {
-          server.removeAllListeners('error');
-          server.on('error', () => {});
-          const bound = server.address();
-          const real: Address =
-            typeof bound === 'object' && bound ? { host: bound.address, port: bound.port } : address;
-          resolve({
-            address: real,
-            close: () =>
-              new Promise((done) => {
-                for (const socket of open) socket.destroy();
-                server.close(() => {
-                  reached?.release();
-                  done();
-                });
-              }),
-          });
-        },
-      );
     });
-  },
-};
+  } finally {
+    reached?.release();
+  }
+}
+
+/** Removes a unix socket that nobody listens on. False when somebody does, or when it is something else. */
+async function removeStale(path: string): Promise<boolean> {
+  if (!fs.lstatSync(path, { throwIfNoEntry: false })?.isSocket()) return false;
+  try {
+    (await connect({ path }, PROBE_TIMEOUT_MS)).destroy();
+    return false;
+  } catch (error) {
+    if (errorCode(error) !== 'ECONNREFUSED') return false;
+  }
+  fs.rmSync(path, { force: true });
+  return true;
+}
+
+async function listen(address: Address, accepted: (connection: Connection) => void): Promise<Listener> {
+  try {
+    return await listenOnce(address, accepted);
+  } catch (error) {
+    const mayBeStale = 'path' in address && errorCode(error) === 'EADDRINUSE';
+    if (!mayBeStale || !(await removeStale(address.path))) throw error;
+    return await listenOnce(address, accepted);
+  }
+}
+
+function listenOnce(address: Address, accepted: (connection: Connection) => void): Promise<Listener> {
+  return new Promise((resolve, reject) => {
+    // Held until the listener is closed: Node then removes the socket by the path it was given.
+    const reached = 'path' in address ? socketPath(address.path) : undefined;
+    const open = new Set<net.Socket>();
+    const server = net.createServer({ noDelay: true, allowHalfOpen: true }, (socket) => {
+      open.add(socket);
+      socket.once('close', () => open.delete(socket));
+      const { remoteAddress: host, remotePort: port } = socket;
+      const remote = formatAddress(host !== undefined && port !== undefined ? { host, port } : address);
+      accepted(new RealConnection(socket, remote));
+    });
+    const refuse = (error: Error): void => {
+      reached?.release();
+      reject(namedError(error, `listen on ${formatAddress(address)}`));
+    };
+    server.once('error', refuse);
+    server.listen(
+      'path' in address ? { path: reached!.path } : { host: address.host, port: address.port },
+      () => {
+        server.off('error', refuse);
+        // Running out of descriptors, for instance: whoever could not be accepted tries again.
+        server.on('error', () => {});
+        const bound = server.address();
+        resolve({
+          address: typeof bound === 'object' && bound ? { host: bound.address, port: bound.port } : address,
+          close: () =>
+            new Promise((done) => {
+              for (const socket of open) socket.destroy();
+              server.close(() => {
+                reached?.release();
+                done();
+              });
+            }),
+        });
+      },
+    );
+  });
+}
+
+/** The machine's own network. */
+export const realNetwork: Network = { connect, listen };

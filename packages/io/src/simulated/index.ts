@@ -17,5 +17,6 @@ export {
   type UnsyncedChange,
 } from './crash.ts';
 export { SimulatedDisk, type SimulatedDiskOptions } from './disk.ts';
+export { type Behaviour, type Conditions, SimulatedNetwork, type Way } from './network.ts';
 export { type DiskFault, type DiskOperation, type DiskOperationKind, SimulatedCrash } from './operations.ts';
 export { SimulatedRandom } from './random.ts';
