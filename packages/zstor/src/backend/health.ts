@@ -132,8 +132,11 @@ export class Health {
     return sorted[sorted.length >> 1];
   }
 
+  /** Nothing is asked any more, and nobody may ask. */
   close(): void {
     this.#closed = true;
+    this.state = 'down';
+    this.reason = 'closed';
     this.#probe?.cancel();
     this.#probe = undefined;
   }

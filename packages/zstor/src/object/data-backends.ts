@@ -1,0 +1,148 @@
+// The data backends as placement and readers see them: who is up, who has room, who is fast.
+import type { Clock } from '@qsfs/io';
+import { isBackendError, type SpaceReport } from '../backend/backend.ts';
+import type { GuardedShardStore } from '../backend/guarded.ts';
+import type { StoredRecord } from '../metadata/record.ts';
+import type { ShardPlace } from '../metadata/stripe-table.ts';
+import type { Candidate } from '../placement/placement.ts';
+import { toleranceOf, weakest } from '../placement/tolerance.ts';
+import type { Tolerance } from '../types.ts';
+
+/** A space report is used for this long; what is written meanwhile is taken off. */
+const SPACE_VALID_MS = 10_000;
+/** A backend with less room than this is full: shards of several stripes are on their way to it at any time. */
+const LEAST_FREE_BYTES = 2 * 1024 * 1024;
+
+/** One data backend. */
+export interface DataBackend {
+  readonly name: string;
+  /** Index of its group in the configuration. */
+  readonly group: number;
+  readonly store: GuardedShardStore;
+}
+
+interface Room {
+  freeBytes: number | undefined;
+  askedMs: number;
+}
+
+/** All data backends of the configuration. */
+export class DataBackends {
+  readonly all: readonly DataBackend[];
+  readonly groups: number;
+  readonly #byName = new Map<string, DataBackend>();
+  readonly #rooms = new Map<string, Room>();
+  readonly #clock: Clock;
+  #asking: Promise<void> | undefined;
+
+  constructor(all: readonly DataBackend[], groups: number, clock: Clock) {
+    this.all = all;
+    this.groups = groups;
+    this.#clock = clock;
+    for (const backend of all) this.#byName.set(backend.name, backend);
+  }
+
+  find(name: string): DataBackend | undefined {
+    return this.#byName.get(name);
+  }
+
+  /** Makes sure of every backend's state; takes at most a second. */
+  async start(): Promise<void> {
+    await Promise.all(this.all.map(({ store }) => store.health.inspect()));
+  }
+
+  /** Asks the backends whose space report is old; at most a second, and nobody waits twice. */
+  async refreshSpace(): Promise<void> {
+    const nowMs = this.#clock.monotonicMs();
+    const old = this.all.filter(
+      ({ name, store }) =>
+        store.health.usable && nowMs - (this.#rooms.get(name)?.askedMs ?? -Infinity) > SPACE_VALID_MS,
+    );
+    if (old.length === 0) return;
+    this.#asking ??= Promise.all(old.map((backend) => this.space(backend))).then(
+      () => {
+        this.#asking = undefined;
+      },
+      (error: unknown) => {
+        this.#asking = undefined;
+        throw error;
+      },
+    );
+    await this.#asking;
+  }
+
+  /** The space report of one backend; undefined when it does not give one. */
+  async space({ name, store }: DataBackend): Promise<SpaceReport | undefined> {
+    try {
+      const report = await store.space();
+      this.#rooms.set(name, { freeBytes: report.freeBytes, askedMs: this.#clock.monotonicMs() });
+      return report;
+    } catch (error) {
+      if (!isBackendError(error)) throw error;
+      return undefined;
+    }
+  }
+
+  /** Bytes were written to a backend since its last report. */
+  wrote(name: string, lengthBytes: number): void {
+    const room = this.#rooms.get(name);
+    if (room?.freeBytes !== undefined) room.freeBytes -= lengthBytes;
+  }
+
+  /** The backends as candidates for shards of this length, without those in `excluded`. */
+  candidates(shardBytes: number, excluded?: ReadonlySet<string>): Candidate[] {
+    const least = Math.max(LEAST_FREE_BYTES, 2 * shardBytes);
+    return this.all.map(({ name, group, store }) => {
+      const freeBytes = this.#rooms.get(name)?.freeBytes;
+      const usable =
+        store.health.usable &&
+        store.unwritable === '' &&
+        !excluded?.has(name) &&
+        (freeBytes === undefined || freeBytes >= least);
+      return { name, group, usable, weight: freeBytes ?? least };
+    });
+  }
+
+  /** Why a backend takes no shards; '' when it does. */
+  obstacle({ name, store }: DataBackend): string {
+    if (!store.health.usable) return store.health.reason;
+    if (store.unwritable !== '') return store.unwritable;
+    const freeBytes = this.#rooms.get(name)?.freeBytes;
+    return freeBytes !== undefined && freeBytes < LEAST_FREE_BYTES ? 'has no room' : '';
+  }
+
+  /**
+   * What is known of a shard's backend without asking: `lost` when the shard certainly is not there any more (backend not in
+   * the configuration, or wiped), `unreachable` when nobody can tell now.
+   */
+  standing({ backend: name, location }: ShardPlace): 'there' | 'unreachable' | 'lost' {
+    const backend = this.#byName.get(name);
+    if (!backend) return 'lost';
+    if (!backend.store.health.usable) return 'unreachable';
+    const { incarnation } = backend.store;
+    return incarnation === undefined || incarnation === location.incarnation ? 'there' : 'lost';
+  }
+
+  /** Failures an object survives from now on. */
+  tolerance(record: StoredRecord): Tolerance {
+    const { stripes, minimalShards } = record;
+    const live = stripes.holders.map(({ name, incarnation }) => {
+      const place: ShardPlace = { index: 0, backend: name, location: { incarnation, key: 0 } };
+      return this.standing(place) === 'there' ? this.#byName.get(name)!.group : -1;
+    });
+    const tolerances = stripes.patterns().map((holders) => {
+      const layout = new Array<number>(this.groups).fill(0);
+      for (const holder of holders) if (live[holder]! >= 0) layout[live[holder]!]!++;
+      return toleranceOf(layout, minimalShards);
+    });
+    if (tolerances.length > 0) return weakest(tolerances);
+    // An object of no bytes is nowhere and cannot be lost.
+    const sizes = new Array<number>(this.groups).fill(0);
+    for (const { group } of this.all) sizes[group]!++;
+    return toleranceOf(sizes, 0);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.all.map(({ store }) => store.close()));
+  }
+}

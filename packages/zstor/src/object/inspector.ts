@@ -1,0 +1,85 @@
+// Looks at every shard of an object: asks the backends to check theirs, or reads and verifies each one here.
+import { isBackendError } from '../backend/backend.ts';
+import { shardDefect } from '../codec/index.ts';
+import type { StoredRecord } from '../metadata/record.ts';
+import type { ShardPlace } from '../metadata/stripe-table.ts';
+import type { CheckOptions, CheckReport } from '../types.ts';
+import type { DataBackends } from './data-backends.ts';
+import { codedObject } from './reader.ts';
+import { forEachConcurrently } from './window.ts';
+
+/** Stripes looked at at a time: one when their shards are read, for memory's sake. */
+const CHECK_WINDOW = 16;
+const DEEP_WINDOW = 2;
+
+/** What a shard is worth. */
+export type ShardState = 'good' | 'bad' | 'unreachable';
+
+/** The state of each shard of a stripe, by index; a shard the record knows to be missing is bad. */
+export async function inspectStripe(
+  record: StoredRecord,
+  stripe: number,
+  backends: DataBackends,
+  masterKey: Uint8Array,
+  deep: boolean,
+  signal: AbortSignal,
+): Promise<ShardState[]> {
+  const object = codedObject(record, masterKey);
+  const states = new Array<ShardState>(record.expectedShards).fill('bad');
+  const look = async (place: ShardPlace): Promise<ShardState> => {
+    const standing = backends.standing(place);
+    if (standing !== 'there') return standing === 'lost' ? 'bad' : 'unreachable';
+    const { store } = backends.find(place.backend)!;
+    try {
+      if (!deep) return (await store.check(place.location, { signal })) === 'good' ? 'good' : 'bad';
+      const bytes = await store.get(place.location, { signal });
+      if (!bytes) return 'bad';
+      const candidate = { index: place.index, bytes };
+      return shardDefect(object, stripe, record.plainBytes(stripe), candidate) === undefined ? 'good' : 'bad';
+    } catch (error) {
+      if (!isBackendError(error)) throw error;
+      return 'unreachable';
+    }
+  };
+  await Promise.all(
+    record.stripes.places(stripe).map(async (place) => {
+      states[place.index] = await look(place);
+    }),
+  );
+  return states;
+}
+
+/** Checks a whole object. */
+export async function inspectObject(
+  record: StoredRecord,
+  backends: DataBackends,
+  masterKey: Uint8Array,
+  options: CheckOptions,
+): Promise<CheckReport> {
+  const deep = options.deep ?? false;
+  const count = { good: 0, bad: 0, unreachable: 0 };
+  let unreadableStripes = 0;
+  let doneStripes = 0;
+  const window = deep ? DEEP_WINDOW : CHECK_WINDOW;
+  await forEachConcurrently(record.stripeCount, window, options.signal, async (stripe, signal) => {
+    const states = await inspectStripe(record, stripe, backends, masterKey, deep, signal);
+    let good = 0;
+    for (const state of states) {
+      count[state]++;
+      if (state === 'good') good++;
+    }
+    if (good < record.minimalShards) unreadableStripes++;
+    options.progress?.(++doneStripes);
+  });
+  return {
+    name: record.name,
+    record,
+    goodShards: count.good,
+    badShards: count.bad,
+    unreachableShards: count.unreachable,
+    unreadableStripes,
+    verdict:
+      unreadableStripes > 0 ? 'unreadable' : count.bad + count.unreachable > 0 ? 'degraded' : 'complete',
+    method: deep ? 'read' : 'backend-check',
+  };
+}

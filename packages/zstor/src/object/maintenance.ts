@@ -1,0 +1,153 @@
+// What has to be put right sooner or later: objects with missing or bad shards, metadata stores that lag behind. Kept as a
+// list of names (memory, and the embedding program's durable one); worked off on request, or in the background.
+import type { Clock, Timer } from '@qsfs/io';
+import { messageOf, ZstorError } from '../errors.ts';
+import type { StoredRecord } from '../metadata/record.ts';
+import type { Records } from '../metadata/records.ts';
+import type { RepairList, RepairReport } from '../types.ts';
+import type { DataBackends } from './data-backends.ts';
+import type { Rebuilder } from './rebuilder.ts';
+
+/** Names kept in memory; the rest is found again by looking at all records. */
+const MOST_PENDING = 100_000;
+/** In the background: how long after the first reason a round starts, and the distances of rounds that did not finish their work. */
+const FIRST_ROUND_MS = 2000;
+const SLOWEST_ROUND_MS = 5 * 60_000;
+
+/** What maintenance works with. */
+export interface MaintenanceParts {
+  readonly records: Records;
+  readonly rebuilder: Rebuilder;
+  readonly backends: DataBackends;
+  readonly clock: Clock;
+  readonly repairList: RepairList | undefined;
+  readonly background: boolean;
+  readonly log: (level: 'info' | 'warning' | 'error', message: string) => void;
+}
+
+/** Repairs what was noticed. */
+export class Maintenance {
+  readonly #parts: MaintenanceParts;
+  readonly #pending = new Set<string>();
+  readonly #stop = new AbortController();
+  #round: Promise<RepairReport> | undefined;
+  #timer: Timer | undefined;
+  #delayMs = FIRST_ROUND_MS;
+
+  constructor(parts: MaintenanceParts) {
+    this.#parts = parts;
+    for (const name of parts.repairList?.names() ?? []) this.#pending.add(name);
+  }
+
+  get pendingObjects(): number {
+    return this.#pending.size;
+  }
+
+  /** An object has missing or bad shards. */
+  damaged(name: string): void {
+    if (this.#pending.has(name) || this.#pending.size >= MOST_PENDING) return;
+    this.#pending.add(name);
+    this.#parts.repairList?.add(name);
+    this.wanted();
+  }
+
+  /** The object is gone or whole again. */
+  settled(name: string): void {
+    if (this.#pending.delete(name)) this.#parts.repairList?.remove(name);
+  }
+
+  /** Something came back or was found wrong: have a round soon, if rounds are ours to start. */
+  wanted(): void {
+    if (!this.#parts.background || this.#timer || this.#round || this.#stop.signal.aborted) return;
+    this.#timer = this.#parts.clock.after(
+      this.#delayMs,
+      () => {
+        this.#timer = undefined;
+        void this.#backgroundRound();
+      },
+      true,
+    );
+  }
+
+  async #backgroundRound(): Promise<void> {
+    try {
+      const report = await this.repairPending();
+      const isDone = this.#pending.size === 0 && report.failures.length === 0;
+      this.#delayMs = isDone ? FIRST_ROUND_MS : Math.min(SLOWEST_ROUND_MS, 2 * this.#delayMs);
+      if (report.repairedObjects > 0 || report.refreshedRecords > 0) {
+        this.#parts.log(
+          'info',
+          `repaired ${report.repairedObjects} objects (${report.rewrittenShards} shards), refreshed ${report.refreshedRecords} records`,
+        );
+      }
+      if (!isDone) this.wanted();
+    } catch (error) {
+      if (!(error instanceof ZstorError)) throw error;
+      this.#delayMs = Math.min(SLOWEST_ROUND_MS, 2 * this.#delayMs);
+      this.wanted();
+    }
+  }
+
+  /** See `Zstor.repairPending`. Callers at the same time share one round. */
+  repairPending(): Promise<RepairReport> {
+    this.#round ??= this.#work().finally(() => {
+      this.#round = undefined;
+    });
+    return this.#round;
+  }
+
+  async #work(): Promise<RepairReport> {
+    const { records, rebuilder } = this.#parts;
+    const failures: { name: string; reason: string }[] = [];
+    // What was noticed while reading may look fine to its backend: it is read and verified here.
+    const noticed = new Set(this.#pending);
+    const seen = new Set(noticed);
+    const { refreshed, failures: unrefreshed } = await records.reconcile(({ name }) => void seen.add(name));
+    for (const reason of unrefreshed) failures.push({ name: '', reason });
+    let repairedObjects = 0;
+    let rewrittenShards = 0;
+    for (const name of seen) {
+      if (this.#stop.signal.aborted) throw new ZstorError('QSFS_E_ABORTED', 'the store was closed');
+      try {
+        const record = await records.head(name);
+        if (!record) {
+          this.settled(name);
+          continue;
+        }
+        if (!noticed.has(name) && !this.#lacking(record)) continue;
+        const report = await rebuilder.rebuild(name, {
+          deep: noticed.has(name) && record.missingShards === 0,
+          replaceUnreachable: false,
+          signal: this.#stop.signal,
+        });
+        rewrittenShards += report.rewrittenShards;
+        if (report.rewrittenShards > 0) repairedObjects++;
+        if (report.missingShards === 0) this.settled(name);
+        else failures.push({ name, reason: report.reason });
+      } catch (error) {
+        if (!(error instanceof ZstorError)) throw error;
+        failures.push({ name, reason: messageOf(error) });
+      }
+    }
+    return { repairedObjects, rewrittenShards, refreshedRecords: refreshed, failures };
+  }
+
+  /** Shards are missing, or were on a backend that was wiped or taken out. */
+  #lacking({ missingShards, stripes }: StoredRecord): boolean {
+    if (missingShards > 0) return true;
+    return stripes.holders.some(
+      ({ name, incarnation }) =>
+        this.#parts.backends.standing({ index: 0, backend: name, location: { incarnation, key: 0 } }) ===
+        'lost',
+    );
+  }
+
+  /** No further rounds; ends the one that runs. */
+  async close(): Promise<void> {
+    this.#stop.abort();
+    this.#timer?.cancel();
+    await this.#round?.catch((error: unknown) => {
+      if (!(error instanceof ZstorError)) throw error;
+    });
+  }
+}

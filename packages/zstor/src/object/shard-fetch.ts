@@ -1,0 +1,200 @@
+// Gets the shards of one stripe: asks the k backends that are likely to answer first, replaces what fails at once, and asks
+// others as well when an answer takes longer than it should. Never waits for a backend that is down.
+import type { Clock, Timer } from '@qsfs/io';
+import { isBackendError } from '../backend/backend.ts';
+import type { BadShard, ShardCandidate } from '../codec/types.ts';
+import { ZstorError } from '../errors.ts';
+import type { StoredRecord } from '../metadata/record.ts';
+import type { ShardPlace } from '../metadata/stripe-table.ts';
+import type { DataBackends } from './data-backends.ts';
+import type { ReceiveBuffers } from './receive-buffers.ts';
+
+/** A read is hedged when it takes this many times what its backend usually takes, within these bounds. */
+const HEDGE_FACTOR = 4;
+const EARLIEST_HEDGE_MS = 40;
+const LATEST_HEDGE_MS = 300;
+/** What a backend nobody knows yet is thought to take. */
+const UNKNOWN_LATENCY_MS = 2;
+/** A parity shard costs a matrix multiplication, a data shard a copy. */
+const PARITY_FACTOR = 1.3;
+/** Calls under way on a backend that make it look twice as slow. */
+const LOAD_OF_DOUBLE = 16;
+
+interface Source {
+  readonly place: ShardPlace;
+  readonly score: number;
+  readonly latencyMs: number;
+}
+
+/** The shards of one stripe, as far as they are needed. Must be closed; candidates are valid until then. */
+export class ShardFetch {
+  /** Indexes of shards that are missing or wrong where the record says they are. */
+  readonly bad = new Set<number>();
+  readonly #record: StoredRecord;
+  readonly #stripe: number;
+  readonly #backends: DataBackends;
+  readonly #buffers: ReceiveBuffers;
+  readonly #clock: Clock;
+  readonly #sources: Source[];
+  readonly #unreachable: string[] = [];
+  readonly #good = new Map<number, ShardCandidate>();
+  readonly #taken: Uint8Array[] = [];
+  readonly #abort = new AbortController();
+  #outstanding = 0;
+  #hedge: Timer | undefined;
+  #closed = false;
+  #wake: () => void = () => {};
+  #failure: unknown;
+
+  /** @param excluded indexes of shards not to be asked for */
+  constructor(
+    record: StoredRecord,
+    stripe: number,
+    parts: { readonly backends: DataBackends; readonly buffers: ReceiveBuffers; readonly clock: Clock },
+    signal: AbortSignal | undefined,
+    excluded?: ReadonlySet<number>,
+  ) {
+    this.#record = record;
+    this.#stripe = stripe;
+    this.#backends = parts.backends;
+    this.#buffers = parts.buffers;
+    this.#clock = parts.clock;
+    this.#sources = this.#rank(excluded);
+    signal?.addEventListener('abort', this.#giveUp, { once: true });
+    this.#unsubscribe = () => signal?.removeEventListener('abort', this.#giveUp);
+    if (signal?.aborted) this.#giveUp();
+  }
+
+  readonly #unsubscribe: () => void;
+  readonly #giveUp = (): void => {
+    this.#failure ??= new ZstorError('QSFS_E_ABORTED', 'the read was given up');
+    this.#wake();
+  };
+
+  /** The shards that can be asked for, best last. */
+  #rank(excluded: ReadonlySet<number> | undefined): Source[] {
+    const { stripes, minimalShards } = this.#record;
+    const sources: Source[] = [];
+    for (const place of stripes.places(this.#stripe)) {
+      if (excluded?.has(place.index)) continue;
+      const standing = this.#backends.standing(place);
+      if (standing === 'lost') this.bad.add(place.index);
+      else if (standing === 'unreachable') this.#unreachable.push(place.backend);
+      else {
+        const { store } = this.#backends.find(place.backend)!;
+        const latencyMs = store.health.latencyMs ?? UNKNOWN_LATENCY_MS;
+        const factor = place.index < minimalShards ? 1 : PARITY_FACTOR;
+        sources.push({
+          place,
+          latencyMs,
+          score: (latencyMs + 0.1) * (1 + store.load / LOAD_OF_DOUBLE) * factor,
+        });
+      }
+    }
+    return sources.sort((a, b) => b.score - a.score);
+  }
+
+  /**
+   * At least k shards none of which was rejected, or all there are if that is fewer than k.
+   * @throws ZstorError QSFS_E_UNAVAILABLE or QSFS_E_DAMAGED when fewer than k can be had
+   */
+  async collect(): Promise<ShardCandidate[]> {
+    const needed = this.#record.minimalShards;
+    while (this.#good.size < needed) {
+      if (this.#failure) throw this.#failure;
+      while (this.#good.size + this.#outstanding < needed && this.#askNext());
+      if (this.#good.size + this.#outstanding < needed) throw this.#tooFew();
+      this.#armHedge();
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+    this.#hedge?.cancel();
+    this.#hedge = undefined;
+    return [...this.#good.values()].sort((a, b) => a.index - b.index);
+  }
+
+  /** These shards were wrong: others are to be collected instead. */
+  reject(bad: readonly BadShard[]): void {
+    for (const { index } of bad) {
+      this.#good.delete(index);
+      this.bad.add(index);
+    }
+  }
+
+  #tooFew(): ZstorError {
+    const { name, minimalShards } = this.#record;
+    const reachable = this.#good.size + this.#outstanding;
+    const where = `"${name}", stripe ${this.#stripe}: ${reachable} good shards, ${minimalShards} are needed`;
+    if (reachable + this.#unreachable.length >= minimalShards) {
+      return new ZstorError(
+        'QSFS_E_UNAVAILABLE',
+        `${where}; these backends do not answer: ${this.#unreachable.join(', ')}`,
+        'bring some of them back and try again',
+      );
+    }
+    return new ZstorError('QSFS_E_DAMAGED', `${where}; the others are lost`);
+  }
+
+  /** Starts one more read. False when there is nobody left to ask. */
+  #askNext(): boolean {
+    const source = this.#sources.pop();
+    if (!source) return false;
+    this.#outstanding++;
+    this.#read(source).then(
+      () => this.#answered(),
+      (error: unknown) => {
+        if (isBackendError(error)) this.#unreachable.push(source.place.backend);
+        else this.#failure ??= error;
+        this.#answered();
+      },
+    );
+    return true;
+  }
+
+  #answered(): void {
+    this.#outstanding--;
+    this.#wake();
+  }
+
+  async #read({ place }: Source): Promise<void> {
+    const into = this.#buffers.take(this.#record.stripes.shardBytes(this.#stripe));
+    let bytes: Uint8Array | undefined;
+    try {
+      const { store } = this.#backends.find(place.backend)!;
+      bytes = await store.get(place.location, { into, signal: this.#abort.signal });
+    } finally {
+      // Given back when nobody looks at it any more: now, or by `close`.
+      if (this.#closed || bytes === undefined) this.#buffers.give(into);
+      else this.#taken.push(into);
+    }
+    if (bytes) this.#good.set(place.index, { index: place.index, bytes });
+    else this.bad.add(place.index);
+  }
+
+  /** After a while without the last answers, asks as many others as are awaited. */
+  #armHedge(): void {
+    if (this.#hedge || this.#sources.length === 0) return;
+    const usualMs = Math.max(...this.#sources.map(({ latencyMs }) => latencyMs));
+    const delayMs = Math.min(LATEST_HEDGE_MS, Math.max(EARLIEST_HEDGE_MS, HEDGE_FACTOR * usualMs));
+    this.#hedge = this.#clock.after(
+      delayMs,
+      () => {
+        this.#hedge = undefined;
+        for (let count = this.#record.minimalShards - this.#good.size; count > 0 && this.#askNext(); count--);
+        this.#armHedge();
+      },
+      true,
+    );
+  }
+
+  /** Gives up what is still awaited and takes the candidates back. */
+  close(): void {
+    this.#closed = true;
+    this.#hedge?.cancel();
+    this.#unsubscribe();
+    this.#abort.abort();
+    for (const buffer of this.#taken.splice(0)) this.#buffers.give(buffer);
+    this.#good.clear();
+  }
+}

@@ -1,0 +1,114 @@
+// Puts the shards of one stripe on backends: chooses places, writes in parallel, has each checked, and replaces a backend that
+// fails by another one that fits the policy. What finds no place is left missing, above the quorum.
+import type { Random } from '@qsfs/io';
+import { BackendError, isBackendError, type ShardLocation } from '../backend/backend.ts';
+import { ZstorError } from '../errors.ts';
+import type { StripeTable } from '../metadata/stripe-table.ts';
+import { explain, type PlacementRequest, place } from '../placement/placement.ts';
+import type { Policy } from '../placement/survival.ts';
+import type { Verification } from '../types.ts';
+import type { DataBackends } from './data-backends.ts';
+
+/** A shard to be written. */
+export interface ShardToWrite {
+  readonly index: number;
+  readonly bytes: Uint8Array;
+}
+
+/** What to write, and under which rules. */
+export interface StripeWrite {
+  readonly stripe: number;
+  readonly shards: readonly ShardToWrite[];
+  /** n of the object. */
+  readonly expectedShards: number;
+  readonly policy: Policy;
+  /** Backends that hold good shards of this stripe already. */
+  readonly holders: readonly string[];
+  /** Shards, holders included, below which the write has failed. */
+  readonly quorum: number;
+  readonly verification: Verification;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Writes shards and enters their places into the table.
+ * @returns indexes of the shards that found no place
+ * @throws ZstorError QSFS_E_UNAVAILABLE when fewer than the quorum could be written; what was written is in the table
+ */
+export async function writeShards(
+  write: StripeWrite,
+  table: StripeTable,
+  backends: DataBackends,
+  random: Random,
+): Promise<ShardToWrite[]> {
+  const holders = new Set(write.holders);
+  const failed = new Set<string>();
+  const reasons: string[] = [];
+  let open = [...write.shards];
+  const shardBytes = Math.max(0, ...open.map(({ bytes }) => bytes.length));
+  for (;;) {
+    const request: PlacementRequest = {
+      candidates: backends.candidates(shardBytes, failed),
+      groups: backends.groups,
+      shards: write.expectedShards,
+      policy: write.policy,
+      holders: [...holders],
+      quorum: write.quorum,
+    };
+    const placement = open.length > 0 ? place(request, random) : { backends: [], missing: 0 };
+    if ('refused' in placement) {
+      if (holders.size >= write.quorum) return open;
+      throw belowQuorum(explain(request), reasons);
+    }
+    // The first shards, the data shards, are placed first: reading them takes no decoding.
+    const chosen = placement.backends.slice(0, open.length);
+    if (chosen.length === 0) {
+      if (holders.size >= write.quorum) return open;
+      throw belowQuorum(explain(request), reasons);
+    }
+    const unplaced = open.slice(chosen.length);
+    const outcomes = await Promise.all(
+      chosen.map(async (candidate, position) => {
+        const backend = backends.all[candidate]!;
+        const shard = open[position]!;
+        let location: ShardLocation | undefined;
+        try {
+          location = await backend.store.put(shard.bytes, { signal: write.signal });
+          backends.wrote(backend.name, shard.bytes.length);
+          table.set(write.stripe, shard.index, backend.name, location);
+          if (write.verification === 'checked') {
+            const verdict = await backend.store.check(location, { signal: write.signal });
+            if (verdict !== 'good')
+              throw new BackendError(backend.name, 'unreachable', `shard is ${verdict} after writing`);
+          }
+          holders.add(backend.name);
+          return undefined;
+        } catch (error) {
+          if (!isBackendError(error)) throw error;
+          table.clear(write.stripe, shard.index);
+          if (location) await backend.store.delete(location).catch(() => {}); // garbage at worst
+          failed.add(backend.name);
+          reasons.push(error.message);
+          return shard;
+        }
+      }),
+    );
+    if (write.signal.aborted) throw new ZstorError('QSFS_E_ABORTED', 'the write was given up');
+    const lost = outcomes.filter((shard) => shard !== undefined);
+    open = [...lost, ...unplaced].sort((a, b) => a.index - b.index);
+    if (lost.length === 0) {
+      // Everything that had a place was written; for the rest there is none.
+      if (holders.size < write.quorum) throw belowQuorum(explain(request), reasons);
+      return open;
+    }
+  }
+}
+
+function belowQuorum(why: string, reasons: readonly string[]): ZstorError {
+  const details = [...new Set(reasons)].slice(0, 5).join('; ');
+  return new ZstorError(
+    'QSFS_E_UNAVAILABLE',
+    `cannot store: ${why}${details ? ` (${details})` : ''}`,
+    'zstor status shows every backend',
+  );
+}

@@ -1,0 +1,161 @@
+// Stores objects. Order of a `put`, so that a crash at any point leaves the old object or the new one, whole:
+// 1. new id and salt; every stripe coded and written to new places, each shard checked;
+// 2. the record switched (metadata write with its quorum);
+// 3. the old shards deleted.
+// A crash before 2 leaves new shards nobody refers to, after it old ones: garbage, never damage.
+import type { Clock, Random } from '@qsfs/io';
+import { type Codec, newObjectIdentity } from '../codec/index.ts';
+import type { ZstorConfig } from '../config/types.ts';
+import { ZstorError } from '../errors.ts';
+import { type MetadataCluster, UncertainWrite } from '../metadata/cluster.ts';
+import { StoredRecord, stripesOf } from '../metadata/record.ts';
+import type { Records } from '../metadata/records.ts';
+import { StripeTable } from '../metadata/stripe-table.ts';
+import type { ObjectSource, PutOptions } from '../types.ts';
+import type { DataBackends } from './data-backends.ts';
+import { translateLocal } from './local-errors.ts';
+import { codedObject } from './reader.ts';
+import { removeShards } from './shard-removal.ts';
+import { writeShards } from './stripe-write.ts';
+import { forEachConcurrently } from './window.ts';
+
+/** Stripes of one put under way at a time; codec memory bounds all puts together. */
+const WRITE_WINDOW = 6;
+
+/** What a writer works with. */
+export interface WriterParts {
+  readonly config: ZstorConfig;
+  readonly codec: Codec;
+  readonly backends: DataBackends;
+  readonly records: Records;
+  readonly cluster: MetadataCluster;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** Shards of this object are missing from the start. */
+  readonly damaged: (name: string) => void;
+  readonly log: (level: 'info' | 'warning' | 'error', message: string) => void;
+}
+
+/** Stores objects. */
+export class ObjectWriter {
+  readonly #parts: WriterParts;
+
+  constructor(parts: WriterParts) {
+    this.#parts = parts;
+  }
+
+  /** Stores bytes of a file or of memory under a name. See `Zstor.put`. */
+  async put(name: string, source: ObjectSource | Uint8Array, options: PutOptions): Promise<StoredRecord> {
+    const { config, backends, records, cluster, clock, random } = this.#parts;
+    // Nothing is written to backends before it is known that the end can be reached.
+    await records.head(name);
+    cluster.assertWritable();
+    await backends.refreshSpace();
+    const sizeBytes = source instanceof Uint8Array ? source.length : source.lengthBytes;
+    const { id, salt } = newObjectIdentity(random);
+    const { stripeSizeBytes, minimalShards, expectedShards } = config;
+    const verification = options.verification ?? 'checked';
+    const table = new StripeTable(stripesOf(sizeBytes, stripeSizeBytes), expectedShards);
+    const fields = {
+      name,
+      objectId: id,
+      salt,
+      generation: 0,
+      sizeBytes,
+      stripeSizeBytes,
+      minimalShards,
+      expectedShards,
+      storedMs: clock.nowMs(),
+      verification,
+    };
+    try {
+      await this.#writeStripes(new StoredRecord(fields, table, 0n), source, options);
+      // Only now is the table complete: the record counts what is missing when it is made.
+      return await this.#switch(new StoredRecord(fields, table, 0n));
+    } catch (error) {
+      if (error instanceof UncertainWrite) {
+        this.#parts.log(
+          'warning',
+          `"${name}": ${error.message}; its shards are kept, the next change decides`,
+        );
+      } else {
+        await removeShards(table, backends);
+      }
+      throw error;
+    }
+  }
+
+  async #writeStripes(
+    draft: StoredRecord,
+    source: ObjectSource | Uint8Array,
+    options: PutOptions,
+  ): Promise<void> {
+    const { config, codec, backends, random } = this.#parts;
+    const object = codedObject(draft, config.masterKey);
+    const table = draft.stripes;
+    let doneBytes = 0;
+    await forEachConcurrently(table.stripeCount, WRITE_WINDOW, options.signal, async (stripe, signal) => {
+      const lengthBytes = draft.plainBytes(stripe);
+      const offset = stripe * draft.stripeSizeBytes;
+      const path = source instanceof Uint8Array ? '' : source.path;
+      const encoded = await translateLocal(path, () =>
+        codec.encode(
+          object,
+          stripe,
+          source instanceof Uint8Array
+            ? source.subarray(offset, offset + lengthBytes)
+            : { path, offset: (source.offset ?? 0) + offset, lengthBytes },
+        ),
+      );
+      try {
+        if (signal.aborted) throw new ZstorError('QSFS_E_ABORTED', 'the write was given up');
+        table.setShardBytes(stripe, encoded.shardBytes);
+        const shards = encoded.shards.map((bytes, index) => ({ index, bytes }));
+        const write = {
+          stripe,
+          shards,
+          expectedShards: draft.expectedShards,
+          policy: config,
+          holders: [],
+          quorum: config.writeQuorum,
+          verification: draft.verification,
+          signal,
+        };
+        await writeShards(write, table, backends, random);
+      } finally {
+        encoded.release();
+      }
+      doneBytes += lengthBytes;
+      options.progress?.(doneBytes);
+    });
+  }
+
+  async #switch(record: StoredRecord): Promise<StoredRecord> {
+    const { records, backends, damaged, log } = this.#parts;
+    const { name } = record;
+    const { saved, old } = await records.locked(name, async () => {
+      const predecessor = await records.predecessor(name);
+      return { saved: await records.save(record, predecessor), old: predecessor.record };
+    });
+    if (saved.missingShards > 0) damaged(name);
+    if (old) {
+      const left = await removeShards(old.stripes, backends);
+      if (left > 0) log('info', `"${name}": ${left} shards of its old contents could not be deleted`);
+    }
+    return saved;
+  }
+
+  /** Removes an object. See `Zstor.delete`. */
+  async delete(name: string): Promise<boolean> {
+    const { records, backends, log } = this.#parts;
+    const old = await records.locked(name, async () => {
+      const predecessor = await records.predecessor(name);
+      if (predecessor.record) await records.erase(name, predecessor);
+      return predecessor.record;
+    });
+    if (!old) return false;
+    const left = await removeShards(old.stripes, backends);
+    if (left > 0) log('info', `"${name}": ${left} of its shards could not be deleted`);
+    return true;
+  }
+}
