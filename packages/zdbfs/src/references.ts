@@ -10,6 +10,11 @@ export class References {
     return this.#counts.size;
   }
 
+  /** Their numbers. */
+  inodes(): Iterable<number> {
+    return this.#counts.keys();
+  }
+
   held(inode: number): boolean {
     return this.#counts.has(inode);
   }

@@ -301,6 +301,11 @@ export class Volume implements Filesystem {
     return verifyVolume(this.#transactions.state);
   }
 
+  /** Inodes the kernel holds, and so may have cached contents of. */
+  heldInodes(): Iterable<number> {
+    return this.#references.inodes();
+  }
+
   statistics(): VolumeStatistics {
     const { state } = this.#transactions;
     return {
