@@ -25,14 +25,16 @@ export interface Negotiated {
   readonly writeMaxBytes: number;
 }
 
-/** Always wanted where the kernel has it. */
+/**
+ * Always wanted where the kernel has it. Not wanted: ASYNC_DIO, with which a process that waits for a direct read cannot be
+ * killed (the kernel waits for such requests uninterruptibly), and reads can wait long here.
+ */
 const WANTED =
   INIT_FLAG.asyncRead |
   INIT_FLAG.bigWrites |
   INIT_FLAG.maxPages |
   INIT_FLAG.readDirectoryPlus |
   INIT_FLAG.readDirectoryPlusAuto |
-  INIT_FLAG.asyncDirectIo |
   INIT_FLAG.parallelDirectoryOperations |
   INIT_FLAG.noOpenSupport |
   INIT_FLAG.noOpenDirectorySupport |

@@ -17,7 +17,7 @@ export interface ServeInput {
 
 /** What it is told afterwards, each followed by a wake. */
 export type ServeCommand =
-  | { readonly do: 'release' | 'fail'; readonly inode: number }
+  | { readonly do: 'release' | 'fail' | 'change-behind'; readonly inode: number }
   | { readonly do: 'statistics' | 'stop' | 'retry-all' };
 
 const { input, port } = threadInput();
@@ -52,7 +52,10 @@ function woken(): void {
       filesystem.release(command.inode);
       session.retry(command.inode);
     } else if (command.do === 'fail') session.failParked(command.inode, 'EIO');
-    else if (command.do === 'retry-all') session.retryAll();
+    else if (command.do === 'change-behind') {
+      filesystem.setAttributes(command.inode, { sizeBytes: 0 });
+      port.send({ changed: command.inode });
+    } else if (command.do === 'retry-all') session.retryAll();
     else if (command.do === 'stop') session.stop();
     else {
       port.send({

@@ -2,7 +2,7 @@
 // happens as JSON lines on its standard output. Everything a test does to the mount it does from outside.
 import { createInterface } from 'node:readline';
 import { type Libc, loadLibc, openRealDevice, realDisk, realProcesses, startThread } from '@qsfs/io';
-import { MountError, mount, type WakeHandle, wake } from '../src/index.ts';
+import { MountError, mount, Notifier, type WakeHandle, wake } from '../src/index.ts';
 import type { ServeInput } from './serve-thread.ts';
 
 /** The one parameter of the program, as JSON. */
@@ -78,8 +78,15 @@ thread.ended.then(
 );
 
 for await (const line of createInterface({ input: process.stdin })) {
-  const command = JSON.parse(line) as { do: string };
-  if (command.do === 'unmount') {
+  const command = JSON.parse(line) as { do: string; inode?: number; name?: string };
+  if (command.do === 'notify') {
+    const notifier = new Notifier(mounted.device);
+    const known =
+      command.name === undefined
+        ? notifier.inode(command.inode ?? 1, 0, 0)
+        : notifier.entry(command.inode ?? 1, command.name);
+    tell({ known });
+  } else if (command.do === 'unmount') {
     mounted.unmount().then(
       (how) => tell({ unmount: how }),
       (error: unknown) => tell({ unmount: String(error) }),
