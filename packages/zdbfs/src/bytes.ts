@@ -32,7 +32,9 @@ export class ByteWriter {
   }
 
   u8(value: number): void {
-    this.#buffer[this.#take(1)] = value;
+    // First the place: taking it may exchange the buffer.
+    const at = this.#take(1);
+    this.#buffer[at] = value;
   }
 
   u16(value: number): void {
@@ -69,7 +71,8 @@ export class ByteWriter {
   }
 
   bytes(source: Uint8Array): void {
-    this.#buffer.set(source, this.#take(source.length));
+    const at = this.#take(source.length);
+    this.#buffer.set(source, at);
   }
 
   /** Overwrites four bytes written before. */

@@ -87,6 +87,9 @@ function readRecord(
   throw new FilesystemError('EIO', `record ${record} is shorter than its extent`);
 }
 
+/** Contents one operation maps at most: what the kernel sends at once is atomic. */
+const WRITE_MAX_BYTES = 4 * RECORD_MAX_BYTES;
+
 /** WRITE: one record in zdbfs-data, borrowed from the request, and one in the journal. */
 export function writeFile(
   transactions: Transactions,
@@ -107,8 +110,8 @@ export function writeFile(
     transactions.run({ kind: 'write-inline', inode: id, offset, bytes: source, mode });
     return;
   }
-  for (let from = 0; from < source.length; from += RECORD_MAX_BYTES) {
-    const part = source.length <= RECORD_MAX_BYTES ? source : source.subarray(from, from + RECORD_MAX_BYTES);
+  for (let from = 0; from < source.length; from += WRITE_MAX_BYTES) {
+    const part = source.length <= WRITE_MAX_BYTES ? source : source.subarray(from, from + WRITE_MAX_BYTES);
     writePart(transactions, file, offset + from, part, mode);
   }
 }
@@ -127,20 +130,23 @@ function writePart(
   transactions.reserveIds();
   const extents: WrittenExtent[] = [];
   insertAll(transactions, extents, () => {
-    const inline = file.bytes;
     const { data } = state.store;
-    if (!inline || inline.length === 0) {
-      extents.push({ offset, lengthBytes: source.length, record: data.insert(source) });
-    } else if (offset <= inline.length) {
-      // What was inline becomes part of the same record.
-      const parts = [inline.subarray(0, offset), source];
-      if (end < inline.length) parts.push(inline.subarray(end));
-      const record = data.insert(parts);
-      extents.push({ offset: 0, lengthBytes: Math.max(end, inline.length), record });
-    } else {
+    let inline = file.bytes ?? new Uint8Array(0);
+    if (inline.length > offset) inline = inline.subarray(0, offset);
+    // What was inline becomes part of the first record where it can; what is overwritten is left out.
+    if (inline.length > 0 && inline.length < offset)
       extents.push({ offset: 0, lengthBytes: inline.length, record: data.insert(inline) });
-      extents.push({ offset, lengthBytes: source.length, record: data.insert(source) });
+    for (let from = 0; from < source.length; from += RECORD_MAX_BYTES) {
+      const part = source.subarray(from, from + RECORD_MAX_BYTES);
+      const joins = from === 0 && inline.length > 0 && inline.length === offset;
+      extents.push({
+        offset: joins ? 0 : offset + from,
+        lengthBytes: joins ? inline.length + part.length : part.length,
+        record: data.insert(joins ? [inline, part] : part),
+      });
     }
+    const tail = file.bytes && file.bytes.length > end ? file.bytes.subarray(end) : undefined;
+    if (tail) extents.push({ offset: end, lengthBytes: tail.length, record: data.insert(tail) });
     transactions.run({ kind: 'write', inode: file.id, extents, sizeBytes: end, mode, touch: true });
   });
 }
@@ -320,5 +326,6 @@ function copyPart(
     return;
   }
   readMapped(transactions, source, sourceOffset, buffer);
-  writeFile(transactions, target.id, targetOffset, buffer, true);
+  // Set-id bits are the kernel's: it clears them before it asks for a copy.
+  writeFile(transactions, target.id, targetOffset, buffer, false);
 }

@@ -179,6 +179,7 @@ export class Transactions {
 
   /** Removes records from zdbfs-data that were inserted for an operation that then did not happen. */
   discardData(records: readonly number[]): void {
+    if (this.#broken) return;
     const { data } = this.state.store;
     for (const id of records) if (data.length(id) !== undefined) data.remove(id);
   }

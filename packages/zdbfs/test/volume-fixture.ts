@@ -80,6 +80,23 @@ function digest(bytes: Uint8Array): string {
   return createHash('sha1').update(bytes).digest('hex');
 }
 
+/** Where a file has data, and a digest of it. */
+function contents(volume: Volume, inode: number, sizeBytes: number): unknown[] {
+  const found: unknown[] = [];
+  for (let at = 0; at < sizeBytes; ) {
+    let from: number;
+    try {
+      from = volume.seek(inode, at, 3);
+    } catch {
+      break;
+    }
+    const to = volume.seek(inode, from, 4);
+    found.push(from, digest(read(volume, inode, from, to - from)));
+    at = to;
+  }
+  return found;
+}
+
 /** The whole tree as plain data: what two volumes are compared by. */
 export function dump(volume: Volume): unknown {
   const tree = new Map<string, unknown>();
@@ -87,7 +104,7 @@ export function dump(volume: Volume): unknown {
     const { generation: _g, ...attributes } = volume.getAttributes(inode);
     const entry: Record<string, unknown> = { ...attributes };
     const type = attributes.mode & 0o170000;
-    if (type === 0o100000) entry['content'] = digest(read(volume, inode));
+    if (type === 0o100000) entry['content'] = contents(volume, inode, attributes.sizeBytes);
     if (type === 0o120000) entry['target'] = Buffer.from(volume.readLink(inode)).toString('latin1');
     entry['attributes'] = volume
       .listExtendedAttributes(inode)
