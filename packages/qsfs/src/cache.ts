@@ -6,7 +6,7 @@
 //
 // Order: the filesystem thread gives stripes up (nobody reads them any more), their absence is recorded durably, then the
 // space is given back. Only files whose catalog entry says `complete` are ever considered, and the catalog is on disk first.
-import { type Clock, type Disk, errorCode } from '@qsfs/io';
+import { type Disk, errorCode } from '@qsfs/io';
 import { messageOf } from './errors.ts';
 import { GAUGES, OFFLOADED, type OffloadedName, type Stripes, type ToFilesystem } from './messages.ts';
 import { stripeRuns } from './stripe-map.ts';
@@ -26,7 +26,6 @@ const FREE_SHARE = 0.02;
 /** What the cache needs. */
 export interface CacheParts {
   readonly disk: Disk;
-  readonly clock: Clock;
   readonly volume: Volume;
   readonly gauges: Float64Array;
   readonly limitBytes: number;

@@ -20,7 +20,10 @@ const LOG_TAIL_BYTES = 600;
 export type LocalState = 'running' | 'stopped' | 'deaf';
 
 /** The namespaces of a backend, with the modes zstor needs. */
-const NAMESPACES = [DATA_NAMESPACE, METADATA_NAMESPACE] as const;
+const NAMESPACES = [
+  { name: DATA_NAMESPACE, mode: 'seq' },
+  { name: METADATA_NAMESPACE, mode: 'user' },
+] as const;
 
 /** Starts, stops and empties local backends. */
 export class LocalBackends {
@@ -191,8 +194,12 @@ export class LocalBackends {
 
   async #prepareNamespaces(backend: LocalBackend): Promise<void> {
     await this.#withClient(backend, async (client) => {
-      for (const name of NAMESPACES) {
-        if (!(await client.namespaceInfo(name))) await client.createNamespace(name);
+      for (const { name, mode } of NAMESPACES) {
+        const info = await client.namespaceInfo(name);
+        if (!info) await client.createNamespace(name);
+        // A start that was cut short may have left a fresh namespace without its mode.
+        const right = info?.get('mode') === (mode === 'seq' ? 'sequential' : 'userkey');
+        if (!right) await client.configureNamespace(name, { mode });
       }
     });
   }

@@ -85,6 +85,11 @@ export class LocalPresence implements Presence {
     return keyOf(namespace, file, waitFor);
   }
 
+  /** There are data files up to this number: reads of them are noted from now on. */
+  reach(namespace: OffloadedName, file: number): void {
+    this.#mapsOf(namespace).touched.reach(file);
+  }
+
   /** Stripes are in the local file now. @returns the keys that requests may wait for */
   brought(stripes: Stripes, ahead: boolean): string[] {
     const maps = this.#mapsOf(stripes.namespace);
@@ -103,7 +108,6 @@ export class LocalPresence implements Presence {
     const given: Stripes[] = [];
     for (const { namespace, file, first, count } of offered) {
       const maps = this.#mapsOf(namespace);
-      maps.touched.reach(file);
       const goes = (stripe: number) => {
         if (stripe < first || stripe >= first + count || maps.absent.has(file, stripe)) return false;
         return !(keepTouched && (maps.touched.has(file, stripe) || maps.ahead.has(file, stripe)));

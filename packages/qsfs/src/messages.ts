@@ -59,6 +59,8 @@ export type ToFilesystem =
   | { readonly kind: 'list-cached'; readonly id: number }
   /** Look whether writes that were held back may go on. */
   | { readonly kind: 'go-on' }
+  /** End the session, although somebody may still use the mount; answered by `unmounted`. */
+  | { readonly kind: 'leave' }
   /** Checkpoint, close, end the thread. */
   | { readonly kind: 'stop' };
 

@@ -43,6 +43,8 @@ export interface OffloadStatus {
   readonly degradedFiles: number;
   readonly storedFiles: number;
   readonly storedBytes: number;
+  /** Bytes sent since the start, those of objects under way included. */
+  readonly movedBytes: number;
   /** Why nothing moves; empty when it does. */
   readonly stuck: string;
 }
@@ -63,6 +65,7 @@ export class Offload {
   #pendingBytes = 0;
   #storedFiles = 0;
   #storedBytes = 0;
+  #movedBytes = 0;
   #closed = false;
 
   constructor(parts: OffloadParts) {
@@ -90,13 +93,19 @@ export class Offload {
       degradedFiles: this.#degraded.size,
       storedFiles: this.#storedFiles,
       storedBytes: this.#storedBytes,
+      movedBytes: this.#movedBytes,
       stuck: this.#stuck,
     };
   }
 
-  /** Files whose objects lack shards. */
-  degraded(): Iterable<Job> {
-    return this.#degraded.values();
+  /** Names of objects that lack shards, at most so many. */
+  degradedNames(most: number): string[] {
+    const names: string[] = [];
+    for (const { namespace, file } of this.#degraded.values()) {
+      if (names.length >= most) break;
+      names.push(dataName(namespace, file, this.#parts.volume[namespace].data(file).epoch));
+    }
+    return names;
   }
 
   /** A data file was closed. */
@@ -134,9 +143,13 @@ export class Offload {
    * @returns how many are still degraded
    */
   async heal(rebuild: boolean): Promise<number> {
-    let round = 0;
+    let rest = rebuild ? this.#degraded.size : Math.min(HEAL_ROUND_MAX, this.#degraded.size);
     for (const [key, job] of this.#degraded) {
-      if (this.#closed || (!rebuild && (round += 1) > HEAL_ROUND_MAX)) break;
+      if (this.#closed || rest === 0) break;
+      rest -= 1;
+      // To the end of the row, so that the next round looks at others first.
+      this.#degraded.delete(key);
+      this.#degraded.set(key, job);
       const files = this.#parts.volume[job.namespace];
       const name = dataName(job.namespace, job.file, files.data(job.file).epoch);
       try {
@@ -194,11 +207,16 @@ export class Offload {
     const files = volume[job.namespace];
     const sizeBytes = files.sizeOf(job.file);
     const name = dataName(job.namespace, job.file, epoch());
+    let doneBefore = 0;
+    const progress = (doneBytes: number) => {
+      this.#movedBytes += doneBytes - doneBefore;
+      doneBefore = doneBytes;
+    };
     try {
       const record = await zstor.put(
         name,
         { path: files.dataPath(job.file), lengthBytes: sizeBytes },
-        { verification: 'checked', signal: this.#abort.signal },
+        { verification: 'checked', signal: this.#abort.signal, progress },
       );
       if (this.#failures > 0) log('info', 'the backends take data again');
       this.#failures = 0;

@@ -1,0 +1,233 @@
+// What the running process answers on its control socket. One function a request; the commands print what comes back.
+
+import { type Tolerance, weakest } from '@qsfs/zstor';
+import { localBackendsOf } from './configuration.ts';
+import type { ControlRequest } from './control.ts';
+import { messageOf, QsfsError } from './errors.ts';
+import type { Frontend } from './frontend.ts';
+import { LocalBackends, type LocalState } from './local-backends.ts';
+import { GAUGES } from './messages.ts';
+import { asBackendsError } from './opening.ts';
+import { count, formatSize } from './quantities.ts';
+import { backendReports, type StatusReport } from './status.ts';
+import type { SyncReport } from './sync-point.ts';
+
+const PROGRESS_MS = 500;
+/** Degraded objects whose own tolerance is looked at for `status`; beyond that their number says enough. */
+const TOLERANCE_SAMPLE_MAX = 64;
+
+/** What `sync` and `down` answer. */
+export interface SyncAnswer extends SyncReport {
+  readonly complete: boolean;
+}
+
+/** What `evict` answers. */
+export interface EvictAnswer {
+  readonly droppedBytes: number;
+  readonly droppedStripes: number;
+  /** Still local: not on all backends yet, active, or directory records. */
+  readonly localBytes: number;
+  readonly pendingBytes: number;
+  readonly metadataBytes: number;
+}
+
+/** Serves requests for one frontend. */
+export class ControlService {
+  readonly #frontend: Frontend;
+  readonly #stop: () => void;
+
+  /** @param stop ends the process, after the answer to `down` */
+  constructor(frontend: Frontend, stop: () => void) {
+    this.#frontend = frontend;
+    this.#stop = stop;
+  }
+
+  async handle(request: ControlRequest, progress: (line: unknown) => void): Promise<unknown> {
+    try {
+      switch (request.verb) {
+        case 'ping':
+          return { mountPoint: this.#frontend.mountPoint, pid: this.#frontend.options.context.processes.pid };
+        case 'status':
+          return await this.status();
+        case 'sync':
+          return await this.#sync(progress);
+        case 'evict':
+          return await this.#evict(request.parameters['metadata'] === true);
+        case 'backend-wiped':
+          await this.#frontend.backendWiped();
+          return {};
+        case 'down':
+          return await this.#down(progress);
+        default:
+          throw new QsfsError('QSFS_E_USAGE', `the running qsfs does not know the request "${request.verb}"`);
+      }
+    } catch (error) {
+      throw asBackendsError(error);
+    }
+  }
+
+  async status(): Promise<StatusReport> {
+    const { options, cache, offload, syncPoints, readBack, gauges, zstor, identity, mountPoint, fenced } =
+      this.#frontend;
+    const { context, configuration, layout } = options;
+    const local = new LocalBackends(context, localBackendsOf(configuration));
+    const [status, states] = await Promise.all([zstor.status(), localStates(local)]);
+    const { pendingFiles, pendingBytes, degradedFiles, storedFiles, storedBytes, stuck } = offload.status;
+    const sinceMs = syncPoints.completedAtMs;
+    const problems = [
+      fenced,
+      stuck === '' ? '' : `nothing can be stored: ${stuck}`,
+      syncPoints.lastError === '' ? '' : `the last sync failed: ${syncPoints.lastError}`,
+      status.data.reason,
+      status.metadata.reason,
+    ].filter((problem) => problem !== '');
+    return {
+      directory: layout.root,
+      mountPoint,
+      volumeId: identity.volumeId,
+      epoch: identity.epoch,
+      generation: syncPoints.generation,
+      pid: context.processes.pid,
+      backends: backendReports(status, states),
+      cache: {
+        limitBytes: cache.limitBytes,
+        usedBytes: cache.usedBytes,
+        metadataBytes: cache.metadataBytes,
+        evictableBytes: cache.evictableBytes(),
+      },
+      volume: { fileBytes: gauges[GAUGES.volumeBytes] as number },
+      segments: {
+        offloaded: storedFiles,
+        offloadedBytes: storedBytes,
+        degraded: degradedFiles,
+        pending: pendingFiles,
+        pendingBytes: pendingBytes + this.#unsyncedBytes(),
+      },
+      sync: {
+        dirty: gauges[GAUGES.dirty] === 1 || syncPoints.unfinished,
+        running: syncPoints.busy,
+        secondsSinceLast:
+          sinceMs === undefined ? null : Math.round((context.clock.monotonicMs() - sinceMs) / 1000),
+        lastError: syncPoints.lastError,
+      },
+      tolerance: {
+        data: {
+          minimalShards: status.data.minimalShards,
+          expectedShards: status.data.expectedShards,
+          now: await this.#tolerance(status.data.tolerance),
+          promised: status.data.promised,
+          writable: status.data.writable,
+          reason: status.data.reason,
+        },
+        metadata: {
+          stores: status.metadata.stores,
+          minimalStores: status.metadata.minimalStores,
+          now: status.metadata.tolerance,
+          readable: status.metadata.readable,
+          writable: status.metadata.writable,
+          reason: status.metadata.reason,
+        },
+      },
+      readBack: {
+        fetchedBytes: readBack.statistics.fetchedBytes,
+        failures: readBack.statistics.failures,
+        inFlight: readBack.statistics.inFlight,
+        waitingRequests: gauges[GAUGES.parked] as number,
+      },
+      problems: [...new Set(problems)],
+    };
+  }
+
+  /** Bytes in active data files, when anything was written to them since the last sync point. */
+  #unsyncedBytes(): number {
+    const { gauges } = this.#frontend;
+    return gauges[GAUGES.dirty] === 1 ? (gauges[GAUGES.activeBytes] as number) : 0;
+  }
+
+  /** What everything stored survives: objects that lack shards survive less than what is stored now. */
+  async #tolerance(now: Tolerance): Promise<Tolerance> {
+    const { offload, zstor } = this.#frontend;
+    const tolerances = [now];
+    for (const name of offload.degradedNames(TOLERANCE_SAMPLE_MAX)) {
+      const record = await zstor.head(name).catch(() => undefined);
+      if (record) tolerances.push(zstor.tolerance(record));
+    }
+    return weakest(tolerances);
+  }
+
+  async #sync(progress: (line: unknown) => void): Promise<SyncAnswer> {
+    const report = await this.#withProgress(progress, () => this.#frontend.sync());
+    if (report.degradedObjects === 0) return { ...report, complete: true };
+    const { backends } = await this.#frontend.zstor.status();
+    const down = [...new Set(backends.filter((backend) => backend.state !== 'up').map(({ name }) => name))];
+    throw new QsfsError(
+      'QSFS_E_DEGRADED',
+      `everything is on the backends and readable, but ${count(report.degradedObjects, 'object')} of sync point ${report.generation} lack shards, because ${
+        down.length > 0
+          ? `${down.join(', ')} ${down.length === 1 ? 'is' : 'are'} not up`
+          : 'backends refused them'
+      }`,
+    );
+  }
+
+  async #withProgress<Result>(
+    progress: (line: unknown) => void,
+    act: () => Promise<Result>,
+  ): Promise<Result> {
+    const { clock } = this.#frontend.options.context;
+    let done = false;
+    const report = () => {
+      if (done) return;
+      const { pendingBytes, pendingFiles } = this.#frontend.offload.status;
+      const unsynced = this.#unsyncedBytes();
+      progress({ pendingFiles, pendingBytes: pendingBytes + unsynced });
+      clock.after(PROGRESS_MS, report, true);
+    };
+    clock.after(PROGRESS_MS, report, true);
+    try {
+      return await act();
+    } finally {
+      done = true;
+    }
+  }
+
+  async #evict(metadata: boolean): Promise<EvictAnswer> {
+    const dropped = await this.#frontend.evictAll(metadata);
+    const { cache, offload } = this.#frontend;
+    return {
+      droppedBytes: dropped.bytes,
+      droppedStripes: dropped.stripes,
+      localBytes: cache.usedBytes,
+      pendingBytes: offload.status.pendingBytes + this.#unsyncedBytes(),
+      metadataBytes: cache.metadataBytes,
+    };
+  }
+
+  /** Sync, unmount, stop. The process goes down whatever the backends say; the answer tells what is only here. */
+  async #down(progress: (line: unknown) => void): Promise<{ complete: boolean; reason: string }> {
+    let reason = '';
+    try {
+      await this.#sync(progress);
+    } catch (error) {
+      reason = messageOf(error);
+      const { pendingBytes } = this.#frontend.offload.status;
+      if (pendingBytes > 0)
+        reason += `; ${formatSize(pendingBytes)} are only in ${this.#frontend.options.layout.frontend}`;
+    }
+    const end = await this.#frontend.close();
+    if (!end.clean && reason === '') reason = end.message;
+    this.#stop();
+    return { complete: reason === '', reason };
+  }
+}
+
+/** States of the local backends by name. */
+export async function localStates(local: LocalBackends): Promise<Map<string, LocalState>> {
+  const states = new Map<string, LocalState>();
+  await Promise.all(
+    local.backends.map(async (backend) => {
+      states.set(backend.name, await local.state(backend));
+    }),
+  );
+  return states;
+}

@@ -1,0 +1,326 @@
+// The filesystem thread: engine, volume and FUSE session, all synchronous. Started by Filesystem (filesystem.ts).
+//
+// While a mount is served the thread blocks in poll and messages are taken when it is woken; before and after, they come
+// through its event loop. Either way `Server.handle` sees each once, in order.
+import { FilesystemError, Session } from '@qsfs/fuse';
+import { loadLibc, openRealDevice, type Port, realClock, realDisk, realRandom, threadInput } from '@qsfs/io';
+import { type Engine, NotLocal, openEngine } from '@qsfs/zdb';
+import { EngineStore, openVolume, type Volume } from '@qsfs/zdbfs';
+import { messageOf } from './errors.ts';
+import { LocalPresence } from './local-presence.ts';
+import {
+  type FilesystemInput,
+  type FromFilesystem,
+  GAUGES,
+  type Stripes,
+  type ToFilesystem,
+} from './messages.ts';
+import { Pace, WriteHeld } from './pace.ts';
+import { SyncState } from './sync-state.ts';
+
+/** What held-back writes wait for. */
+const HELD_TOKEN = 'held';
+/** Work that waits for data is given up after so many tries (each brings at least one stripe). */
+const WORK_TRIES_MAX = 10_000;
+
+/** Work asked for by message that may miss data: run again whenever something came. */
+interface Work {
+  readonly run: () => void;
+  readonly refuse: (message: string) => void;
+  tries: number;
+  /** What it waits for. */
+  key: string | undefined;
+}
+
+class Server {
+  readonly #port: Port;
+  readonly #input: FilesystemInput;
+  readonly #gauges: Float64Array;
+  readonly #presence: LocalPresence;
+  readonly #pace: Pace;
+  readonly #work: Work[] = [];
+  #engine: Engine | undefined;
+  #volume: Volume | undefined;
+  #state: SyncState | undefined;
+  #session: Session | undefined;
+  #writtenBytes = 0;
+
+  constructor(input: FilesystemInput, port: Port) {
+    this.#input = input;
+    this.#port = port;
+    this.#gauges = new Float64Array(input.gauges);
+    this.#pace = new Pace(this.#gauges, () => realClock.monotonicMs());
+    this.#presence = new LocalPresence(input.stripeBytes, input.segmentBytes, input.absent, {
+      need: (stripes) => this.#send({ kind: 'need', ...stripes }),
+      reached: (namespace, file, stripe) => this.#send({ kind: 'reached', namespace, file, stripe }),
+    });
+  }
+
+  /** Opens engine and volume, as often as data has to be brought first. */
+  start(): void {
+    try {
+      this.#openEngine();
+    } catch (error) {
+      this.#fatal(error);
+      return;
+    }
+    this.#do({
+      run: () => this.#openVolume(),
+      refuse: (message) => this.#fatal(new Error(message)),
+    });
+  }
+
+  handle(message: ToFilesystem): void {
+    switch (message.kind) {
+      case 'serve':
+        this.#serve(message.descriptor, message.mountPoint);
+        return;
+      case 'brought':
+        this.#came(this.#presence.brought(message, message.ahead));
+        return;
+      case 'failed':
+        this.#lost(message);
+        return;
+      case 'drop': {
+        const stripes = this.#presence.drop(message.stripes, message.keepTouched);
+        this.#send({ kind: 'dropped', id: message.id, stripes });
+        return;
+      }
+      case 'sync-point':
+        this.#syncPoint(message);
+        return;
+      case 'list-cached':
+        this.#send({
+          kind: 'cached',
+          id: message.id,
+          inodes: Float64Array.from(this.#volume?.heldInodes() ?? []),
+        });
+        return;
+      case 'go-on':
+        this.#goOn();
+        return;
+      case 'leave':
+        this.#session?.stop();
+        return;
+      case 'stop':
+        this.#stop();
+    }
+  }
+
+  #openEngine(): void {
+    const { dataDirectory, indexDirectory, segmentBytes } = this.#input;
+    realDisk.makeDirectory(dataDirectory);
+    realDisk.makeDirectory(indexDirectory);
+    const engine = openEngine({
+      disk: realDisk,
+      clock: realClock,
+      random: realRandom,
+      dataDirectory,
+      indexDirectory,
+      mode: 'seq',
+      dataSizeBytes: segmentBytes,
+      sync: 'none',
+      syncOnRotation: true,
+      presence: this.#presence,
+      events: {
+        rotated: (namespace, closed) => this.#rotated(namespace, closed),
+        log: (level, message) => this.#log(level, message),
+      },
+    });
+    this.#engine = engine;
+    this.#state = new SyncState(realDisk, engine, indexDirectory);
+  }
+
+  #openVolume(): void {
+    const { create, dataDirectory, userId, groupId } = this.#input;
+    const engine = this.#engine as Engine;
+    if (!create && !engine.namespace('zdbfs-meta')) {
+      throw new Error('there is no volume in this folder; its files were removed');
+    }
+    const store = new EngineStore(engine, realDisk, dataDirectory, false);
+    const volume = openVolume(store, {
+      clock: realClock,
+      random: realRandom,
+      log: (level, message) => this.#log(level, message),
+      rootOwner: { userId, groupId, mode: 0o755 },
+    });
+    const write = volume.write.bind(volume);
+    volume.write = (inode, offset, source, caller, clearSetId) => {
+      this.#pace.take(source.length);
+      write(inode, offset, source, caller, clearSetId);
+      this.#writtenBytes += source.length;
+    };
+    const status = volume.status.bind(volume);
+    volume.status = () => {
+      const local = status();
+      const capacity = Math.floor((this.#gauges[GAUGES.capacityBytes] as number) / local.blockSizeBytes);
+      if (capacity <= 0) return local;
+      const used = local.blocks - local.blocksFree;
+      return { ...local, blocks: used + capacity, blocksFree: capacity, blocksAvailable: capacity };
+    };
+    this.#volume = volume;
+    this.#measure();
+    const namespaces = (this.#state as SyncState).opened();
+    for (const { namespace, activeFile } of namespaces) this.#presence.reach(namespace, activeFile);
+    this.#send({ kind: 'opened', namespaces });
+  }
+
+  #serve(descriptor: number, mountPoint: string): void {
+    const libc = loadLibc();
+    const session = new Session({
+      device: openRealDevice(descriptor, libc),
+      mountPoint,
+      filesystem: this.#volume as Volume,
+      libc,
+      clock: realClock,
+      log: (level, message) => this.#log(level, message),
+      deferral: (error) => this.#deferral(error),
+      woken: () => this.#receive(),
+      onIdle: () => this.#idle(),
+    });
+    this.#session = session;
+    this.#send({ kind: 'serving', wake: session.wakeHandle });
+    try {
+      session.run();
+    } catch (error) {
+      this.#log('error', `the session ended: ${messageOf(error)}`);
+    }
+    this.#session = undefined;
+    this.#measure();
+    this.#send({ kind: 'unmounted' });
+  }
+
+  /** Takes all messages that wait. */
+  #receive(): void {
+    for (let message = this.#port.receive(); message !== undefined; message = this.#port.receive()) {
+      this.handle(message as ToFilesystem);
+    }
+    this.#measure();
+  }
+
+  #idle(): void {
+    this.#measure();
+    this.#goOn();
+  }
+
+  #goOn(): void {
+    if (this.#pace.open) this.#session?.retry(HELD_TOKEN);
+  }
+
+  #deferral(error: unknown): string | undefined {
+    if (error instanceof WriteHeld) return HELD_TOKEN;
+    return error instanceof NotLocal ? this.#presence.ask(error) : undefined;
+  }
+
+  #came(keys: readonly string[]): void {
+    for (const key of keys) this.#session?.retry(key);
+    this.#runWork(keys);
+  }
+
+  #lost(stripes: Stripes): void {
+    const keys = this.#presence.failed(stripes);
+    for (const key of keys) this.#session?.failParked(key, 'EIO');
+    for (const work of this.#work.filter((candidate) => keys.includes(candidate.key ?? ''))) {
+      this.#work.splice(this.#work.indexOf(work), 1);
+      work.refuse(`data that is needed for it cannot be brought back from the backends`);
+    }
+  }
+
+  /** Runs work now, or when the data it needs has come. */
+  #do(work: Omit<Work, 'tries' | 'key'>): void {
+    const queued: Work = { ...work, tries: 0, key: undefined };
+    this.#work.push(queued);
+    this.#attempt(queued);
+  }
+
+  #runWork(keys: readonly string[]): void {
+    for (const work of [...this.#work]) if (keys.includes(work.key ?? '')) this.#attempt(work);
+  }
+
+  #attempt(work: Work): void {
+    try {
+      work.run();
+    } catch (error) {
+      work.tries += 1;
+      if (error instanceof NotLocal && work.tries < WORK_TRIES_MAX) {
+        work.key = this.#presence.ask(error);
+        return;
+      }
+      this.#work.splice(this.#work.indexOf(work), 1);
+      work.refuse(messageOf(error));
+      return;
+    }
+    this.#work.splice(this.#work.indexOf(work), 1);
+  }
+
+  #syncPoint(message: Extract<ToFilesystem, { kind: 'sync-point' }>): void {
+    const { id, stagingDirectory, suspects } = message;
+    this.#do({
+      run: () => {
+        this.#volume?.checkpoint();
+        const namespaces = (this.#state as SyncState).make(stagingDirectory, suspects);
+        this.#measure();
+        this.#send({ kind: 'synced', id, namespaces });
+      },
+      refuse: (reason) => this.#send({ kind: 'refused', id, message: reason }),
+    });
+  }
+
+  #stop(): void {
+    this.#do({
+      run: () => {
+        this.#volume?.checkpoint();
+        this.#close(true, '');
+      },
+      // The journal keeps what the checkpoint could not write.
+      refuse: (message) => this.#close(false, message),
+    });
+  }
+
+  #close(clean: boolean, message: string): void {
+    try {
+      if (clean) this.#volume?.close();
+      this.#engine?.close();
+      this.#send({ kind: 'ended', clean, message });
+    } catch (error) {
+      this.#send({ kind: 'ended', clean: false, message: messageOf(error) });
+    }
+    this.#port.close();
+  }
+
+  #rotated(name: string, file: number): void {
+    const closed = this.#state?.rotated(name, file);
+    if (closed)
+      this.#send({ kind: 'rotated', namespace: closed.namespace, file, sizeBytes: closed.sizeBytes });
+  }
+
+  #measure(): void {
+    const gauges = this.#gauges;
+    gauges[GAUGES.activeBytes] = this.#state?.activeBytes ?? 0;
+    gauges[GAUGES.dirty] = this.#state?.changed || (this.#volume?.statistics().journalBytes ?? 0) > 0 ? 1 : 0;
+    gauges[GAUGES.writtenBytes] = this.#writtenBytes;
+    gauges[GAUGES.parked] = this.#session?.statistics.parkedCount ?? 0;
+    gauges[GAUGES.volumeBytes] = this.#volume?.statistics().usedBytes ?? 0;
+  }
+
+  #fatal(error: unknown): void {
+    this.#send({
+      kind: 'fatal',
+      message: error instanceof FilesystemError ? error.message : messageOf(error),
+    });
+    this.#port.close();
+  }
+
+  #log(level: 'info' | 'warning' | 'error', message: string): void {
+    this.#send({ kind: 'log', level, message });
+  }
+
+  #send(message: FromFilesystem): void {
+    this.#port.send(message);
+  }
+}
+
+const { input, port } = threadInput();
+const server = new Server(input as FilesystemInput, port);
+port.onMessage((message) => server.handle(message as ToFilesystem));
+server.start();

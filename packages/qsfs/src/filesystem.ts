@@ -1,0 +1,178 @@
+// The main thread's end of the filesystem thread: starts it, sends, wakes it while it sleeps in poll, and turns
+// questions with an answer into promises.
+import { type WakeHandle, wake } from '@qsfs/fuse';
+import { loadLibc, openRealDevice, realDisk, startThread, type Thread } from '@qsfs/io';
+import { messageOf, QsfsError } from './errors.ts';
+import type {
+  FilesystemInput,
+  FromFilesystem,
+  OffloadedName,
+  OpenedNamespace,
+  SyncedNamespace,
+  ToFilesystem,
+} from './messages.ts';
+
+/** What the thread says by itself. */
+export interface FilesystemEvents {
+  readonly rotated: (namespace: OffloadedName, file: number, sizeBytes: number) => void;
+  readonly need: (message: Extract<FromFilesystem, { kind: 'need' }>) => void;
+  readonly reached: (namespace: OffloadedName, file: number, stripe: number) => void;
+  readonly dropped: (message: Extract<FromFilesystem, { kind: 'dropped' }>) => void;
+  readonly log: (level: 'info' | 'warning' | 'error', message: string) => void;
+  /** The mount is gone, whoever unmounted it. */
+  readonly unmounted: () => void;
+  /** The thread died; its mount is dead with it. */
+  readonly crashed: (message: string) => void;
+}
+
+interface Waiter {
+  readonly resolve: (message: FromFilesystem) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** The running filesystem thread. */
+export class Filesystem {
+  readonly #thread: Thread;
+  readonly #events: FilesystemEvents;
+  readonly #waiting = new Map<number, Waiter>();
+  readonly #milestones = new Map<FromFilesystem['kind'], Waiter>();
+  #wake: WakeHandle | undefined;
+  #nextId = 1;
+  #ended = false;
+
+  /** Starts the thread; `opened` must be awaited next. */
+  constructor(input: FilesystemInput, events: FilesystemEvents) {
+    this.#events = events;
+    const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+    this.#thread = startThread(new URL(`./filesystem-thread.${extension}`, import.meta.url), input);
+    this.#thread.port.onMessage((message) => this.#take(message as FromFilesystem));
+    const crashed = (error: unknown) => {
+      if (this.#ended) return;
+      this.#fail(new QsfsError('QSFS_E_INTERNAL', `the filesystem thread died: ${messageOf(error)}`));
+      events.crashed(messageOf(error));
+    };
+    this.#thread.ended.then(() => crashed('it ended by itself'), crashed);
+  }
+
+  /** Resolves when engine and volume are open. @throws QsfsError QSFS_E_DISK */
+  async opened(): Promise<readonly OpenedNamespace[]> {
+    const message = await this.#milestone('opened');
+    return message.kind === 'opened' ? message.namespaces : [];
+  }
+
+  /** Serves a mount; resolves when the session runs. */
+  async serve(descriptor: number, mountPoint: string): Promise<void> {
+    const serving = this.#milestone('serving');
+    this.send({ kind: 'serve', descriptor, mountPoint });
+    await serving;
+  }
+
+  /** Checkpoint, rotation, copies. @throws QsfsError QSFS_E_INCOMPLETE when the thread could not do it */
+  async makeState(
+    stagingDirectory: string,
+    suspects: Readonly<Record<OffloadedName, readonly number[]>>,
+  ): Promise<readonly SyncedNamespace[]> {
+    const answer = await this.#ask((id) => ({ kind: 'sync-point', id, stagingDirectory, suspects }));
+    return answer.kind === 'synced' ? answer.namespaces : [];
+  }
+
+  /** Inodes whose contents the kernel may have cached. */
+  async cachedInodes(): Promise<Float64Array> {
+    const answer = await this.#ask((id) => ({ kind: 'list-cached', id }));
+    return answer.kind === 'cached' ? answer.inodes : new Float64Array(0);
+  }
+
+  /** Ends the session; resolves when nothing reads the device any more. Fine when it has ended already. */
+  async leave(): Promise<void> {
+    if (!this.#wake) return;
+    const unmounted = this.#milestone('unmounted');
+    this.send({ kind: 'leave' });
+    await unmounted;
+  }
+
+  /** Ends the thread in order. @returns whether everything is checkpointed, and if not why */
+  async stop(): Promise<{ clean: boolean; message: string }> {
+    const ended = this.#milestone('ended');
+    this.send({ kind: 'stop' });
+    const message = await ended;
+    this.#ended = true;
+    await this.#thread.ended.catch(() => {});
+    return message.kind === 'ended' ? message : { clean: false, message: '' };
+  }
+
+  /** Ends the thread at once (after a failure to open). */
+  async terminate(): Promise<void> {
+    this.#ended = true;
+    await this.#thread.terminate();
+  }
+
+  send(message: ToFilesystem): void {
+    if (this.#ended) return;
+    this.#thread.port.send(message);
+    if (this.#wake) wake(this.#wake, { libc: loadLibc(), openDevice: openRealDevice, disk: realDisk });
+  }
+
+  #ask(build: (id: number) => ToFilesystem): Promise<FromFilesystem> {
+    const id = this.#nextId++;
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject });
+      this.send(build(id));
+    });
+  }
+
+  #milestone(kind: FromFilesystem['kind']): Promise<FromFilesystem> {
+    return new Promise((resolve, reject) => this.#milestones.set(kind, { resolve, reject }));
+  }
+
+  #take(message: FromFilesystem): void {
+    const events = this.#events;
+    switch (message.kind) {
+      case 'serving':
+        this.#wake = message.wake;
+        break;
+      case 'unmounted':
+        this.#wake = undefined;
+        events.unmounted();
+        break;
+      case 'fatal':
+        this.#fail(new QsfsError('QSFS_E_DISK', message.message));
+        break;
+      case 'log':
+        events.log(message.level, message.message);
+        break;
+      case 'rotated':
+        events.rotated(message.namespace, message.file, message.sizeBytes);
+        break;
+      case 'need':
+        events.need(message);
+        break;
+      case 'reached':
+        events.reached(message.namespace, message.file, message.stripe);
+        break;
+      case 'dropped':
+        events.dropped(message);
+        break;
+      case 'refused':
+        this.#answer(message.id)?.reject(new QsfsError('QSFS_E_INCOMPLETE', message.message));
+        break;
+      case 'synced':
+      case 'cached':
+        this.#answer(message.id)?.resolve(message);
+    }
+    const milestone = this.#milestones.get(message.kind);
+    this.#milestones.delete(message.kind);
+    milestone?.resolve(message);
+  }
+
+  #answer(id: number): Waiter | undefined {
+    const waiter = this.#waiting.get(id);
+    this.#waiting.delete(id);
+    return waiter;
+  }
+
+  #fail(error: Error): void {
+    for (const waiter of [...this.#waiting.values(), ...this.#milestones.values()]) waiter.reject(error);
+    this.#waiting.clear();
+    this.#milestones.clear();
+  }
+}

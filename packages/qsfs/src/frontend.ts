@@ -1,0 +1,545 @@
+// A running frontend: the filesystem thread and everything around it on the main thread. Made by `Frontend.open`, served
+// until `close`; the control socket and the signals of `up` end there.
+//
+// This file only joins: what each part does is in its own file. Order of opening: whose volume (opening.ts), tables,
+// filesystem thread, mount, then the loops. Order of closing: the reverse, and the lease last.
+import { join } from 'node:path';
+import { MountError, type MountedDevice, mount } from '@qsfs/fuse';
+import { loadLibc, openRealDevice, type Timer } from '@qsfs/io';
+import type { Zstor } from '@qsfs/zstor';
+import { Cache } from './cache.ts';
+import type { Configuration } from './configuration.ts';
+import type { Context } from './context.ts';
+import { messageOf, QsfsError } from './errors.ts';
+import { Filesystem } from './filesystem.ts';
+import { type Housekeeping, startHousekeeper } from './housekeeper.ts';
+import { type Identity, writeIdentity } from './identity.ts';
+import type { Layout } from './layout.ts';
+import { HEARTBEAT_MS, LeaseHolder } from './lease.ts';
+import type { Log } from './log-file.ts';
+import { GAUGES, GAUGES_BYTES, OFFLOADED } from './messages.ts';
+import { Offload } from './offload.ts';
+import type { Ownership } from './opening.ts';
+import { PaceKeeper } from './pace-keeper.ts';
+import { count, formatSize } from './quantities.ts';
+import { ReadBack } from './read-back.ts';
+import { SyncPoints, type SyncReport } from './sync-point.ts';
+import { type Volume, VolumeFiles } from './volume-files.ts';
+
+const TICK_MS = 100;
+const RECORD_PRESENCE_MS = 5000;
+const HEAL_MS = 30_000;
+const CAPACITY_MS = 30_000;
+/** After a sync point that could not be brought to the backends, the next attempt waits this long. */
+const SYNC_RETRY_MS = 15_000;
+/** The lease is given back in this time, or not at all. */
+const RELEASE_TIMEOUT_MS = 3000;
+const CLEAN_MARK = 'clean';
+
+/** What a frontend is opened with. */
+export interface FrontendOptions {
+  readonly context: Context;
+  readonly layout: Layout;
+  readonly configuration: Configuration;
+  readonly zstor: Zstor;
+  readonly ownership: Ownership;
+  /** For a fresh volume: who it is from now on. */
+  readonly identity: Identity;
+  readonly mountPoint: string;
+  readonly cacheBytes: number;
+  readonly log: Log;
+}
+
+/** A running frontend. */
+export class Frontend {
+  readonly mountPoint: string;
+  readonly zstor: Zstor;
+  readonly volume: Volume;
+  readonly cache: Cache;
+  readonly offload: Offload;
+  readonly readBack: ReadBack;
+  readonly syncPoints: SyncPoints;
+  readonly gauges: Float64Array;
+  readonly options: FrontendOptions;
+  readonly #identity: { current: Identity };
+  readonly #filesystem: Filesystem;
+  readonly #housekeeper: Housekeeping;
+  readonly #lease: LeaseHolder;
+  readonly #mounted: MountedDevice;
+  readonly #pace: PaceKeeper;
+  readonly #timers = new Map<string, Timer>();
+  /** Why this frontend may not write to the backends any more; empty otherwise. */
+  #fenced = '';
+  #recording = false;
+  #closing: Promise<{ clean: boolean; message: string }> | undefined;
+  #whenGone: (reason: string) => void = () => {};
+
+  private constructor(parts: Parts, mounted: MountedDevice, mountPoint: string) {
+    this.options = parts.options;
+    this.zstor = parts.options.zstor;
+    this.volume = parts.volume;
+    this.gauges = parts.gauges;
+    this.#identity = parts.identity;
+    this.#filesystem = parts.filesystem;
+    this.#housekeeper = parts.housekeeper;
+    this.#lease = parts.lease;
+    this.cache = parts.cache;
+    this.offload = parts.offload;
+    this.readBack = parts.readBack;
+    this.syncPoints = parts.syncPoints;
+    this.#mounted = mounted;
+    this.mountPoint = mountPoint;
+    this.#pace = new PaceKeeper(parts.gauges, parts.cache, parts.offload, parts.options.context.clock);
+  }
+
+  /**
+   * Opens the volume of a state folder and mounts it. The caller holds the folder's lock.
+   * @throws QsfsError; nothing is mounted and all threads are ended then
+   */
+  static async open(options: FrontendOptions): Promise<Frontend> {
+    const { context, layout } = options;
+    const { disk } = context;
+    if (options.ownership.kind === 'fresh') writeIdentity(disk, layout.identity, options.identity);
+    const mark = join(layout.frontend, CLEAN_MARK);
+    const cleanStart = disk.stat(mark) !== undefined;
+    if (cleanStart) {
+      disk.remove(mark);
+      disk.syncDirectory(layout.frontend);
+    }
+    const events = new LateEvents();
+    const parts = await openParts(options, cleanStart, events);
+    try {
+      const mounted = mountVolume(options);
+      try {
+        await parts.filesystem.serve(mounted.descriptor, mounted.mountPoint);
+        const frontend = new Frontend(parts, mounted, mounted.mountPoint);
+        events.frontend = frontend;
+        frontend.#begin();
+        return frontend;
+      } catch (error) {
+        mounted.detach();
+        mounted.close();
+        throw error;
+      }
+    } catch (error) {
+      await parts.filesystem.terminate();
+      await closeParts(parts);
+      throw error;
+    }
+  }
+
+  get identity(): Identity {
+    return this.#identity.current;
+  }
+
+  /** Why this frontend may not write to the backends any more; empty otherwise. */
+  get fenced(): string {
+    return this.#fenced;
+  }
+
+  /** Calls once when the mount went away by itself (somebody unmounted it, the thread died). */
+  whenGone(call: (reason: string) => void): void {
+    this.#whenGone = call;
+  }
+
+  /** Everything written so far, to the backends. @throws QsfsError */
+  async sync(): Promise<SyncReport> {
+    if (this.#fenced) throw new QsfsError('QSFS_E_FENCED', this.#fenced);
+    return await this.syncPoints.run();
+  }
+
+  /** Drops every local stripe that is safe, and what the kernel keeps of file contents. */
+  async evictAll(metadata: boolean): Promise<{ bytes: number; stripes: number }> {
+    const dropped = await this.cache.evictAll(metadata);
+    const inodes = await this.#filesystem.cachedInodes();
+    await this.#housekeeper.invalidate(this.#mounted.descriptor, inodes);
+    return dropped;
+  }
+
+  /** A backend was emptied: nothing is taken for safe until it was looked at again. */
+  async backendWiped(): Promise<void> {
+    this.offload.doubt();
+    for (const name of OFFLOADED)
+      for (const file of this.volume[name].files()) this.cache.withdraw(name, file);
+    await this.#heal(true);
+  }
+
+  /** Unmounts; writes of others that are under way are still taken. @returns 'detached' when files are open there */
+  async unmount(): Promise<'unmounted' | 'detached'> {
+    const way = await this.#mounted.unmount();
+    return way;
+  }
+
+  /**
+   * Unmounts, checkpoints and ends all threads. Nothing is lost: what is not on the backends stays in the folder.
+   * @returns whether the state on disk is clean
+   */
+  close(): Promise<{ clean: boolean; message: string }> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<{ clean: boolean; message: string }> {
+    const { context, layout, log } = this.options;
+    for (const timer of this.#timers.values()) timer.cancel();
+    this.#timers.clear();
+    try {
+      if ((await this.#mounted.unmount()) === 'detached') {
+        log(
+          'warning',
+          `${this.mountPoint} was in use: programs with open files there get errors from now on`,
+        );
+      }
+    } catch (error) {
+      log('error', messageOf(error));
+      this.#mounted.detach();
+    }
+    // The device is closed when nobody reads it any more: its number may be given to another file at once.
+    await this.#filesystem.leave().catch(() => {});
+    this.#mounted.close();
+    this.offload.close();
+    const end = await this.#filesystem.stop().catch((error: unknown) => ({
+      clean: false,
+      message: messageOf(error),
+    }));
+    await this.#recordPresence();
+    this.readBack.close();
+    this.cache.close();
+    if (!this.#fenced) {
+      await Promise.race([this.#lease.release().catch(() => {}), context.clock.sleep(RELEASE_TIMEOUT_MS)]);
+    }
+    await closeParts({
+      volume: this.volume,
+      housekeeper: this.#housekeeper,
+    });
+    if (end.clean) {
+      const file = context.disk.open(join(layout.frontend, CLEAN_MARK), 'create');
+      file.close();
+      context.disk.syncDirectory(layout.frontend);
+    }
+    return end;
+  }
+
+  /** Starts the loops. */
+  #begin(): void {
+    this.#every('cache', TICK_MS, () => {
+      this.cache.tend();
+      this.#pace.adjust();
+      if ((this.gauges[GAUGES.paceBytesPerSecond] as number) > 0) this.#filesystem.send({ kind: 'go-on' });
+    });
+    this.#every('presence', RECORD_PRESENCE_MS, () => this.#recordPresence());
+    this.#every('heal', HEAL_MS, () => this.#heal(false));
+    this.#every('lease', HEARTBEAT_MS, () => this.#heartbeat());
+    this.#every('capacity', CAPACITY_MS, () => this.#measureCapacity());
+    this.#every('sync', 1000, () => this.#syncWhenDue());
+    void this.#measureCapacity();
+    this.#bringMetadata();
+  }
+
+  /** Runs something again and again; the next time is counted from its end. What it throws is logged. */
+  #every(name: string, periodMs: number, act: () => void | Promise<void>): void {
+    const { clock } = this.options.context;
+    const turn = async () => {
+      try {
+        await act();
+      } catch (error) {
+        this.options.log('warning', `${name}: ${messageOf(error)}`);
+      }
+      if (this.#closing) return;
+      this.#timers.set(
+        name,
+        clock.after(periodMs, () => void turn(), true),
+      );
+    };
+    this.#timers.set(
+      name,
+      clock.after(periodMs, () => void turn(), true),
+    );
+  }
+
+  async #syncWhenDue(): Promise<void> {
+    const { context, configuration } = this.options;
+    if (this.#fenced || this.syncPoints.busy) return;
+    const sinceMs = context.clock.monotonicMs() - this.syncPoints.madeAtMs;
+    if (this.syncPoints.unfinished) {
+      await context.clock.sleep(SYNC_RETRY_MS);
+      if (this.syncPoints.unfinished && !this.#closing) await this.syncPoints.finish();
+    } else if (this.gauges[GAUGES.dirty] === 1 && sinceMs >= configuration.settings.syncIntervalMs) {
+      await this.syncPoints.run();
+    }
+  }
+
+  async #heartbeat(): Promise<void> {
+    if (this.#fenced) return;
+    try {
+      await this.#lease.heartbeat();
+    } catch (error) {
+      if (!(error instanceof QsfsError) || error.code !== 'QSFS_E_FENCED') throw error;
+      this.fence(error.message);
+    }
+  }
+
+  /** Another frontend took over: nothing is sent any more. */
+  fence(reason: string): void {
+    if (this.#fenced) return;
+    this.#fenced = reason;
+    this.offload.close();
+    this.options.log(
+      'error',
+      `${reason}; this frontend sends nothing to them any more. Stop it with "qsfs down".`,
+    );
+  }
+
+  async #heal(rebuild: boolean): Promise<void> {
+    if (this.#fenced) return;
+    const before = this.offload.status.degradedFiles;
+    if (before === 0) return;
+    const rest = await this.offload.heal(rebuild);
+    if (rest < before)
+      this.options.log('info', `${count(before - rest, 'segment')} whole again, ${rest} degraded`);
+  }
+
+  /** Brought stripes become durable: synced on the housekeeping thread, then recorded. */
+  async #recordPresence(): Promise<void> {
+    if (this.#recording) return;
+    this.#recording = true;
+    try {
+      for (const name of OFFLOADED) {
+        const { presence } = this.volume[name];
+        const files = presence.unrecorded();
+        for (const file of files) {
+          const mark = presence.mark(file);
+          await this.#housekeeper.datasync(this.volume[name].dataPath(file));
+          presence.recordPresent(mark);
+        }
+        if (files.length > 0) presence.flush();
+        this.volume[name].catalog.flush();
+      }
+    } finally {
+      this.#recording = false;
+    }
+  }
+
+  /** What `df` shows when all backends are elsewhere: what they still take. Local ones share the local disk. */
+  async #measureCapacity(): Promise<void> {
+    const { configuration } = this.options;
+    if (configuration.settings.localBackends !== undefined) return;
+    const status = await this.zstor.status();
+    const free = status.backends
+      .filter((backend) => backend.role === 'data' && backend.freeBytes !== undefined)
+      .map((backend) => backend.freeBytes as number)
+      .sort((left, right) => right - left);
+    const { expectedShards, minimalShards } = configuration.zstor;
+    const smallest = free[expectedShards - 1];
+    this.gauges[GAUGES.capacityBytes] = smallest === undefined ? 0 : smallest * minimalShards;
+  }
+
+  /** After a restore: directory and inode records first, because everything waits for them. */
+  #bringMetadata(): void {
+    const files = this.volume['zdbfs-meta'];
+    let budget = this.cache.limitBytes / 4;
+    const wanted: [number, number][] = [];
+    for (const file of files.files()) {
+      for (let stripe = 0; stripe < files.stripesOf(file) && budget > 0; stripe += 1) {
+        if (!files.presence.absent.has(file, stripe)) continue;
+        wanted.push([file, stripe]);
+        budget -= files.stripeSize(file, stripe);
+      }
+    }
+    const { clock } = this.options.context;
+    const next = () => {
+      while (!this.#closing) {
+        const item = wanted[0];
+        if (!item) return;
+        if (!this.readBack.bringAhead('zdbfs-meta', item[0], item[1])) {
+          clock.after(TICK_MS, next, true);
+          return;
+        }
+        wanted.shift();
+      }
+    };
+    if (wanted.length > 0) {
+      this.options.log('info', `bringing ${count(wanted.length, 'stripe')} of directory records back`);
+    }
+    next();
+  }
+
+  /** The thread says that the mount is gone. */
+  gone(reason: string): void {
+    if (!this.#closing) this.#whenGone(reason);
+  }
+}
+
+/** Everything that exists before there is a mount. */
+interface Parts {
+  readonly options: FrontendOptions;
+  readonly identity: { current: Identity };
+  readonly volume: Volume;
+  readonly gauges: Float64Array;
+  readonly filesystem: Filesystem;
+  readonly housekeeper: Housekeeping;
+  readonly lease: LeaseHolder;
+  readonly cache: Cache;
+  readonly offload: Offload;
+  readonly readBack: ReadBack;
+  readonly syncPoints: SyncPoints;
+}
+
+/** The frontend is made after the thread that talks to it. */
+class LateEvents {
+  frontend: Frontend | undefined;
+}
+
+async function openParts(options: FrontendOptions, cleanStart: boolean, events: LateEvents): Promise<Parts> {
+  const { context, layout, zstor, log } = options;
+  const { disk, clock } = context;
+  const identity = { current: options.identity };
+  const { stripeBytes, segmentBytes } = options.identity;
+  const lease = new LeaseHolder(context, zstor, () => identity.current, layout.root);
+  await lease.take(options.ownership.kind === 'existing' ? options.ownership.lease : undefined);
+  const volume = openVolumeFiles(options);
+  const shared = new SharedArrayBuffer(GAUGES_BYTES);
+  const gauges = new Float64Array(shared);
+  const housekeeper = startHousekeeper();
+  // Assigned below; the thread says nothing before it is told to open.
+  const late: { cache?: Cache; readBack?: ReadBack; offload?: Offload } = {};
+  const filesystem = new Filesystem(
+    {
+      dataDirectory: layout.data,
+      indexDirectory: layout.index,
+      segmentBytes,
+      stripeBytes,
+      absent: {
+        'zdbfs-meta': volume['zdbfs-meta'].presence.absent.snapshot(),
+        'zdbfs-data': volume['zdbfs-data'].presence.absent.snapshot(),
+      },
+      gauges: shared,
+      create: identity.current.generation === 0,
+      userId: context.processes.userId,
+      groupId: context.processes.groupId,
+    },
+    {
+      rotated: (namespace, file, sizeBytes) => {
+        volume[namespace].closed(file, sizeBytes);
+        late.offload?.add(namespace, file);
+      },
+      need: (message) => late.readBack?.need(message),
+      reached: (namespace, file, stripe) => late.readBack?.reached(namespace, file, stripe),
+      dropped: (message) => late.cache?.dropped(message.id, message.stripes),
+      log,
+      unmounted: () => events.frontend?.gone('the mount was removed'),
+      crashed: (message) => events.frontend?.gone(`the filesystem thread died: ${message}`),
+    },
+  );
+  try {
+    // Opening may need data that is not here: reading back works from the start.
+    late.readBack = new ReadBack({
+      zstor,
+      clock,
+      volume,
+      send: (message) => filesystem.send(message),
+      makeRoom: (bytes) => late.cache?.tend(bytes),
+      aheadLimitBytes: () => options.cacheBytes / 4,
+      log,
+    });
+    const opened = await filesystem.opened();
+    for (const namespace of opened) volume[namespace.namespace].load(namespace);
+    for (const name of OFFLOADED) {
+      const trimmed = volume[name].trim(disk);
+      if (trimmed > 0) log('info', `${name}: space of ${count(trimmed, 'file')} given back after a crash`);
+    }
+    const cache = new Cache({
+      disk,
+      volume,
+      gauges,
+      limitBytes: options.cacheBytes,
+      dataDirectory: layout.data,
+      send: (message) => filesystem.send(message),
+      log,
+    });
+    late.cache = cache;
+    const syncHook: { points?: SyncPoints } = {};
+    const offload = new Offload({
+      zstor,
+      clock,
+      volume,
+      epoch: () => identity.current.epoch,
+      stored: (namespace, file, complete) => {
+        syncHook.points?.dataStored(namespace, file);
+        if (complete) cache.consider(namespace, file);
+      },
+      log,
+    });
+    late.offload = offload;
+    const syncPoints = new SyncPoints({
+      context,
+      zstor,
+      layout,
+      volume,
+      offload,
+      lease,
+      housekeeper,
+      identity,
+      cleanStart,
+      makeState: (staging, suspects) => filesystem.makeState(staging, suspects),
+      log,
+    });
+    syncHook.points = syncPoints;
+    await offload.start();
+    const { pendingFiles, pendingBytes } = offload.status;
+    if (pendingFiles > 0) {
+      log('info', `${count(pendingFiles, 'segment')} (${formatSize(pendingBytes)}) still to be offloaded`);
+    }
+    const { readBack } = late;
+    return {
+      options,
+      identity,
+      volume,
+      gauges,
+      filesystem,
+      housekeeper,
+      lease,
+      cache,
+      offload,
+      readBack,
+      syncPoints,
+    };
+  } catch (error) {
+    late.readBack?.close();
+    late.offload?.close();
+    await filesystem.terminate();
+    await closeParts({ volume, housekeeper });
+    throw error;
+  }
+}
+
+function openVolumeFiles(options: FrontendOptions): Volume {
+  const { context, layout } = options;
+  const { stripeBytes, segmentBytes } = options.identity;
+  const open = (name: (typeof OFFLOADED)[number]) =>
+    VolumeFiles.open(context.disk, layout, name, stripeBytes, segmentBytes);
+  try {
+    return { 'zdbfs-meta': open('zdbfs-meta'), 'zdbfs-data': open('zdbfs-data') };
+  } catch (error) {
+    throw new QsfsError('QSFS_E_DISK', messageOf(error));
+  }
+}
+
+async function closeParts(parts: { volume: Volume; housekeeper: Housekeeping }): Promise<void> {
+  await parts.housekeeper.close();
+  for (const name of OFFLOADED) parts.volume[name].close();
+}
+
+function mountVolume(options: FrontendOptions): MountedDevice {
+  const { context, layout, mountPoint } = options;
+  const { disk, processes } = context;
+  try {
+    return mount(
+      { disk, processes, libc: loadLibc(), openDevice: openRealDevice },
+      { mountPoint, source: layout.root, subtype: 'qsfs', createMountPoint: true },
+    );
+  } catch (error) {
+    if (error instanceof MountError) throw new QsfsError('QSFS_E_MOUNT', error.message);
+    throw error;
+  }
+}

@@ -1,0 +1,159 @@
+// What has to be true before a frontend runs: backends started, the store open, and the decision whose volume this is.
+// Nothing below the state folder is changed here before everything that can be refused was.
+import { isZstorError, openZstor, type Zstor } from '@qsfs/zstor';
+import { type Configuration, localBackendsOf } from './configuration.ts';
+import type { Context } from './context.ts';
+import { messageOf, QsfsError } from './errors.ts';
+import { type Identity, readIdentity } from './identity.ts';
+import type { Layout } from './layout.ts';
+import { type FoundLease, fencedBy, readLease } from './lease.ts';
+import { LocalBackends } from './local-backends.ts';
+import type { Log } from './log-file.ts';
+import { MANIFEST_PREFIX, type Manifest, parseManifestName, type Version } from './manifest.ts';
+import { RepairFile } from './repair-file.ts';
+
+/** A backend that was just started may take a moment to be reached by everybody. */
+const ATTEMPTS = 3;
+const ATTEMPT_PAUSE_MS = 500;
+
+/** Opens the object store of a configuration. @throws QsfsError QSFS_E_CONFIG, QSFS_E_BACKENDS */
+export async function openStore(
+  context: Context,
+  configuration: Configuration,
+  layout: Layout | undefined,
+  log: Log,
+): Promise<Zstor> {
+  const { disk, network, clock, random } = context;
+  try {
+    return await openZstor(configuration.zstor, {
+      disk,
+      network,
+      clock,
+      random,
+      log,
+      maintenance: layout !== undefined,
+      ...(layout === undefined ? {} : { repairList: new RepairFile(disk, layout.repairs) }),
+    });
+  } catch (error) {
+    throw asBackendsError(error);
+  }
+}
+
+/** An error of zstor as one of ours; others as they are. */
+export function asBackendsError(error: unknown): unknown {
+  if (!isZstorError(error)) return error;
+  switch (error.code) {
+    case 'QSFS_E_CONFIG':
+      return new QsfsError('QSFS_E_CONFIG', error.message, error.hint || undefined);
+    case 'QSFS_E_UNAVAILABLE':
+      return new QsfsError('QSFS_E_BACKENDS', error.message, error.hint || undefined);
+    case 'QSFS_E_LOCAL':
+      return new QsfsError('QSFS_E_DISK', error.message, error.hint || undefined);
+    case 'QSFS_E_DAMAGED':
+      return new QsfsError(
+        'QSFS_E_NO_VOLUME',
+        `what is on the backends cannot be read with this configuration: ${error.message}`,
+        'Check the key (encryption.key): it must be the one the volume was made with.',
+      );
+    default:
+      return new QsfsError('QSFS_E_INTERNAL', error.message);
+  }
+}
+
+/** Asks the backends, a few times when they do not answer yet. @throws QsfsError QSFS_E_BACKENDS */
+export async function asking<Result>(context: Context, ask: () => Promise<Result>): Promise<Result> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!isZstorError(error, 'QSFS_E_UNAVAILABLE') || attempt === ATTEMPTS) throw asBackendsError(error);
+    }
+    await context.clock.sleep(ATTEMPT_PAUSE_MS);
+  }
+}
+
+/** Starts the local backends of a configuration. @returns the names of those that did not run */
+export async function startBackends(context: Context, configuration: Configuration): Promise<string[]> {
+  return await new LocalBackends(context, localBackendsOf(configuration)).startAll();
+}
+
+/** Versions of the manifests on the backends, newest first. */
+export async function manifestVersions(zstor: Zstor): Promise<Version[]> {
+  const versions: Version[] = [];
+  for await (const summary of zstor.list(MANIFEST_PREFIX)) {
+    const version = parseManifestName(summary.name);
+    if (version) versions.push(version);
+  }
+  return versions.sort((left, right) => right.epoch - left.epoch || right.generation - left.generation);
+}
+
+/** What an existing frontend folder and the backends say together. */
+export type Ownership =
+  | { readonly kind: 'existing'; readonly identity: Identity; readonly lease: FoundLease | undefined }
+  | { readonly kind: 'fresh' };
+
+/**
+ * Decides whether this folder may use these backends: as the frontend it was, or as the first one there ever was.
+ * @throws QsfsError QSFS_E_FENCED (another frontend has them), QSFS_E_EXISTS (they hold a volume this folder knows nothing of),
+ *   QSFS_E_BACKENDS (they cannot be asked)
+ */
+export async function decideOwnership(context: Context, layout: Layout, zstor: Zstor): Promise<Ownership> {
+  const identity = readIdentity(context.disk, layout.identity);
+  const lease = await asking(context, () => readLease(zstor));
+  if (identity) {
+    if (lease && lease.lease.frontendId !== identity.frontendId) throw fencedBy(lease.lease);
+    return { kind: 'existing', identity, lease };
+  }
+  if (context.disk.stat(layout.data)) {
+    throw new QsfsError(
+      'QSFS_E_DISK',
+      `${layout.frontend} holds data but not who it belongs to (the file "identity" is missing)`,
+      `Put the file back, or move the folder away and type "qsfs restore --from ${layout.config} --dir ${layout.root}".`,
+    );
+  }
+  const [newest] = await asking(context, () => manifestVersions(zstor));
+  if (lease || newest) {
+    throw new QsfsError(
+      'QSFS_E_EXISTS',
+      `these backends hold a volume already, but ${layout.frontend} is missing`,
+      `Bring it back with "qsfs restore --from ${layout.config} --dir ${layout.root}".`,
+    );
+  }
+  return { kind: 'fresh' };
+}
+
+/** The identity of a volume that is made now. */
+export function newIdentity(context: Context, stripeBytes: number, segmentBytes: number): Identity {
+  const id = () => Buffer.from(context.random.bytes(16)).toString('hex');
+  return {
+    volumeId: id(),
+    frontendId: id(),
+    epoch: 1,
+    generation: 0,
+    stripeBytes,
+    segmentBytes,
+    createdMs: context.clock.nowMs(),
+  };
+}
+
+/** The identity of a frontend that takes a volume over. */
+export function successorIdentity(
+  context: Context,
+  manifest: Manifest,
+  lease: FoundLease | undefined,
+): Identity {
+  return {
+    volumeId: Buffer.from(manifest.volumeId).toString('hex'),
+    frontendId: Buffer.from(context.random.bytes(16)).toString('hex'),
+    epoch: Math.max(manifest.epoch, lease?.lease.epoch ?? 0) + 1,
+    generation: manifest.generation,
+    stripeBytes: manifest.stripeBytes,
+    segmentBytes: manifest.segmentBytes,
+    createdMs: context.clock.nowMs(),
+  };
+}
+
+/** The message of an error for a log line about the backends. */
+export function backendsMessage(error: unknown): string {
+  return messageOf(asBackendsError(error));
+}

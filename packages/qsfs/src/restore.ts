@@ -1,0 +1,368 @@
+// Makes a frontend from nothing but a configuration: finds the newest manifest that is wholly there, writes the index files,
+// and makes the data files as holes whose bytes come when they are read.
+//
+// The new frontend is prepared in DIR/frontend.restoring and renamed when it is whole, so an interrupted restore leaves no
+// frontend that looks like one. It never shows less than the newest manifest: what cannot be read is an error that says so.
+import { createHash } from 'node:crypto';
+import { dirname, join } from 'node:path';
+import { type Disk, readWhole, replaceWhole } from '@qsfs/io';
+import { isZstorError, type Zstor } from '@qsfs/zstor';
+import type { StoredIndex } from './catalog.ts';
+import { type Configuration, readConfiguration, writeConfiguration } from './configuration.ts';
+import type { Context } from './context.ts';
+import { messageOf, QsfsError } from './errors.ts';
+import { type Identity, writeIdentity } from './identity.ts';
+import { type Layout, layoutOf } from './layout.ts';
+import { type FoundLease, fencedBy, LeaseHolder, livenessOf, readLease } from './lease.ts';
+import type { Log } from './log-file.ts';
+import {
+  compareVersions,
+  decodeManifest,
+  decodePage,
+  indexName,
+  type Manifest,
+  type ManifestFile,
+  type ManifestNamespace,
+  manifestName,
+  PAGE_FILES,
+  pageName,
+  type Version,
+} from './manifest.ts';
+import { OFFLOADED, type OffloadedName } from './messages.ts';
+import {
+  asBackendsError,
+  asking,
+  manifestVersions,
+  openStore,
+  startBackends,
+  successorIdentity,
+} from './opening.ts';
+import { count } from './quantities.ts';
+import { DESCRIPTOR } from './sync-state.ts';
+import { VolumeFiles } from './volume-files.ts';
+
+/** Index files on their way at a time. */
+const CONCURRENT_MAX = 8;
+const INDEX_ATTEMPTS = 3;
+const HASH_BYTES = 16;
+
+/** What a restore is asked to do. */
+export interface RestoreOptions {
+  /** Path of the configuration; absolute. */
+  readonly from: string;
+  /** The new state folder; absolute. */
+  readonly directory: string;
+  /** Do not wait for a sign of life of the last frontend. */
+  readonly takeOver: boolean;
+  readonly mount: string | undefined;
+  readonly cacheBytes: number | undefined;
+  readonly progress: (line: string) => void;
+  readonly log: Log;
+}
+
+/** What a restore did. */
+export interface RestoreReport {
+  readonly directory: string;
+  readonly epoch: number;
+  readonly generation: number;
+  /** When the state that was restored was made, milliseconds since 1970. */
+  readonly stateOfMs: number;
+  readonly dataFiles: number;
+  readonly dataBytes: number;
+}
+
+/**
+ * Restores a frontend.
+ * @throws QsfsError: QSFS_E_EXISTS (the folder holds a frontend), QSFS_E_CONFIG, QSFS_E_BACKENDS, QSFS_E_FENCED (the last
+ *   frontend is alive), QSFS_E_NO_VOLUME, QSFS_E_DISK
+ */
+export async function restore(context: Context, options: RestoreOptions): Promise<RestoreReport> {
+  const { disk } = context;
+  const layout = layoutOf(options.directory);
+  const source = readConfiguration(disk, options.from);
+  const configuration = successorConfiguration(context, source, layout, options);
+  refuseOccupied(disk, layout);
+  const started = await startBackends(context, source);
+  if (started.length > 0) options.progress(`started the local backends ${started.join(', ')}`);
+  const zstor = await openStore(context, source, undefined, options.log);
+  try {
+    const lease = await asking(context, () => readLease(zstor));
+    if (lease && !options.takeOver) {
+      const liveness = await livenessOf(context, zstor, lease, options.progress).catch((error: unknown) => {
+        throw asBackendsError(error);
+      });
+      if (liveness === 'alive') throw fencedBy(lease.lease);
+    }
+    const { manifest, pages } = await newestManifest(context, zstor, options.log);
+    return await build({ context, layout, configuration, zstor, lease, manifest, pages, options });
+  } finally {
+    await zstor.close();
+  }
+}
+
+/** @throws QsfsError QSFS_E_EXISTS when there is a frontend that is not empty */
+function refuseOccupied(disk: Disk, layout: Layout): void {
+  if (disk.stat(layout.frontend) && disk.list(layout.frontend).length > 0) {
+    throw new QsfsError(
+      'QSFS_E_EXISTS',
+      `${layout.frontend} is not empty`,
+      'Restore into another folder, or start what is there with "qsfs up".',
+    );
+  }
+}
+
+/** The configuration in the new folder: the same, with the choices of this command. */
+function successorConfiguration(
+  context: Context,
+  source: Configuration,
+  layout: Layout,
+  options: RestoreOptions,
+): Configuration {
+  const { disk } = context;
+  const { cacheBytes, mount } = options;
+  const settings = {
+    ...source.settings,
+    ...(cacheBytes === undefined ? {} : { cacheBytes }),
+    ...(mount === undefined ? {} : { mount }),
+  };
+  if (disk.stat(layout.config)) {
+    const there = readConfiguration(disk, layout.config);
+    if (Buffer.compare(there.zstor.masterKey, source.zstor.masterKey) !== 0) {
+      throw new QsfsError('QSFS_E_EXISTS', `${layout.config} belongs to another volume`);
+    }
+    // Restored where it was: the file stays as it is.
+    if (dirname(source.path) === layout.root) return source;
+  }
+  return { path: layout.config, zstor: source.zstor, settings };
+}
+
+interface FoundManifest {
+  readonly manifest: Manifest;
+  readonly pages: ReadonlyMap<string, readonly ManifestFile[]>;
+}
+
+/**
+ * The newest manifest, with its pages. One that certainly is incomplete (its frontend was interrupted) is passed over; one that
+ * cannot be read now is an error: an older one would show less than was written.
+ */
+async function newestManifest(context: Context, zstor: Zstor, log: Log): Promise<FoundManifest> {
+  const versions = await asking(context, () => manifestVersions(zstor));
+  for (const version of versions) {
+    const found = await asking(context, () => readManifest(zstor, version));
+    if (found) return found;
+    log('warning', `${manifestName(version)} is not complete; the one before it is used`);
+  }
+  throw new QsfsError(
+    'QSFS_E_NO_VOLUME',
+    versions.length === 0
+      ? 'the backends hold no volume that was ever synced'
+      : 'none of the sync points on the backends is complete',
+  );
+}
+
+async function readManifest(zstor: Zstor, version: Version): Promise<FoundManifest | undefined> {
+  const content = await getObject(zstor, manifestName(version));
+  if (!content) return undefined;
+  const manifest = decode(manifestName(version), () => decodeManifest(content));
+  if (compareVersions(manifest, version) !== 0) {
+    throw new QsfsError(
+      'QSFS_E_NO_VOLUME',
+      `${manifestName(version)} holds another sync point than its name says`,
+    );
+  }
+  const pages = new Map<string, readonly ManifestFile[]>();
+  for (const namespace of manifest.namespaces) {
+    for (const [page, pageVersion] of namespace.pages.entries()) {
+      const name = pageName(namespace.name, page, pageVersion);
+      const bytes = await getObject(zstor, name);
+      if (!bytes) return undefined;
+      pages.set(
+        `${namespace.name}/${page}`,
+        decode(name, () => decodePage(bytes, page * PAGE_FILES)),
+      );
+    }
+  }
+  return { manifest, pages };
+}
+
+/** A small object; undefined when there certainly is none. */
+async function getObject(zstor: Zstor, name: string): Promise<Uint8Array | undefined> {
+  const record = await zstor.head(name);
+  return record && (await zstor.getSmall(record));
+}
+
+function decode<Result>(name: string, read: () => Result): Result {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new QsfsError('QSFS_E_NO_VOLUME', `${name}: ${error.message}`);
+  }
+}
+
+interface BuildParts extends FoundManifest {
+  readonly context: Context;
+  readonly layout: Layout;
+  readonly configuration: Configuration;
+  readonly zstor: Zstor;
+  readonly lease: FoundLease | undefined;
+  readonly options: RestoreOptions;
+}
+
+async function build(parts: BuildParts): Promise<RestoreReport> {
+  const { context, layout, configuration, zstor, lease, manifest, options } = parts;
+  const { disk } = context;
+  const identity = successorIdentity(context, manifest, lease);
+  disk.makeDirectory(layout.root);
+  disk.removeTree(layout.restoring);
+  const building = layoutOf(layout.root, layout.restoring);
+  disk.makeDirectory(building.frontend);
+  let dataFiles = 0;
+  let dataBytes = 0;
+  try {
+    for (const name of OFFLOADED) {
+      const namespace = manifest.namespaces.find((candidate) => candidate.name === name);
+      if (!namespace) throw new QsfsError('QSFS_E_NO_VOLUME', `the manifest has no namespace ${name}`);
+      const done = await buildNamespace(parts, building, identity, namespace, name);
+      dataFiles += done.files;
+      dataBytes += done.bytes;
+    }
+    // From here on the frontend before is refused. Before anything of ours can be mistaken for a frontend.
+    const holder = new LeaseHolder(context, zstor, () => identity, layout.root);
+    await holder.take(lease).catch((error: unknown) => {
+      throw asBackendsError(error);
+    });
+    writeIdentity(disk, building.identity, identity);
+    disk.syncDirectory(building.frontend);
+    if (configuration.path === layout.config) writeConfiguration(disk, configuration);
+    if (disk.stat(layout.frontend)) disk.remove(layout.frontend);
+    disk.rename(layout.restoring, layout.frontend);
+    disk.syncDirectory(layout.root);
+    // The restore itself is over; `up` takes the lease again as the same frontend.
+    await holder.release().catch(() => {});
+  } catch (error) {
+    disk.removeTree(layout.restoring);
+    throw error;
+  }
+  options.progress(`${count(dataFiles, 'data file')} will be read from the backends when they are needed`);
+  return {
+    directory: layout.root,
+    epoch: identity.epoch,
+    generation: manifest.generation,
+    stateOfMs: manifest.createdMs,
+    dataFiles,
+    dataBytes,
+  };
+}
+
+async function buildNamespace(
+  parts: BuildParts,
+  building: Layout,
+  identity: Identity,
+  namespace: ManifestNamespace,
+  name: OffloadedName,
+): Promise<{ files: number; bytes: number }> {
+  const { context, pages, options, zstor } = parts;
+  const { disk } = context;
+  const indexFolder = join(building.index, name);
+  const dataFolder = join(building.data, name);
+  disk.makeDirectory(indexFolder);
+  disk.makeDirectory(dataFolder);
+  const files = VolumeFiles.open(disk, building, name, identity.stripeBytes, identity.segmentBytes);
+  const indexes: { file: number; version: Version; sizeBytes: number }[] = [];
+  let fileCount = 0;
+  let bytes = 0;
+  try {
+    for (let file = 0; file < namespace.activeFile; file += 1) {
+      const entry = pages.get(`${name}/${Math.floor(file / PAGE_FILES)}`)?.[file % PAGE_FILES];
+      if (!entry)
+        throw new QsfsError('QSFS_E_NO_VOLUME', `the manifest does not describe file ${file} of ${name}`);
+      if (entry.data) {
+        makeHole(disk, join(dataFolder, `d${file}`), entry.data.sizeBytes);
+        const stripes = Math.ceil(entry.data.sizeBytes / identity.stripeBytes);
+        files.presence.recordAbsent(file, 0, stripes);
+        // Whether all n shards are there is looked at by the first healing round; until then nothing of it is dropped.
+        files.catalog.setData(file, { safety: 'degraded', ...entry.data });
+        fileCount += 1;
+        bytes += entry.data.sizeBytes;
+      }
+      if (entry.index) {
+        const { epoch, generation, sizeBytes } = entry.index;
+        indexes.push({ file, version: { epoch, generation }, sizeBytes });
+      }
+    }
+    let done = 0;
+    await Promise.all(
+      Array.from({ length: CONCURRENT_MAX }, async () => {
+        for (let next = indexes.pop(); next; next = indexes.pop()) {
+          const { file, version, sizeBytes } = next;
+          const path = join(indexFolder, `i${file}`);
+          const stored = await bringIndex(
+            zstor,
+            context,
+            { name: indexName(name, file, version), sizeBytes },
+            path,
+          );
+          files.catalog.setIndex(file, { ...version, ...stored });
+          done += 1;
+          if (done % 1000 === 0) options.progress(`${name}: ${done} index files`);
+        }
+      }),
+    );
+    replaceWhole(disk, join(indexFolder, DESCRIPTOR), namespace.descriptor);
+    replaceWhole(disk, join(indexFolder, `i${namespace.activeFile}`), namespace.activeIndex);
+    replaceWhole(disk, join(dataFolder, `d${namespace.activeFile}`), namespace.activeData);
+    files.presence.flush();
+    files.catalog.flush();
+    disk.syncDirectory(dataFolder);
+  } finally {
+    files.close();
+  }
+  return { files: fileCount, bytes };
+}
+
+function makeHole(disk: Disk, path: string, sizeBytes: number): void {
+  const file = disk.open(path, 'create');
+  try {
+    file.truncate(sizeBytes);
+  } finally {
+    file.close();
+  }
+}
+
+async function bringIndex(
+  zstor: Zstor,
+  context: Context,
+  wanted: { name: string; sizeBytes: number },
+  path: string,
+): Promise<Omit<StoredIndex, keyof Version>> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      const record = await zstor.retrieve(wanted.name, path);
+      if (record.sizeBytes === wanted.sizeBytes) {
+        const { disk, clock } = context;
+        const content = readWhole(disk, path) ?? new Uint8Array(0);
+        return {
+          sizeBytes: content.length,
+          hash: createHash('sha256').update(content).digest().subarray(0, HASH_BYTES),
+          modifiedMs: disk.stat(path)?.modifiedMs ?? 0,
+          copiedMs: clock.nowMs(),
+          complete: isComplete(record),
+        };
+      }
+      throw new QsfsError(
+        'QSFS_E_NO_VOLUME',
+        `${wanted.name} has ${record.sizeBytes} bytes, not ${wanted.sizeBytes}`,
+      );
+    } catch (error) {
+      if (isZstorError(error, 'QSFS_E_NOT_FOUND')) {
+        throw new QsfsError('QSFS_E_NO_VOLUME', `the index ${wanted.name} is not on the backends`);
+      }
+      if (!isZstorError(error, 'QSFS_E_UNAVAILABLE') || attempt === INDEX_ATTEMPTS) {
+        const known = asBackendsError(error);
+        throw known instanceof Error ? known : new Error(messageOf(error));
+      }
+    }
+    await context.clock.sleep(500);
+  }
+}

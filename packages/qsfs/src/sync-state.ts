@@ -1,0 +1,118 @@
+// Makes the state of a sync point, in the filesystem thread, between two requests: checkpoint, rotation of both offloaded
+// namespaces, copies of the index files that changed. What comes out is one consistent state of the volume.
+import { join } from 'node:path';
+import { type Disk, readWhole } from '@qsfs/io';
+import type { Engine, Namespace } from '@qsfs/zdb';
+import type { CopiedIndex, OffloadedName, OpenedNamespace, SyncedNamespace } from './messages.ts';
+import { OFFLOADED } from './messages.ts';
+
+/** Name of the settings file of a namespace (docs/formats/zdb.md). */
+export const DESCRIPTOR = 'zdb-namespace';
+
+/** What was closed since the last sync point, kept between them. */
+export class SyncState {
+  readonly #disk: Disk;
+  readonly #engine: Engine;
+  readonly #indexDirectory: string;
+  readonly #closed: Record<OffloadedName, Set<number>> = { 'zdbfs-meta': new Set(), 'zdbfs-data': new Set() };
+
+  constructor(disk: Disk, engine: Engine, indexDirectory: string) {
+    this.#disk = disk;
+    this.#engine = engine;
+    this.#indexDirectory = indexDirectory;
+  }
+
+  /** The data files there are. */
+  opened(): OpenedNamespace[] {
+    return OFFLOADED.map((name) => {
+      const namespace = this.#namespace(name);
+      const closed = namespace.dataFiles().filter((info) => info.closed);
+      return {
+        namespace: name,
+        activeFile: namespace.activeFile,
+        files: Float64Array.from(closed, (info) => info.file),
+        sizes: Float64Array.from(closed, (info) => info.sizeBytes),
+      };
+    });
+  }
+
+  /** The engine closed a pair of files. @returns the size of the data file, or undefined when it is not offloaded */
+  rotated(name: string, file: number): { namespace: OffloadedName; sizeBytes: number } | undefined {
+    const namespace = OFFLOADED.find((candidate) => candidate === name);
+    if (!namespace) return undefined;
+    this.#closed[namespace].add(file);
+    const sizeBytes = this.#disk.stat(this.#namespace(namespace).dataPath(file))?.sizeBytes ?? 0;
+    return { namespace, sizeBytes };
+  }
+
+  /** Bytes in the active data files. */
+  get activeBytes(): number {
+    let bytes = 0;
+    for (const name of OFFLOADED) bytes += this.#namespace(name).activeOffset;
+    return bytes;
+  }
+
+  /** True when something was written since the last sync point. */
+  get changed(): boolean {
+    return OFFLOADED.some((name) => this.#closed[name].size > 0 || this.#namespace(name).activeAppended);
+  }
+
+  /**
+   * Rotates and copies. The checkpoint was made just before, in the same turn.
+   * @param suspects index files to copy in any case
+   * @throws IoError; what was not copied is copied the next time
+   */
+  make(
+    stagingDirectory: string,
+    suspects: Readonly<Record<OffloadedName, readonly number[]>>,
+  ): SyncedNamespace[] {
+    for (const name of OFFLOADED) {
+      const namespace = this.#namespace(name);
+      if (namespace.activeAppended) namespace.rotate();
+    }
+    return OFFLOADED.map((name) => this.#copy(name, stagingDirectory, suspects[name]));
+  }
+
+  #copy(name: OffloadedName, stagingDirectory: string, suspects: readonly number[]): SyncedNamespace {
+    const namespace = this.#namespace(name);
+    const { activeFile } = namespace;
+    const closed = this.#closed[name];
+    const wanted = new Set([...namespace.dirtyIndexFiles(), ...closed, ...suspects]);
+    const copied: CopiedIndex[] = [];
+    for (const file of wanted) {
+      if (file >= activeFile) continue;
+      const source = namespace.indexPath(file);
+      const target = join(stagingDirectory, `${name}-i${file}`);
+      const modifiedMs = this.#disk.stat(source)?.modifiedMs;
+      // Compaction removes whole pairs.
+      if (modifiedMs === undefined) continue;
+      this.#disk.copy(source, target);
+      copied.push({ file, modifiedMs, sizeBytes: this.#disk.stat(target)?.sizeBytes ?? 0 });
+    }
+    const result: SyncedNamespace = {
+      namespace: name,
+      activeFile,
+      descriptor: this.#read(join(this.#indexDirectory, name, DESCRIPTOR)),
+      activeIndex: this.#read(namespace.indexPath(activeFile)),
+      activeData: this.#read(namespace.dataPath(activeFile)),
+      closed: [...closed].map((file) => ({
+        file,
+        sizeBytes: this.#disk.stat(namespace.dataPath(file))?.sizeBytes ?? 0,
+      })),
+      copied,
+    };
+    namespace.clearDirty();
+    closed.clear();
+    return result;
+  }
+
+  #namespace(name: string): Namespace {
+    const namespace = this.#engine.namespace(name);
+    if (!namespace) throw new Error(`the engine has no namespace ${name}`);
+    return namespace;
+  }
+
+  #read(path: string): Uint8Array {
+    return readWhole(this.#disk, path) ?? new Uint8Array(0);
+  }
+}
