@@ -11,9 +11,11 @@ export const ARENA_MAX_BYTES = 65536 * PAGE_BYTES;
 /** The first bytes belong to nobody, so that offset 0 is never a region. */
 const RESERVED_BYTES = ARENA_ALIGNMENT_BYTES;
 
-const align = (bytes: number): number => Math.ceil(bytes / ARENA_ALIGNMENT_BYTES) * ARENA_ALIGNMENT_BYTES;
+/** What a region of so many bytes takes: even an empty one has a place. */
+const regionLength = (bytes: number): number =>
+  Math.max(1, Math.ceil(bytes / ARENA_ALIGNMENT_BYTES)) * ARENA_ALIGNMENT_BYTES;
 
-/** A bounded, fixed piece of memory that threads share. Lowest free addresses are given out first: they are the warm ones. */
+/** A bounded, fixed piece of memory that threads share. The same places are given out again and again: they are warm. */
 export class Arena {
   readonly memory: SharedMemory;
   /** All of it. */
@@ -47,25 +49,30 @@ export class Arena {
     return this.bytes.length - RESERVED_BYTES;
   }
 
-  /** Gives out a region (contents undefined) and returns its offset; undefined when there is no room now. */
-  allocate(lengthBytes: number): number | undefined {
-    const length = Math.max(align(lengthBytes), ARENA_ALIGNMENT_BYTES);
-    const index = this.#free.findIndex((region) => region.length >= length);
-    const region = this.#free[index];
-    if (!region) return undefined;
+  /**
+   * Gives out a region (contents undefined) and returns its offset; undefined when there is no room now.
+   * @param below the lowest free place is taken, if it ends at or before this offset; default: anywhere
+   */
+  allocate(lengthBytes: number, below: number = this.bytes.length): number | undefined {
+    const length = regionLength(lengthBytes);
+    const region = this.#free.find((free) => free.length >= length);
+    if (!region || region.offset + length > below) return undefined;
     const { offset } = region;
     region.offset += length;
-    region.length -= length;
-    if (region.length === 0) this.#free.splice(index, 1);
-    this.#used.set(offset, length);
-    this.#usedBytes += length;
-    return offset;
+    return this.#giveOut(region, offset, length);
+  }
+
+  /** Like `allocate`, from the highest free place: for what should not lie between the others. */
+  allocateHigh(lengthBytes: number): number | undefined {
+    const length = regionLength(lengthBytes);
+    const region = this.#free.findLast((free) => free.length >= length);
+    return region && this.#giveOut(region, region.offset + region.length - length, length);
   }
 
   /** Gives the end of a region back; it keeps its first `lengthBytes` bytes. @throws RangeError when it is no region */
   shrink(offset: number, lengthBytes: number): void {
     const before = this.#length(offset);
-    const after = Math.max(align(lengthBytes), ARENA_ALIGNMENT_BYTES);
+    const after = regionLength(lengthBytes);
     if (after > before) throw new RangeError(`region at ${offset} has ${before} bytes, fewer than ${after}`);
     if (after === before) return;
     this.#used.set(offset, after);
@@ -82,6 +89,15 @@ export class Arena {
   /** The bytes of a part of the arena. */
   view(offset: number, lengthBytes: number): Uint8Array {
     return this.bytes.subarray(offset, offset + lengthBytes);
+  }
+
+  /** Books a region whose bytes are no longer counted in the free region's start or, now, its length. */
+  #giveOut(free: { readonly offset: number; length: number }, offset: number, length: number): number {
+    free.length -= length;
+    if (free.length === 0) this.#free.splice(this.#free.indexOf(free), 1);
+    this.#used.set(offset, length);
+    this.#usedBytes += length;
+    return offset;
   }
 
   #length(offset: number): number {

@@ -65,7 +65,11 @@ export class ThreadExecutor implements Executor {
   readonly #workspaceOffsets: readonly number[];
   readonly #module: URL;
   readonly #workers: (Worker | undefined)[];
-  readonly #queue: Waiting[] = [];
+  /** Reading goes first: somebody waits for it. As every job holds memory, the memory bounds both. */
+  readonly #queues: { readonly reading: Waiting[]; readonly writing: Waiting[] } = {
+    reading: [],
+    writing: [],
+  };
   /** Threads that are being ended; their workspace is theirs until they are gone. */
   readonly #ending = new Map<number, Promise<void>>();
   #closed = false;
@@ -84,14 +88,16 @@ export class ThreadExecutor implements Executor {
   run(job: Job): Promise<JobResult> {
     if (this.#closed) return Promise.reject(new CodecClosed());
     return new Promise((resolve, reject) => {
-      this.#queue.push({ job, resolve, reject });
+      const queue = job.kind === 'decode' ? this.#queues.reading : this.#queues.writing;
+      queue.push({ job, resolve, reject });
       this.#dispatch();
     });
   }
 
   async close(): Promise<void> {
     this.#closed = true;
-    const waiting = this.#queue.splice(0);
+    const { reading, writing } = this.#queues;
+    const waiting = [...reading.splice(0), ...writing.splice(0)];
     const ended: Promise<void>[] = [...this.#ending.values()];
     for (const [i, worker] of this.#workers.entries()) {
       this.#workers[i] = undefined;
@@ -105,7 +111,8 @@ export class ThreadExecutor implements Executor {
 
   /** Sends what waits to the least busy threads. */
   #dispatch(): void {
-    while (this.#queue.length > 0 && !this.#closed) {
+    const { reading, writing } = this.#queues;
+    while (reading.length + writing.length > 0 && !this.#closed) {
       let chosen = -1;
       let load = JOBS_PER_THREAD_MAX;
       for (const [i, worker] of this.#workers.entries()) {
@@ -119,7 +126,7 @@ export class ThreadExecutor implements Executor {
       }
       if (chosen < 0) return;
       const worker = (this.#workers[chosen] ??= this.#start(chosen));
-      const waiting = this.#queue.shift()!;
+      const waiting = (reading.shift() ?? writing.shift())!;
       worker.sent.push(waiting);
       worker.thread.port.send(waiting.job);
     }

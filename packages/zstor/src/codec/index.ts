@@ -19,6 +19,7 @@ export {
   OBJECT_ID_BYTES,
   SALT_BYTES,
 } from './keys.ts';
+export { CODEC_WAITING_MAX, CODEC_WRITING_SHARE } from './memory.ts';
 export { CODEC_MEMORY_BYTES, CODEC_THREADS_MAX, type CodecOptions, CodecPool } from './pool.ts';
 export { SHARD_HEADER_BYTES, STRIPE_MAX_BYTES, shardDefect, shardMaxBytes } from './shard.ts';
 export type * from './types.ts';

@@ -2,9 +2,9 @@
 // out views. See `Codec` (types.ts) for the contract.
 import { Arena, SIMD_WORKSPACE_BYTES } from '@qsfs/erasure';
 import { availableProcessors, type Disk, realDisk } from '@qsfs/io';
-import { CodecClosed } from './errors.ts';
 import { type Executor, InlineExecutor, ThreadExecutor } from './executor.ts';
 import type { Job, JobResult, Place, PlacedCandidate } from './job.ts';
+import { StripeMemory } from './memory.ts';
 import { assertStripe, SHARD_HEADER_BYTES, shardBodyBytes, shardMaxBytes } from './shard.ts';
 import type {
   Codec,
@@ -18,12 +18,10 @@ import type {
   ShardCandidate,
 } from './types.ts';
 
-/** Codec memory when nothing else is said: nine stripes of 4 MiB at k = 3, n = 8 being coded or sent. */
+/** Codec memory when nothing else is said: six to eight stripes of 4 MiB at k = 3, n = 8 being coded or sent, and two read. */
 export const CODEC_MEMORY_BYTES = 128 * 1024 * 1024;
 /** Codec threads at most, whatever the machine has. */
 export const CODEC_THREADS_MAX = 16;
-/** Calls that may wait for memory; more are a caller without back-pressure of its own. */
-export const CODEC_WAITING_MAX = 4096;
 
 /** How to open a codec. */
 export interface CodecOptions {
@@ -37,19 +35,11 @@ export interface CodecOptions {
   readonly workerModule?: URL;
 }
 
-interface WaitingForMemory {
-  readonly lengthBytes: number;
-  resolve(offset: number): void;
-  reject(error: Error): void;
-}
-
 /** A codec with threads, or without. */
 export class CodecPool implements Codec {
   readonly #arena: Arena;
   readonly #executor: Executor;
-  readonly #workspaceBytes: number;
-  readonly #waiting: WaitingForMemory[] = [];
-  #closed = false;
+  readonly #memory: StripeMemory;
 
   /** @throws RangeError for impossible options */
   constructor(options: CodecOptions = {}) {
@@ -61,7 +51,7 @@ export class CodecPool implements Codec {
     const workspaces = Math.max(1, threads);
     this.#arena = new Arena(memoryBytes + workspaces * SIMD_WORKSPACE_BYTES + 65536);
     const offsets = Array.from({ length: workspaces }, () => this.#arena.allocate(SIMD_WORKSPACE_BYTES)!);
-    this.#workspaceBytes = this.#arena.usedBytes;
+    this.#memory = new StripeMemory(this.#arena);
     this.#executor =
       threads > 0
         ? new ThreadExecutor(this.#arena.memory, offsets, options.workerModule)
@@ -69,10 +59,7 @@ export class CodecPool implements Codec {
   }
 
   get memory(): { readonly usedBytes: number; readonly limitBytes: number } {
-    return {
-      usedBytes: this.#arena.usedBytes - this.#workspaceBytes,
-      limitBytes: this.#arena.largestBytes - this.#workspaceBytes,
-    };
+    return { usedBytes: this.#memory.usedBytes, limitBytes: this.#memory.limitBytes };
   }
 
   async encode(object: CodedObject, stripe: number, source: FileRange | Uint8Array): Promise<EncodedStripe> {
@@ -82,7 +69,7 @@ export class CodecPool implements Codec {
     const isPlaced = inMemory && this.#holds(source);
     // The shards, then the plain bytes, whose place is given back as soon as they are coded.
     const shardsBytes = object.n * shardMaxBytes(plainBytes, object.k);
-    const region = await this.#allocate(shardsBytes + (isPlaced ? 0 : plainBytes));
+    const region = await this.#memory.allocate('writing', shardsBytes + (isPlaced ? 0 : plainBytes));
     const placed = isPlaced
       ? { offset: source.byteOffset, lengthBytes: plainBytes }
       : { offset: region + shardsBytes, lengthBytes: plainBytes };
@@ -97,8 +84,7 @@ export class CodecPool implements Codec {
       shards: { offset: region, lengthBytes: shardsBytes },
     });
     const shardBytes = SHARD_HEADER_BYTES + shardBodyBytes(shape.storedBytes, object.k);
-    this.#arena.shrink(region, object.n * shardBytes);
-    this.#serveWaiting();
+    this.#memory.shrink(region, object.n * shardBytes);
     return {
       stripe,
       shards: Array.from({ length: object.n }, (_, i) =>
@@ -133,7 +119,7 @@ export class CodecPool implements Codec {
     const plan = this.#plan(candidates, slotBytes, others, (index) =>
       index < object.k ? slots + index * slotBytes : undefined,
     );
-    const region = await this.#allocate(plan.endBytes);
+    const region = await this.#memory.allocate('reading', plan.endBytes);
     plan.copy(region);
     const { shape, bad } = await this.#run(region, {
       kind: 'decode',
@@ -171,7 +157,7 @@ export class CodecPool implements Codec {
     const slotBytes = SHARD_HEADER_BYTES + longestBody(object, plainBytes, candidates);
     const slotsBytes = wanted.length * slotBytes;
     const plan = this.#plan(candidates, slotBytes - SHARD_HEADER_BYTES, slotsBytes, () => undefined);
-    const region = await this.#allocate(plan.endBytes);
+    const region = await this.#memory.allocate('writing', plan.endBytes);
     plan.copy(region);
     const { shape, bad } = await this.#run(region, {
       kind: 'rebuild',
@@ -200,13 +186,12 @@ export class CodecPool implements Codec {
     if (!(Number.isInteger(lengthBytes) && lengthBytes >= 0)) {
       throw new RangeError(`${lengthBytes} is no number of bytes`);
     }
-    const region = await this.#allocate(lengthBytes);
+    const region = await this.#memory.allocate('reading', lengthBytes);
     return { bytes: this.#arena.view(region, lengthBytes), release: this.#releaser(region) };
   }
 
   async close(): Promise<void> {
-    this.#closed = true;
-    for (const { reject } of this.#waiting.splice(0)) reject(new CodecClosed());
+    this.#memory.close();
     await this.#executor.close();
   }
 
@@ -214,50 +199,12 @@ export class CodecPool implements Codec {
     return bytes.buffer === this.#arena.bytes.buffer;
   }
 
-  /** Memory for one call; resolves in the order of the calls. */
-  #allocate(lengthBytes: number): Promise<number> {
-    if (this.#closed) return Promise.reject(new CodecClosed());
-    const { limitBytes } = this.memory;
-    if (lengthBytes > limitBytes) {
-      return Promise.reject(
-        new RangeError(
-          `this stripe takes ${lengthBytes} bytes of codec memory and the limit is ${limitBytes}; raise the limit, ` +
-            'or store with smaller stripes or fewer shards',
-        ),
-      );
-    }
-    if (this.#waiting.length === 0) {
-      const offset = this.#arena.allocate(lengthBytes);
-      if (offset !== undefined) return Promise.resolve(offset);
-    }
-    if (this.#waiting.length >= CODEC_WAITING_MAX) {
-      return Promise.reject(new RangeError(`${CODEC_WAITING_MAX} calls wait for codec memory already`));
-    }
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ lengthBytes, resolve, reject });
-    });
-  }
-
-  #serveWaiting(): void {
-    while (this.#waiting.length > 0) {
-      const offset = this.#arena.allocate(this.#waiting[0]!.lengthBytes);
-      if (offset === undefined) return;
-      this.#waiting.shift()!.resolve(offset);
-    }
-  }
-
-  #release(region: number): void {
-    if (this.#closed) return;
-    this.#arena.free(region);
-    this.#serveWaiting();
-  }
-
   #releaser(region: number): () => void {
     let isReleased = false;
     return () => {
       if (isReleased) return;
       isReleased = true;
-      this.#release(region);
+      this.#memory.free(region);
     };
   }
 
@@ -266,7 +213,7 @@ export class CodecPool implements Codec {
     try {
       return await this.#executor.run(job);
     } catch (error) {
-      this.#release(region);
+      this.#memory.free(region);
       throw error;
     }
   }
@@ -274,11 +221,10 @@ export class CodecPool implements Codec {
   /** Gives back all but the first bytes of a region, or all of it when there are none to keep. */
   #keep(region: number, lengthBytes: number): { readonly bytes: Uint8Array; release(): void } {
     if (lengthBytes === 0) {
-      this.#release(region);
+      this.#memory.free(region);
       return { bytes: new Uint8Array(0), release: () => {} };
     }
-    this.#arena.shrink(region, lengthBytes);
-    this.#serveWaiting();
+    this.#memory.shrink(region, lengthBytes);
     return { bytes: this.#arena.view(region, lengthBytes), release: this.#releaser(region) };
   }
 

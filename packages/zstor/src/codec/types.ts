@@ -2,10 +2,11 @@
 // (src/codec/pool.ts); the bytes are described in docs/formats/objects.md.
 //
 // The codec knows nothing of backends, names or records. It holds one bounded piece of memory (`memoryBytes`) that the
-// calling thread and the workers share; every result that carries bytes is a view of it and must be released. Calls
-// wait for memory in the order in which they were made, so a caller that never releases stalls the others: never wait
-// for a second call while holding the result of a first. Views are of shared memory: sockets, files, ciphers and Buffer copies
-// take them as they are; a few web interfaces (TextDecoder, Blob) want a copy.
+// calling thread and the workers share; every result that carries bytes is a view of it and must be released. Calls that
+// read (decode, reserve) wait for memory in the order in which they were made and go before those that write (encode,
+// rebuild), which are kept out of a quarter of it: slow backends do not stop reads. A caller that never releases stalls
+// the others: never wait for a second call while holding the result of a first. Views are of shared memory: sockets,
+// files, ciphers and Buffer copies take them as they are; a few web interfaces (TextDecoder, Blob) want a copy.
 
 /** How a stripe's bytes are stored inside the encryption. `zero`: all bytes are zero, nothing is stored. */
 export type Compression = 'plain' | 'zstd' | 'zero';
