@@ -1,8 +1,9 @@
 // What the answers of the metadata stores mean. Pure, so that every combination can be tested.
 //
 // A write is acknowledged when `writeQuorum` (W) of M stores have its part. A reader that has not heard of u stores can
-// therefore be sure that it knows of every acknowledged write only while u < W. What cannot be known is said to be
-// unavailable: never an older record, never "not found" (docs/adr/0031-metadata-quorum.md).
+// therefore be sure that it knows of every acknowledged write only while u < W; stores that hold debris of newer, cut-off
+// writes count as unheard for what was before. What cannot be known is said to be unavailable: never an older record,
+// never "not found" (docs/adr/0031-metadata-quorum.md).
 import { compareStamps, type Part, type WriteStamp } from './part.ts';
 
 /** What a store said about one key. */
@@ -38,30 +39,36 @@ export function decide(answers: readonly (Answer | undefined)[], writeQuorum: nu
   const pending = answers.filter((answer) => answer === undefined).length;
   const silent = answers.filter((answer) => answer?.kind === 'silent').length;
   const unheard = pending + silent;
+  // Stores that hold parts of cut-off writes newer than the group looked at: they may have held anything before.
+  let covered = 0;
+  const settle = (hidden: number, reason: string): Decision => {
+    return hidden - pending < writeQuorum ? { kind: 'wait' } : unavailable(answers, reason);
+  };
   for (const group of groupsOf(answers)) {
     if (group.parts.size >= group.stamp.minimalParts) {
-      if (unheard < writeQuorum)
+      if (unheard + covered < writeQuorum) {
         return { kind: 'found', stamp: group.stamp, parts: [...group.parts.values()] };
-      if (silent < writeQuorum) return { kind: 'wait' };
-      return unavailable(
-        answers,
+      }
+      return settle(
+        unheard + covered,
         `${silent} of ${answers.length} metadata stores do not answer, a newer record may be there`,
       );
     }
     const mayGrow = group.parts.size + pending >= group.stamp.minimalParts;
-    if (pending > 0 && (mayGrow || group.held + unheard >= writeQuorum)) return { kind: 'wait' };
-    if (group.held + silent >= writeQuorum) {
+    const mayBeAcknowledged = group.held + unheard + covered >= writeQuorum;
+    if (pending > 0 && (mayGrow || mayBeAcknowledged)) return { kind: 'wait' };
+    if (mayBeAcknowledged) {
       return unavailable(
         answers,
         `the newest record needs ${group.stamp.minimalParts} metadata stores and ${group.parts.size} have it; ${silent} do not answer`,
       );
     }
     // Never acknowledged and not readable: a write that was cut off. What it replaced still counts.
+    covered += group.held;
   }
-  if (unheard < writeQuorum) return { kind: 'absent' };
-  if (silent < writeQuorum) return { kind: 'wait' };
-  return unavailable(
-    answers,
+  if (unheard + covered < writeQuorum) return { kind: 'absent' };
+  return settle(
+    unheard + covered,
     `${silent} of ${answers.length} metadata stores do not answer, one of them may have the record`,
   );
 }

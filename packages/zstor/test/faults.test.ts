@@ -1,0 +1,301 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { isZstorError } from '../src/errors.ts';
+import { openRig, type Rig, randomFile } from './support.ts';
+
+const unavailable = (error: unknown) => isZstorError(error, 'QSFS_E_UNAVAILABLE');
+
+function shardFiles(rig: Rig, backend = ''): string[] {
+  return readdirSync(join(rig.folder, 'data', backend), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && entry.parentPath.includes('/shards/'))
+    .map((entry) => join(entry.parentPath, entry.name));
+}
+
+async function stored(rig: Rig, lengthBytes = 200_000): Promise<Buffer> {
+  const { path, content } = randomFile(rig.folder, 'source', lengthBytes);
+  await rig.zstor.put('name', { path, lengthBytes });
+  return content;
+}
+
+for (const mode of ['refuse', 'freeze'] as const) {
+  test(`reads work with all but k backends gone (${mode}), and a dead backend is asked once`, async (t) => {
+    const rig = await openRig(t);
+    const content = await stored(rig);
+    const dead = ['a0', 'a1', 'b0', 'b1', 'c0'];
+    for (const name of dead) rig.fault(name).mode = mode;
+    assert.ok(content.equals(await rig.zstor.getSmall('name')));
+    // Whoever was found dead is left alone: only probes go there, in the background.
+    const calls = () => dead.reduce((sum, name) => sum + (rig.fault(name).calls.get('get') ?? 0), 0);
+    assert.ok(content.equals(await rig.zstor.getSmall('name')));
+    const before = calls();
+    for (let round = 0; round < 5; round++) assert.ok(content.equals(await rig.zstor.getSmall('name')));
+    assert.ok(calls() - before <= (mode === 'refuse' ? 0 : 5 * dead.length));
+  });
+}
+
+test('one backend too many gone is an error that names backends, and the object comes back with them', async (t) => {
+  const rig = await openRig(t);
+  const content = await stored(rig);
+  const dead = ['a0', 'a1', 'b0', 'b1', 'c0', 'c1'];
+  for (const name of dead) rig.fault(name).mode = 'refuse';
+  await assert.rejects(
+    rig.zstor.getSmall('name'),
+    (error) => unavailable(error) && /c1/.test((error as Error).message),
+  );
+  for (const name of dead) rig.fault(name).mode = 'healthy';
+  const other = await rig.reopen();
+  assert.ok(content.equals(await other.getSmall('name')));
+});
+
+test('changed bytes on up to n - k backends are noticed, replaced, reported and repaired', async (t) => {
+  const rig = await openRig(t);
+  const content = await stored(rig);
+  for (const name of ['a0', 'b1', 'c0', 'd1']) {
+    for (const path of shardFiles(rig, name)) {
+      const bytes = readFileSync(path);
+      bytes[20 + Math.floor(Math.random() * (bytes.length - 20))]! ^= 1 + Math.floor(Math.random() * 255);
+      writeFileSync(path, bytes);
+    }
+  }
+  assert.ok(content.equals(await rig.zstor.getSmall('name')));
+  const report = await rig.zstor.check('name');
+  assert.equal(report.badShards, 16);
+  assert.equal(report.verdict, 'degraded');
+  const repaired = await rig.zstor.repairPending();
+  assert.deepEqual(repaired.failures, []);
+  assert.equal(repaired.rewrittenShards, 16);
+  assert.equal((await rig.zstor.check('name', { deep: true })).verdict, 'complete');
+  assert.equal(shardFiles(rig).length, 32, 'the wrong ones are gone');
+  assert.ok(content.equals(await rig.zstor.getSmall('name')));
+});
+
+test('a backend that lies, also when asked to check, is found by reading', async (t) => {
+  const rig = await openRig(t);
+  const content = await stored(rig);
+  for (const name of ['a0', 'a1', 'b0']) {
+    rig.fault(name).corrupt = (bytes) => Buffer.from(bytes).fill(7, 100, 120);
+  }
+  assert.equal((await rig.zstor.check('name')).verdict, 'complete', 'its own check is fine');
+  const deep = await rig.zstor.check('name', { deep: true });
+  assert.equal(deep.badShards, 12);
+  assert.equal(deep.method, 'read');
+  for (let round = 0; round < 10; round++) assert.ok(content.equals(await rig.zstor.getSmall('name')));
+});
+
+test('shards swapped between stripes, objects and versions count as missing', async (t) => {
+  const rig = await openRig(t);
+  const content = await stored(rig);
+  await rig.zstor.putSmall('other', content.subarray(0, 65_536));
+  for (const name of ['a0', 'b0', 'c0']) {
+    const files = shardFiles(rig, name).filter((path) => readFileSync(path).length > 20_000);
+    const [first, second] = [readFileSync(files[0]!), readFileSync(files[1]!)];
+    writeFileSync(files[0]!, second);
+    writeFileSync(files[1]!, first);
+  }
+  assert.ok(content.equals(await rig.zstor.getSmall('name')));
+  assert.ok(content.subarray(0, 65_536).equals(await rig.zstor.getSmall('other')));
+});
+
+test('a write with dead backends keeps the quorum, records what is missing, and is completed when they return', async (t) => {
+  const pending = new Set<string>();
+  const repairList = {
+    add: (n: string) => void pending.add(n),
+    remove: (n: string) => void pending.delete(n),
+    names: () => [...pending],
+  };
+  const rig = await openRig(t, {}, { repairList });
+  for (const name of ['a0', 'b0', 'c0', 'd0']) rig.fault(name).mode = 'refuse';
+  const { path, content } = randomFile(rig.folder, 'source', 200_000);
+  const record = await rig.zstor.put('name', { path, lengthBytes: content.length });
+  assert.equal(record.missingShards, 16);
+  assert.deepEqual([...pending], ['name'], 'remembered by the embedding program');
+  assert.ok(content.equals(await rig.zstor.getSmall('name')));
+  assert.equal(rig.zstor.tolerance(record).backends, 1);
+
+  for (const name of ['a0', 'b0', 'c0', 'd0']) rig.fault(name).mode = 'healthy';
+  const other = await rig.reopen();
+  assert.equal((await other.repairPending()).rewrittenShards, 16);
+  const after = await other.head('name');
+  assert.equal(after?.missingShards, 0);
+  assert.equal(other.tolerance(after!).backends, 5);
+  assert.deepEqual([...pending], [], 'and forgotten when it is whole');
+});
+
+test('a write below the quorum fails, says which backends would help, and leaves nothing behind', async (t) => {
+  const rig = await openRig(t);
+  await rig.zstor.putSmall('name', Buffer.from('old'));
+  const before = shardFiles(rig).length;
+  for (const name of ['a0', 'b0', 'c0', 'd0', 'a1']) rig.fault(name).mode = 'refuse';
+  const { path } = randomFile(rig.folder, 'source', 200_000);
+  await assert.rejects(rig.zstor.put('name', { path, lengthBytes: 200_000 }), (error) => {
+    return (
+      unavailable(error) &&
+      /3 of 8 backends .*4 of 8 shards.*bring back any 1 of/.test((error as Error).message)
+    );
+  });
+  for (const name of ['a0', 'b0', 'c0', 'd0', 'a1']) rig.fault(name).mode = 'healthy';
+  assert.equal(shardFiles(rig).length, before);
+  assert.equal(Buffer.from(await rig.zstor.getSmall('name')).toString(), 'old');
+});
+
+test('a backend that dies in the middle of a write is replaced by a spare one within the policy', async (t) => {
+  const rig = await openRig(t, { groups: [3, 3, 3, 3], redundantGroups: 1, redundantNodes: 1 });
+  let puts = 0;
+  rig.fault('a0').before = (operation) => {
+    if (operation === 'put' && ++puts > 2) rig.fault('a0').mode = 'refuse';
+  };
+  const { path, content } = randomFile(rig.folder, 'source', 1_000_000);
+  const record = await rig.zstor.put('name', { path, lengthBytes: content.length });
+  assert.equal(record.missingShards, 0);
+  assert.ok(content.equals(await rig.zstor.getSmall('name')));
+});
+
+test('a full backend takes no shards for a while, and the others do', async (t) => {
+  const rig = await openRig(t, { groups: [3, 3, 3] });
+  rig.fault('b1').full = true;
+  const { path, content } = randomFile(rig.folder, 'source', 500_000);
+  const record = await rig.zstor.put('name', { path, lengthBytes: content.length });
+  assert.equal(record.missingShards, 0);
+  assert.equal(shardFiles(rig, 'b1').length, 0);
+  assert.ok((rig.fault('b1').calls.get('put') ?? 0) <= 6, 'one try for each stripe under way');
+  const row = (await rig.zstor.status()).backends.find(({ name }) => name === 'b1');
+  assert.match(row?.reason ?? '', /no room/);
+  assert.ok(content.equals(await rig.zstor.getSmall('name')));
+});
+
+test('a wiped backend is known to be empty, is refilled, and its old keys never touch new shards', async (t) => {
+  const rig = await openRig(t);
+  const content = await stored(rig);
+  rmSync(join(rig.folder, 'data/a0'), { recursive: true });
+  rig.fault('a0').mode = 'refuse';
+  assert.ok(content.equals(await rig.zstor.getSmall('name')));
+  mkdirSync(join(rig.folder, 'data/a0'));
+  rig.fault('a0').mode = 'healthy';
+  const other = await rig.reopen();
+  const record = await other.head('name');
+  assert.equal(other.tolerance(record!).backends, 4, 'what was on it does not count');
+  const report = await other.repairPending();
+  assert.equal(report.rewrittenShards, 4);
+  assert.equal((await other.check('name', { deep: true })).verdict, 'complete');
+  assert.equal(shardFiles(rig, 'a0').length, 4);
+});
+
+test('rebuild moves shards from a dead backend to a spare one', async (t) => {
+  const rig = await openRig(t, { groups: [3, 3, 3] });
+  const content = await stored(rig);
+  const holder = (await rig.zstor.head('name'))!;
+  assert.equal(holder.missingShards, 0);
+  rig.fault('a0').mode = 'refuse';
+  rig.fault('b0').mode = 'refuse';
+  await rig.zstor.getSmall('name');
+  const report = await rig.zstor.rebuild('name');
+  // Nine backends, eight shards a stripe: each stripe has exactly one spare backend, which may be one of the dead.
+  assert.ok(report.rewrittenShards >= 0);
+  const tolerance = rig.zstor.tolerance((await rig.zstor.head('name'))!);
+  assert.equal(tolerance.backends, 4, 'seven live backends hold a shard of every stripe');
+  assert.ok(content.equals(await rig.zstor.getSmall('name')));
+});
+
+test('an object keeps its own k and n when the configuration changes', async (t) => {
+  const rig = await openRig(t, { k: 2, n: 5, groups: [3, 3] });
+  const content = await stored(rig);
+  for (const path of shardFiles(rig, 'a0')) rmSync(path);
+  for (const path of shardFiles(rig, 'b0')) rmSync(path);
+  Object.assign(rig.config, { minimalShards: 4, expectedShards: 6 });
+  const other = await rig.reopen();
+  const report = await other.rebuild('name');
+  assert.equal(report.missingShards, 0);
+  const record = await other.head('name');
+  assert.deepEqual([record?.minimalShards, record?.expectedShards], [2, 5]);
+  assert.equal((await other.check('name', { deep: true })).verdict, 'complete');
+  assert.ok(content.equals(await other.getSmall('name')));
+});
+
+test('a crash at any point of a put leaves the old object or the new one, whole', async (t) => {
+  const rig = await openRig(t, { groups: [2, 2], n: 4, k: 2 });
+  const old = Buffer.alloc(150_000, 'old');
+  const fresh = Buffer.alloc(200_000, 'new!');
+  await rig.zstor.putSmall('name', old);
+  // The process "dies" at operation number `limit`: nothing it does afterwards happens.
+  for (let limit = 1; ; limit++) {
+    const victim = await rig.reopen();
+    let operations = 0;
+    let isDead = false;
+    for (const fault of rig.faults.values()) {
+      fault.before = (operation) => {
+        if (['put', 'check', 'delete', 'set'].includes(operation) && ++operations >= limit) isDead = true;
+        if (isDead) throw Object.assign(new Error('the process is dead'), { isCrash: true });
+      };
+    }
+    let finished = false;
+    try {
+      await victim.putSmall('name', fresh);
+      finished = true;
+    } catch {
+      // whatever the dying process thinks
+    }
+    for (const fault of rig.faults.values()) fault.before = undefined;
+    const survivor = await rig.reopen();
+    const found = Buffer.from(await survivor.getSmall('name'));
+    assert.ok(found.equals(old) || found.equals(fresh), `after ${limit} operations`);
+    if (finished) {
+      assert.ok(found.equals(fresh));
+      assert.ok(limit > 20, 'the crash was tried at many points');
+      break;
+    }
+    await survivor.repairPending();
+    assert.ok(Buffer.from(await survivor.getSmall('name')).equals(found), 'and repair does not change which');
+    await survivor.putSmall('name', old);
+    await survivor.close();
+    await victim.close();
+  }
+});
+
+test('two objects stored at the same time under one name leave one of them, whole', async (t) => {
+  const rig = await openRig(t);
+  const contents = [1, 2, 3, 4].map((fill) => Buffer.alloc(100_000 + fill, fill));
+  await Promise.all(contents.map((content) => rig.zstor.putSmall('name', content)));
+  const found = await rig.zstor.getSmall('name');
+  assert.ok(contents.some((content) => content.equals(found)));
+  assert.equal(shardFiles(rig).length, 16, 'the others left nothing');
+});
+
+test('a record that was overtaken by repair or replacement still reads, or says what happened', async (t) => {
+  const rig = await openRig(t);
+  const content = await stored(rig);
+  const record = (await rig.zstor.head('name'))!;
+  for (const path of ['a0', 'b0', 'c0', 'd0'].flatMap((name) => shardFiles(rig, name))) rmSync(path);
+  await rig.zstor.rebuild('name');
+  for (const name of ['a1', 'b1', 'c1', 'd1']) rig.fault(name).mode = 'refuse';
+  assert.ok(
+    content.equals(await rig.zstor.read(record, 0, content.length)),
+    'the places of the old record are empty',
+  );
+  for (const name of ['a1', 'b1', 'c1', 'd1']) rig.fault(name).mode = 'healthy';
+  const later = await rig.reopen();
+  const stale = (await later.head('name'))!;
+  await later.putSmall('name', Buffer.from('another'));
+  await assert.rejects(
+    later.read(stale, 0, 10),
+    (error) => isZstorError(error) && /replaced/.test(error.message),
+  );
+});
+
+test('the full loss of metadata stores up to the tolerance is survived and repaired', async (t) => {
+  const rig = await openRig(t, { stores: 8 });
+  const content = await stored(rig);
+  for (const index of [0, 2, 3, 5, 6]) {
+    rmSync(join(rig.folder, 'meta', `${index}`), { recursive: true });
+    mkdirSync(join(rig.folder, 'meta', `${index}`));
+  }
+  const other = await rig.reopen();
+  assert.ok(content.equals(await other.getSmall('name')));
+  assert.equal(await other.head('never stored'), undefined, 'three stores know of every acknowledged write');
+  assert.equal((await other.status()).metadata.tolerance, 0);
+  const report = await other.repairPending();
+  assert.deepEqual(report.failures, []);
+  assert.equal((await other.status()).metadata.tolerance, 5);
+  assert.equal(await other.head('never stored'), undefined);
+});
