@@ -30,6 +30,7 @@ export interface Libc {
   getsockname(descriptor: number, address: Uint8Array, lengthBytes: Int32Array): number;
   recv(descriptor: number, target: Uint8Array, lengthBytes: number, flags: number): number;
   send(descriptor: number, source: Uint8Array, lengthBytes: number, flags: number): number;
+  shutdown(descriptor: number, how: number): number;
   epollCreate(flags: number): number;
   epollControl(epoll: number, operation: number, descriptor: number, event: Uint8Array): number;
   epollWait(epoll: number, events: Uint8Array, count: number, timeoutMs: number): number;
@@ -75,6 +76,7 @@ function load(): Libc | undefined {
     getsockname: c.func('int getsockname(int, void *, void *)'),
     recv: c.func('long recv(int, void *, size_t, int)'),
     send: c.func('long send(int, void *, size_t, int)'),
+    shutdown: c.func('int shutdown(int, int)'),
     epollCreate: c.func('int epoll_create1(int)'),
     epollControl: c.func('int epoll_ctl(int, int, int, void *)'),
     epollWait: c.func('int epoll_wait(int, void *, int, int)'),

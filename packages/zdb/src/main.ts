@@ -10,6 +10,7 @@ const machine = {
   processes: realProcesses,
   libc: loadLibc,
   resolveHost,
+  programPath: import.meta.filename,
   output: (text: string) => void process.stdout.write(text),
   errors: (text: string) => void process.stderr.write(text),
   onFatal: (call: (error: unknown) => void) => {

@@ -58,6 +58,10 @@ const ACCEPT_PAUSE_MS = 100;
 /** A peer that acknowledges nothing for so long is gone. */
 const USER_TIMEOUT_MS = 120_000;
 const KEEPALIVE_IDLE_SECONDS = 300;
+const SHUT_WR = 1;
+/** A client that does not end its side after we ended ours is cut off after so long, or so many bytes. */
+const LINGER_MS = 5000;
+const LINGER_BYTES = 64 * 1024 * 1024;
 
 interface Accepting {
   readonly descriptor: number;
@@ -222,6 +226,7 @@ export class EpollLoop implements SocketLoop {
         if ((what & EPOLLOUT) !== 0) socket.writable();
         if ((what & (EPOLLIN | EPOLLHUP | EPOLLERR)) !== 0) {
           if (socket.receiving) this.#receive(socket);
+          else if (socket.lingering) this.#discard(socket);
           else if ((what & (EPOLLHUP | EPOLLERR)) !== 0) socket.hungUp();
         }
       } else {
@@ -260,6 +265,14 @@ export class EpollLoop implements SocketLoop {
     }
     const errno = this.#libc.errno();
     if (errno !== ERRNO.EAGAIN && errno !== ERRNO.EINTR) socket.destroy();
+  }
+
+  /** Closing with unread bytes would reset the connection, and the client might not see our last words. */
+  #discard(socket: EpollSocket): void {
+    const count = this.#libc.recv(socket.descriptor, this.#gather, GATHER_BYTES, 0);
+    const errno = count < 0 ? this.#libc.errno() : 0;
+    if (count > 0) socket.discarded(count);
+    else if (errno !== ERRNO.EAGAIN && errno !== ERRNO.EINTR) socket.destroy();
   }
 
   #accept(listening: Accepting): void {
@@ -349,6 +362,12 @@ export class EpollLoop implements SocketLoop {
     return errno === ERRNO.EAGAIN || errno === ERRNO.EINTR ? 0 : -1;
   }
 
+  /** For sockets: says that no more comes, and gives the other side some time to do the same. */
+  shutdown(socket: EpollSocket): void {
+    this.#libc.shutdown(socket.descriptor, SHUT_WR);
+    this.#clock.after(LINGER_MS, () => socket.destroy(), true);
+  }
+
   /** For sockets: small segments as one piece, in memory that is valid until the next call; undefined when they are not small. */
   gathered(segments: readonly Uint8Array[]): Uint8Array | undefined {
     let total = 0;
@@ -380,6 +399,9 @@ class EpollSocket implements ServerSocket {
   #ending = false;
   /** False after a hang-up while nobody was reading. */
   #watched = true;
+  /** Our side has ended; what still comes is thrown away. */
+  lingering = false;
+  #discardedBytes = 0;
 
   constructor(loop: EpollLoop, descriptor: number, remote: string) {
     this.#loop = loop;
@@ -458,7 +480,7 @@ class EpollSocket implements ServerSocket {
     }
     this.#writing = false;
     this.#watch();
-    if (this.#ending) this.destroy();
+    if (this.#ending) this.#linger();
     else this.events?.drained();
   }
 
@@ -483,10 +505,25 @@ class EpollSocket implements ServerSocket {
   }
 
   end(): void {
-    if (!this.open) return;
+    if (!this.open || this.#ending) return;
     this.#ending = true;
-    if (this.#queue.length === 0) this.destroy();
+    if (this.#queue.length === 0) this.#linger();
     else this.#watch();
+  }
+
+  #linger(): void {
+    if (this.#inputOver || this.#broken) {
+      this.destroy();
+      return;
+    }
+    this.lingering = true;
+    this.#loop.shutdown(this);
+    this.#watch();
+  }
+
+  discarded(lengthBytes: number): void {
+    this.#discardedBytes += lengthBytes;
+    if (this.#discardedBytes > LINGER_BYTES) this.destroy();
   }
 
   destroy(): void {
@@ -516,7 +553,7 @@ class EpollSocket implements ServerSocket {
 
   #watch(): void {
     if (!this.open) return;
-    const reading = this.receiving;
+    const reading = this.receiving || this.lingering;
     if (this.#watched) {
       this.#loop.watch(this.descriptor, reading, this.#writing);
     } else if (reading) {

@@ -7,8 +7,8 @@ interface Option {
   readonly name: string;
   readonly argument?: string;
   readonly help: string;
-  /** Not an option of the reference: no prefix selects it. */
-  readonly own?: true;
+  /** Not an option of the reference: no prefix selects it. `hidden`: for the program itself. */
+  readonly own?: true | 'hidden';
 }
 
 /** All options, in the order of the help. */
@@ -50,6 +50,7 @@ export const OPTIONS: readonly Option[] = [
   { name: 'debug', help: 'KSCAN and STOP as in a debug build of the reference', own: true },
   { name: 'loop', argument: 'KIND', help: 'socket loop: epoll (default where possible) or node', own: true },
   { name: 'maxclients', argument: 'NUMBER', help: 'most clients at a time (default 4096)', own: true },
+  { name: 'report-to', argument: 'SOCKET', help: 'started by --background', own: 'hidden' },
 ];
 
 /** What the command line asks for. */
@@ -76,6 +77,8 @@ export interface CommandLine {
   readonly debug: boolean;
   readonly loop: 'epoll' | 'node' | undefined;
   readonly maxClients: number;
+  /** Socket of the command that started this server in the background. */
+  readonly reportTo: string | undefined;
   /** Things the operator should know although they are no errors. */
   readonly notices: readonly string[];
 }
@@ -125,6 +128,7 @@ export function parseCommandLine(words: readonly string[]): CommandLine {
     debug: has('debug'),
     loop: loopOf(given.get('loop')),
     maxClients: maxClientsOf(given.get('maxclients')),
+    reportTo: given.get('report-to'),
     notices,
   };
 }
@@ -155,7 +159,7 @@ function readOptions(words: readonly string[]): Map<string, string> {
 function findOption(name: string, word: string): Option {
   const exact = OPTIONS.find((option) => option.name === name);
   if (exact !== undefined) return exact;
-  const fitting = OPTIONS.filter((option) => option.own !== true && option.name.startsWith(name));
+  const fitting = OPTIONS.filter((option) => option.own === undefined && option.name.startsWith(name));
   if (fitting.length === 1) return fitting[0]!;
   if (fitting.length === 0) throw new UsageError(`unrecognized option '${word}'; see zdb --help`);
   const names = fitting.map((option) => `'--${option.name}'`).join(' ');
@@ -213,7 +217,7 @@ export function parseDataSize(text: string): number {
 
 /** The help text. */
 export function usage(): string {
-  const lines = OPTIONS.map(({ name, argument, help }) => {
+  const lines = OPTIONS.filter(({ own }) => own !== 'hidden').map(({ name, argument, help }) => {
     const left = argument === undefined ? `--${name}` : `--${name} ${argument}`;
     return `  ${left.padEnd(22)}${help}`;
   });

@@ -12,6 +12,7 @@ import {
   readWhole,
 } from '@qsfs/io';
 import { type Engine, openEngine, StoreError } from '../index.ts';
+import { Report, runInBackground } from './background.ts';
 import { EpollLoop } from './epoll.ts';
 import { Hooks } from './hooks.ts';
 import { Log } from './log.ts';
@@ -30,6 +31,8 @@ export interface Machine {
   readonly processes: Processes;
   readonly libc: () => Libc | undefined;
   readonly resolveHost: (host: string) => Promise<string>;
+  /** Path of the module that runs this program. */
+  readonly programPath: string;
   /** Write text to the standard output and error. */
   readonly output: (text: string) => void;
   readonly errors: (text: string) => void;
@@ -76,9 +79,17 @@ export async function runProgram(words: readonly string[], machine: Machine): Pr
     machine.output(`${BANNER.join('\n')}\n`);
     return EXIT.ok;
   }
-  const log = new Log(machine.clock, machine.output, line.verbose);
+  const report = line.reportTo === undefined ? undefined : await Report.open(machine, line.reportTo);
+  const write = (text: string) => {
+    machine.output(text);
+    report?.line(text);
+  };
+  const log = new Log(machine.clock, write, line.verbose);
   try {
-    return await new Program(line, machine, log).run();
+    if (line.background && line.action === 'serve' && report === undefined) {
+      return await runInBackground(words, line, machine);
+    }
+    return await new Program(line, machine, log, () => report?.ready()).run();
   } catch (error) {
     const message = refusal(error);
     if (message === undefined) throw error;
@@ -100,13 +111,17 @@ class Program {
   readonly #line: CommandLine;
   readonly #machine: Machine;
   readonly #log: Log;
+  readonly #ready: () => void;
   #hooks: Hooks | undefined;
   #server: Server | undefined;
+  #crashed = false;
 
-  constructor(line: CommandLine, machine: Machine, log: Log) {
+  /** @param ready called when the server serves */
+  constructor(line: CommandLine, machine: Machine, log: Log, ready: () => void) {
     this.#line = line;
     this.#machine = machine;
     this.#log = log;
+    this.#ready = ready;
   }
 
   async run(): Promise<number> {
@@ -139,10 +154,14 @@ class Program {
       server.start();
       const names = addresses.map(formatAddress).join(' and ');
       this.#log.line('info', `ready on ${names}, ${server.loop.kind} loop`);
+      this.#ready();
       return await code;
     } finally {
-      await this.#server?.close();
-      engine.close();
+      // After a crash nothing in memory is to be trusted: what was acknowledged is in the files.
+      if (!this.#crashed) {
+        await this.#server?.close();
+        engine.close();
+      }
       for (const address of addresses) {
         if ('path' in address && this.#machine.disk.stat(address.path))
           this.#machine.disk.remove(address.path);
@@ -318,6 +337,7 @@ class Program {
       processes.onSignal('SIGHUP', () => void stop(EXIT.hungUp, 'SIGHUP'));
       void server.stopRequested.then(() => stop(EXIT.ok, 'STOP'));
       this.#machine.onFatal((error) => {
+        this.#crashed = true;
         void this.#hooks?.run('crash');
         reject(error instanceof Error ? error : new Error(String(error)));
       });

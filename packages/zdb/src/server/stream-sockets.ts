@@ -3,6 +3,9 @@
 import type { Address, Clock, Connection, Listener, Network } from '@qsfs/io';
 import type { ServerSocket, SocketEvents, SocketLoop } from './sockets.ts';
 
+/** A client that does not end its side after we ended ours is cut off. */
+const LINGER_MS = 5000;
+
 /** Sockets over a Network. */
 export class StreamLoop implements SocketLoop {
   readonly kind = 'node';
@@ -21,11 +24,12 @@ export class StreamLoop implements SocketLoop {
 
   async listen(address: Address, accepted: (socket: ServerSocket) => SocketEvents): Promise<Address> {
     const listener = await this.#network.listen(address, (connection) => {
-      const socket = new StreamSocket(connection);
+      const socket = new StreamSocket(connection, this.#clock);
       this.#sockets.add(socket);
       const events = accepted(socket);
       connection.start({
         data: (chunk) => {
+          if (socket.ending) return;
           // A large value goes into its own memory piece by piece, as with epoll.
           let at = 0;
           for (let space = events.space(); space !== undefined && at < chunk.length; space = events.space()) {
@@ -40,6 +44,11 @@ export class StreamLoop implements SocketLoop {
         },
         drained: () => {
           events.drained();
+          this.wantTurn();
+        },
+        ended: () => {
+          if (!socket.ending) events.inputEnded();
+          else socket.destroy();
           this.wantTurn();
         },
         closed: () => {
@@ -77,10 +86,13 @@ export class StreamLoop implements SocketLoop {
 
 class StreamSocket implements ServerSocket {
   gone = false;
+  ending = false;
   readonly #connection: Connection;
+  readonly #clock: Clock;
 
-  constructor(connection: Connection) {
+  constructor(connection: Connection, clock: Clock) {
     this.#connection = connection;
+    this.#clock = clock;
   }
 
   get remote(): string {
@@ -107,7 +119,11 @@ class StreamSocket implements ServerSocket {
   }
 
   end(): void {
-    if (!this.gone) this.#connection.end();
+    if (this.gone || this.ending) return;
+    this.ending = true;
+    this.#connection.resume(); // what still comes is thrown away, until the other side ends
+    this.#connection.end();
+    this.#clock.after(LINGER_MS, () => this.destroy(), true);
   }
 
   destroy(): void {

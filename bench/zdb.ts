@@ -1,0 +1,251 @@
+// Speed of the zdb server as ratios against Redis with an append-only file and, where its binary is given, against the reference zdb:
+// the same machine, the same run, one after the other for each case. Driven by redis-benchmark with 50 clients.
+//
+//   npm run bench -- zdb [--reference PATH] [--quick] [--only TEXT]
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import * as net from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+
+const CLIENTS = 50;
+const START_MS = 10_000;
+const RUN_MS = 120_000;
+
+interface Options {
+  readonly reference: string | undefined;
+  readonly quick: boolean;
+  readonly only: string | undefined;
+}
+
+/** A server under test. */
+interface Subject {
+  readonly name: string;
+  command(directory: string, port: number, socket: string, sync: boolean): readonly [string, string[]];
+}
+
+interface Case {
+  readonly command: 'SET' | 'GET';
+  readonly sizeBytes: number;
+  readonly transport: 'tcp' | 'unix';
+  readonly pipeline: number;
+  readonly sync: boolean;
+}
+
+/** Runs the benchmark. @param parameters the words behind `npm run bench -- zdb` */
+export async function run(parameters: string[]): Promise<void> {
+  const options = parse(parameters);
+  const subjects = [ours, redis, ...(options.reference === undefined ? [] : [reference(options.reference)])];
+  const cases = casesOf(options);
+  console.log(
+    `redis-benchmark, ${CLIENTS} clients; requests per second, and ours as a multiple of the others\n`,
+  );
+  console.log(
+    `${'case'.padEnd(28)}${subjects.map(({ name }) => name.padStart(12)).join('')}${subjects
+      .slice(1)
+      .map(({ name }) => `/${name}`.padStart(12))
+      .join('')}`,
+  );
+  for (const [key, group] of Map.groupBy(cases, (one) => `${one.sizeBytes} ${one.sync}`)) {
+    void key;
+    await runGroup(subjects, group, options);
+  }
+}
+
+function parse(parameters: readonly string[]): Options {
+  const value = (name: string) => {
+    const at = parameters.indexOf(name);
+    return at < 0 ? undefined : parameters[at + 1];
+  };
+  return {
+    reference: value('--reference'),
+    quick: parameters.includes('--quick'),
+    only: value('--only'),
+  };
+}
+
+function casesOf({ quick, only }: Options): Case[] {
+  const sizes = quick ? [64] : [64, 4096, 131_072];
+  const cases: Case[] = [];
+  for (const sizeBytes of sizes) {
+    for (const transport of ['tcp', 'unix'] as const) {
+      for (const pipeline of [1, 16]) {
+        for (const command of ['SET', 'GET'] as const) {
+          cases.push({ command, sizeBytes, transport, pipeline, sync: false });
+        }
+      }
+    }
+  }
+  cases.push({ command: 'SET', sizeBytes: 64, transport: 'unix', pipeline: 1, sync: true });
+  return cases.filter((one) => only === undefined || title(one).includes(only));
+}
+
+function title({ command, sizeBytes, transport, pipeline, sync }: Case): string {
+  const size = sizeBytes < 1024 ? `${sizeBytes} B` : `${sizeBytes / 1024} KiB`;
+  return `${command} ${size} ${transport} P=${pipeline}${sync ? ' sync' : ''}`;
+}
+
+/** All cases of one value size: fresh servers, keys loaded once, the servers one after the other in each case. */
+async function runGroup(
+  subjects: readonly Subject[],
+  cases: readonly Case[],
+  options: Options,
+): Promise<void> {
+  const first = cases[0]!;
+  const scratch = mkdtempSync(join(tmpdir(), 'zdb-bench-'));
+  const running: Running[] = [];
+  try {
+    for (const subject of subjects) running.push(await start(subject, scratch, first.sync));
+    const keys = keysOf(first.sizeBytes);
+    if (cases.some(({ command }) => command === 'GET')) {
+      for (const one of running) {
+        await measure(one, { ...first, command: 'SET', transport: 'unix', pipeline: 1 }, keys * 3, keys);
+      }
+    }
+    for (const one of cases) {
+      const rates: number[] = [];
+      for (const server of running) {
+        const count = requestsOf(one, server.name, options.quick);
+        rates.push(await measure(server, one, count, one.command === 'GET' ? keys : 100_000_000));
+      }
+      const [own = 0, ...others] = rates;
+      const columns = rates.map((rate) => Math.round(rate).toString().padStart(12)).join('');
+      const ratios = others.map((rate) => (own / rate).toFixed(2).padStart(12)).join('');
+      console.log(`${title(one).padEnd(28)}${columns}${ratios}`);
+    }
+  } finally {
+    for (const one of running) await one.stop();
+    rmSync(scratch, { recursive: true, force: true });
+  }
+}
+
+/** Keys that are there to be read. */
+function keysOf(sizeBytes: number): number {
+  return sizeBytes > 65_536 ? 1000 : sizeBytes > 1024 ? 20_000 : 100_000;
+}
+
+function requestsOf({ sizeBytes, transport, pipeline, sync }: Case, name: string, quick: boolean): number {
+  if (sync) return 30_000;
+  const slow = name === 'reference' && transport === 'tcp' && pipeline > 1; // Nagle stalls it
+  if (sizeBytes > 65_536) return 8000;
+  if (sizeBytes > 1024) return slow ? 40_000 : 100_000;
+  if (slow) return 50_000;
+  return (pipeline > 1 ? 1_000_000 : 250_000) / (quick ? 2 : 1);
+}
+
+interface Running {
+  readonly name: string;
+  readonly port: number;
+  readonly socket: string;
+  stop(): Promise<void>;
+}
+
+async function start(subject: Subject, scratch: string, sync: boolean): Promise<Running> {
+  const directory = mkdtempSync(join(scratch, 's-'));
+  const port = await freePort();
+  const socket = join(directory, 'sock');
+  const [command, words] = subject.command(directory, port, socket, sync);
+  const child: ChildProcess = spawn(command, words, { cwd: directory, stdio: 'ignore' });
+  const ended = new Promise<void>((resolve) => void child.once('close', () => resolve()));
+  let failure: Error | undefined;
+  child.once('error', (error) => {
+    failure = error;
+  });
+  const deadline = Date.now() + START_MS;
+  while (!(await connects({ path: socket })) || !(await connects({ host: '127.0.0.1', port }))) {
+    if (failure !== undefined) throw failure;
+    if (child.exitCode !== null || Date.now() > deadline) throw new Error(`${subject.name} did not start`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  return {
+    name: subject.name,
+    port,
+    socket,
+    stop: async () => {
+      child.kill('SIGTERM');
+      await ended;
+    },
+  };
+}
+
+const ours: Subject = {
+  name: 'zdb',
+  command: (directory, port, socket, sync) => [
+    fileURLToPath(new URL('../bin/zdb', import.meta.url)),
+    [...zdbWords(directory, port, socket, sync), '--listen', '127.0.0.1'],
+  ],
+};
+
+const redis: Subject = {
+  name: 'redis',
+  command: (directory, port, socket, sync) => [
+    'redis-server',
+    [
+      ...['--port', String(port), '--bind', '127.0.0.1', '--unixsocket', socket, '--dir', directory],
+      ...['--save', '', '--appendonly', 'yes', '--appendfsync', sync ? 'always' : 'no'],
+      ...['--auto-aof-rewrite-percentage', '0'],
+    ],
+  ],
+};
+
+function reference(path: string): Subject {
+  return {
+    name: 'reference',
+    command: (directory, port, socket, sync) => [
+      path,
+      [...zdbWords(directory, port, socket, sync), '--listen', '127.0.0.1'],
+    ],
+  };
+}
+
+function zdbWords(directory: string, port: number, socket: string, sync: boolean): string[] {
+  return [
+    ...['--data', join(directory, 'data'), '--index', join(directory, 'index'), '--mode', 'user'],
+    ...['--socket', socket, '--dualnet', '--port', String(port)],
+    ...(sync ? ['--sync'] : []),
+  ];
+}
+
+/** Requests per second. */
+async function measure(server: Running, one: Case, count: number, keys: number): Promise<number> {
+  const where =
+    one.transport === 'unix' ? ['-s', server.socket] : ['-h', '127.0.0.1', '-p', String(server.port)];
+  const { stdout } = await promisify(execFile)(
+    'redis-benchmark',
+    [
+      ...where,
+      ...['-c', String(CLIENTS), '-n', String(count), '-P', String(one.pipeline), '-r', String(keys)],
+      ...['-d', String(one.sizeBytes), '-t', one.command.toLowerCase(), '--csv'],
+    ],
+    { timeout: RUN_MS, maxBuffer: 64 * 1024 * 1024 },
+  );
+  const line = stdout.split('\n').find((text) => text.startsWith(`"${one.command}"`));
+  const rate = Number(line?.split(',')[1]?.replaceAll('"', ''));
+  if (!(rate > 0))
+    throw new Error(`redis-benchmark printed no rate for ${title(one)} on ${server.name}:\n${stdout}`);
+  return rate;
+}
+
+async function connects(where: { path: string } | { host: string; port: number }): Promise<boolean> {
+  return await new Promise((resolve) => {
+    const socket = net.connect(where);
+    socket.once('error', () => resolve(false));
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+  });
+}
+
+async function freePort(): Promise<number> {
+  return await new Promise((resolve, reject) => {
+    const server = net.createServer();
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const { port } = server.address() as net.AddressInfo;
+      server.close(() => resolve(port));
+    });
+  });
+}

@@ -1,0 +1,102 @@
+// Runs the program `zdb` as a child process on directories of its own, the way an operator does.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+const READY_MS = 20_000;
+
+/** How a run ended. */
+export interface Ending {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly output: string;
+  readonly errors: string;
+}
+
+/** A directory for one test's files, removed by `dispose`. */
+export class Scratch {
+  readonly path = mkdtempSync(join(tmpdir(), 'zdb-test-'));
+
+  get data(): string {
+    return join(this.path, 'data');
+  }
+
+  get index(): string {
+    return join(this.path, 'index');
+  }
+
+  get socket(): string {
+    return join(this.path, 'zdb.sock');
+  }
+
+  dispose(): void {
+    rmSync(this.path, { recursive: true, force: true });
+  }
+}
+
+/** A running zdb. */
+export class ZdbProcess {
+  readonly child: ChildProcess;
+  readonly ended: Promise<Ending>;
+  output = '';
+  errors = '';
+
+  private constructor(words: readonly string[]) {
+    this.child = spawn(process.execPath, [MAIN, ...words], { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.child.stdout!.setEncoding('utf8').on('data', (text: string) => {
+      this.output += text;
+    });
+    this.child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+      this.errors += text;
+    });
+    this.ended = new Promise((resolve, reject) => {
+      this.child.once('error', reject);
+      this.child.once('close', (code, signal) => {
+        resolve({ code, signal, output: this.output, errors: this.errors });
+      });
+    });
+  }
+
+  /** Runs with exactly these words; does not wait for anything. */
+  static run(words: readonly string[]): ZdbProcess {
+    return new ZdbProcess(words);
+  }
+
+  /** Starts a server on the scratch directory's unix socket and waits until it serves. */
+  static async serve(scratch: Scratch, flags: readonly string[] = []): Promise<ZdbProcess> {
+    const started = new ZdbProcess([
+      ...['--data', scratch.data, '--index', scratch.index, '--socket', scratch.socket],
+      ...flags,
+    ]);
+    await started.says('ready on');
+    return started;
+  }
+
+  /** Waits until the output contains a text. */
+  async says(text: string): Promise<void> {
+    if (this.output.includes(text)) return;
+    await new Promise<void>((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error(`no "${text}" in:\n${this.output}`)), READY_MS);
+      this.child.stdout!.on('data', () => {
+        if (!this.output.includes(text)) return;
+        clearTimeout(timer);
+        resolve();
+      });
+      void this.ended.then((ending) => {
+        clearTimeout(timer);
+        reject(
+          new Error(`zdb ended (${ending.code}) before it said "${text}":\n${ending.output}${ending.errors}`),
+        );
+      });
+    });
+  }
+
+  /** Ends it and waits until it is gone. */
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<Ending> {
+    this.child.kill(signal);
+    return await this.ended;
+  }
+}
