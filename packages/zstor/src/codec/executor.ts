@@ -47,7 +47,7 @@ interface Waiting {
   reject(error: Error): void;
 }
 
-interface Worker {
+interface CodecThread {
   readonly thread: Thread;
   /** Sent and not answered, oldest first. */
   readonly sent: Waiting[];
@@ -64,7 +64,7 @@ export class ThreadExecutor implements Executor {
   readonly #memory: SharedMemory;
   readonly #workspaceOffsets: readonly number[];
   readonly #module: URL;
-  readonly #workers: (Worker | undefined)[];
+  readonly #workers: (CodecThread | undefined)[];
   /** Reading goes first: somebody waits for it. As every job holds memory, the memory bounds both. */
   readonly #queues: { readonly reading: Waiting[]; readonly writing: Waiting[] } = {
     reading: [],
@@ -132,12 +132,12 @@ export class ThreadExecutor implements Executor {
     }
   }
 
-  #start(slot: number): Worker {
+  #start(slot: number): CodecThread {
     const input: WorkerInput = {
       memory: this.#memory,
       workspaceOffset: this.#workspaceOffsets[slot]!,
     };
-    const worker: Worker = { thread: startThread(this.#module, input), sent: [] };
+    const worker: CodecThread = { thread: startThread(this.#module, input), sent: [] };
     worker.thread.port.onMessage((message) => {
       const waiting = worker.sent.shift();
       if (!waiting) return;
@@ -154,7 +154,7 @@ export class ThreadExecutor implements Executor {
   }
 
   /** A thread ended by itself. Its jobs fail once it is really gone: only then is their memory idle. */
-  #lost(slot: number, worker: Worker, reason: string): void {
+  #lost(slot: number, worker: CodecThread, reason: string): void {
     if (this.#workers[slot] !== worker) return;
     this.#workers[slot] = undefined;
     const gone = end(worker.thread).then(() => {
