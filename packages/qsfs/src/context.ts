@@ -16,4 +16,6 @@ export interface Context {
   readonly print: (line: string) => void;
   /** One line to standard error. */
   readonly warn: (line: string) => void;
+  /** Standard error is a terminal: progress is shown there. */
+  readonly terminal: boolean;
 }

@@ -132,6 +132,11 @@ export class Frontend {
     return this.#identity.current;
   }
 
+  /** Something was written that no sync point on the backends holds. */
+  get unsynced(): boolean {
+    return this.gauges[GAUGES.dirty] === 1 || this.syncPoints.unfinished;
+  }
+
   /** Why this frontend may not write to the backends any more; empty otherwise. */
   get fenced(): string {
     return this.#fenced;

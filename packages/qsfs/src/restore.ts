@@ -29,6 +29,7 @@ import {
   type Version,
 } from './manifest.ts';
 import { OFFLOADED, type OffloadedName } from './messages.ts';
+import { isComplete } from './offload.ts';
 import {
   asBackendsError,
   asking,

@@ -1,0 +1,71 @@
+// `qsfs restore`: everything back from the backends, given only the configuration.
+import { resolve } from 'node:path';
+import { detach } from '../detach.ts';
+import { QsfsError } from '../errors.ts';
+import { layoutOf } from '../layout.ts';
+import { count, formatSize, parseSize } from '../quantities.ts';
+import { restore } from '../restore.ts';
+import { JSON_OPTION, report, type Verb } from './verb.ts';
+
+export const restoreVerb: Verb = {
+  grammar: {
+    verb: 'restore',
+    positionals: [],
+    options: [
+      { name: 'from', value: 'CONFIG', help: 'the configuration with its key' },
+      { name: 'dir', value: 'NEW', help: 'the new state folder; its frontend must not exist or be empty' },
+      { name: 'mount', value: 'M', help: 'mount it then, in the background' },
+      { name: 'cache-size', value: 'S', help: 'limit of the local cache, as 512MiB or 20GiB' },
+      { name: 'take-over', help: 'do not wait for a sign of life of the last frontend' },
+      JSON_OPTION,
+    ],
+  },
+  summary: 'on a new frontend: everything back from the backends',
+  details: [
+    'Finds the newest sync point on the backends and makes a frontend of it; data comes back when it is read. Local backends that',
+    'are down are started where they are. The frontend that had the volume before is refused from then on; when it is still alive,',
+    'restore is refused instead. When it ran on another machine and ended without a word, that is waited for up to 2.5 minutes.',
+  ],
+  examples: [
+    'qsfs restore --from .qsfs/qsfs.toml --dir ./again --mount ./mnt2',
+    'qsfs restore --from ~/qsfs.toml --dir /srv/qsfs && qsfs up --dir /srv/qsfs --mount /mnt/qsfs',
+  ],
+  async run(context, words) {
+    const absolute = (path: string) => resolve(context.workingDirectory, path);
+    const from = words.value('from');
+    const directory = words.value('dir');
+    const mount = words.value('mount');
+    const size = words.value('cache-size');
+    if (from === undefined || directory === undefined) {
+      throw new QsfsError('QSFS_E_USAGE', '"qsfs restore" needs --from CONFIG and --dir NEW');
+    }
+    const tell = (line: string) => {
+      if (!words.has('json')) context.warn(line);
+    };
+    const done = await restore(context, {
+      from: absolute(from),
+      directory: absolute(directory),
+      mount: mount === undefined ? undefined : absolute(mount),
+      cacheBytes: size === undefined ? undefined : parseSize(size, '--cache-size'),
+      takeOver: words.has('take-over'),
+      progress: tell,
+      log: (level, message) => {
+        if (level !== 'info') tell(message);
+      },
+    });
+    report(context, words, done, () => [
+      `restored the state of ${new Date(done.stateOfMs).toISOString()} (sync point ${done.generation}): ${count(done.dataFiles, 'data file')}, ${formatSize(done.dataBytes)}, in ${done.directory}`,
+      ...(mount === undefined ? [`mount it with "qsfs up --dir ${directory} --mount M"`] : []),
+    ]);
+    if (mount === undefined) return 0;
+    const layout = layoutOf(absolute(directory));
+    return await detach(context, {
+      layout,
+      mount: absolute(mount),
+      config: undefined,
+      cacheBytes: undefined,
+      json: words.has('json'),
+      quiet: words.has('json'),
+    });
+  },
+};

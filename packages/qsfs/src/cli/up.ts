@@ -1,0 +1,52 @@
+// `qsfs up`: start and mount, in the foreground until Ctrl-C, or in the background with --detach.
+import { resolve } from 'node:path';
+import { detach, INTERNAL_OPTION } from '../detach.ts';
+import { parseSize } from '../quantities.ts';
+import { serve } from '../serve.ts';
+import { DIRECTORY_OPTION, JSON_OPTION, layoutFor, type Verb } from './verb.ts';
+
+export const up: Verb = {
+  grammar: {
+    verb: 'up',
+    positionals: [],
+    options: [
+      DIRECTORY_OPTION,
+      {
+        name: 'mount',
+        value: 'M',
+        help: 'where to mount; made when missing (default: what the configuration says)',
+      },
+      { name: 'config', value: 'C', help: 'configuration to use (default DIR/qsfs.toml; made when missing)' },
+      { name: 'cache-size', value: 'S', help: 'limit of the local cache, as 512MiB or 20GiB' },
+      { name: 'detach', help: 'return when mounted; goes on in the background' },
+      JSON_OPTION,
+      INTERNAL_OPTION,
+    ],
+  },
+  summary: 'start and mount',
+  details: [
+    'Without a configuration it makes one in DIR/qsfs.toml, with a fresh key and eight local backends in four groups below',
+    'DIR/backends, any whole group and one backend in every other group of which may be lost.',
+    'Local backends that do not run are started; they go on when qsfs is killed.',
+    'Ctrl-C (or SIGTERM) unmounts, writes everything to DIR/frontend and stops the local backends; what is not on the backends',
+    'yet is offloaded after the next "qsfs up". "qsfs down" offloads it first.',
+  ],
+  examples: [
+    'qsfs up --mount ./mnt',
+    'qsfs up --dir /srv/qsfs --mount /mnt/qsfs --cache-size 20GiB --detach',
+  ],
+  async run(context, words) {
+    const absolute = (path: string | undefined) =>
+      path === undefined ? undefined : resolve(context.workingDirectory, path);
+    const size = words.value('cache-size');
+    const options = {
+      layout: layoutFor(context, words),
+      mount: absolute(words.value('mount')),
+      config: absolute(words.value('config')),
+      cacheBytes: size === undefined ? undefined : parseSize(size, '--cache-size'),
+      json: words.has('json'),
+    };
+    if (words.has('detach')) return await detach(context, options);
+    return await serve(context, { ...options, background: words.has(INTERNAL_OPTION.name) });
+  },
+};

@@ -1,0 +1,52 @@
+// A command of qsfs: what it accepts, what it says about itself, and how it runs. Each is in a file of its own; the table is
+// in verbs.ts.
+import { resolve } from 'node:path';
+import type { Context } from '../context.ts';
+import { callControl } from '../control.ts';
+import { type Layout, layoutOf } from '../layout.ts';
+import type { Grammar, OptionRow, Words } from './arguments.ts';
+
+/** A command. */
+export interface Verb {
+  readonly grammar: Grammar;
+  /** One line for the list of commands. */
+  readonly summary: string;
+  /** What a user has to know, in paragraphs. */
+  readonly details: readonly string[];
+  readonly examples: readonly string[];
+  /** @returns the exit code @throws QsfsError */
+  run(context: Context, words: Words): Promise<number>;
+}
+
+/** Where the state is when nobody says. */
+const DEFAULT_DIRECTORY = '.qsfs';
+
+export const DIRECTORY_OPTION: OptionRow = {
+  name: 'dir',
+  value: 'DIR',
+  help: 'state folder (default ./.qsfs)',
+};
+export const JSON_OPTION: OptionRow = { name: 'json', help: 'print JSON' };
+
+/** The state folder a command works on. */
+export function layoutFor(context: Context, words: Words): Layout {
+  return layoutOf(resolve(context.workingDirectory, words.value('dir') ?? DEFAULT_DIRECTORY));
+}
+
+/** Asks the process that serves the state folder. @throws QsfsError QSFS_E_NOT_RUNNING, what it answers */
+export function ask(
+  context: Context,
+  layout: Layout,
+  verb: string,
+  parameters: Readonly<Record<string, unknown>> = {},
+  progress?: (line: unknown) => void,
+): Promise<unknown> {
+  const address = { path: layout.controlSocket };
+  return callControl(context.network, address, { verb, parameters }, progress);
+}
+
+/** Prints a report as JSON when that was asked for, else as lines. */
+export function report(context: Context, words: Words, value: unknown, lines: () => readonly string[]): void {
+  if (words.has('json')) context.print(JSON.stringify(value, undefined, 2));
+  else for (const line of lines()) context.print(line);
+}

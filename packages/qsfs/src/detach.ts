@@ -1,0 +1,78 @@
+// Starts a frontend in the background: the same program again, in a session of its own, whose log is DIR/frontend/log. This
+// process waits until the other one is mounted, or passes on why it is not.
+import type { OptionRow } from './cli/arguments.ts';
+import type { Context } from './context.ts';
+import { callControl } from './control.ts';
+import { messageOf, QsfsError } from './errors.ts';
+import type { Layout } from './layout.ts';
+
+/** Tells the child that it is one. Not for people. */
+export const INTERNAL_OPTION: OptionRow = { name: 'in-background', help: 'used by --detach' };
+
+const POLL_MS = 50;
+const START_TIMEOUT_MS = 300_000;
+
+/** What the child is to do. */
+export interface DetachOptions {
+  readonly layout: Layout;
+  readonly mount: string | undefined;
+  readonly config: string | undefined;
+  readonly cacheBytes: number | undefined;
+  readonly json: boolean;
+  /** Print nothing on success. */
+  readonly quiet?: boolean;
+}
+
+/** Starts it. @returns the exit code: 0 when mounted, else the child's, whose message was printed */
+export async function detach(context: Context, options: DetachOptions): Promise<number> {
+  const { clock, processes, network } = context;
+  const { layout } = options;
+  const words = ['up', '--dir', layout.root, `--${INTERNAL_OPTION.name}`];
+  if (options.mount !== undefined) words.push('--mount', options.mount);
+  if (options.config !== undefined) words.push('--config', options.config);
+  if (options.cacheBytes !== undefined) words.push('--cache-size', `${options.cacheBytes}`);
+  const child = processes.start(processes.nodePath, [context.program, ...words], {
+    detached: true,
+    streams: ['ignore', 'ignore', 'pipe'],
+    workingDirectory: context.workingDirectory,
+  });
+  let ended: { exitCode: number; errors: string } | undefined;
+  child.ended.then(
+    (result) => {
+      ended = result;
+    },
+    (error: unknown) => {
+      ended = { exitCode: 1, errors: messageOf(error) };
+    },
+  );
+  const end = clock.monotonicMs() + START_TIMEOUT_MS;
+  while (clock.monotonicMs() < end) {
+    if (ended) {
+      for (const line of ended.errors.trimEnd().split('\n')) context.warn(line);
+      return ended.exitCode || 1;
+    }
+    const answer = await callControl(
+      network,
+      { path: layout.controlSocket },
+      { verb: 'ping', parameters: {} },
+    ).catch(() => undefined);
+    const { mountPoint, pid } = (answer ?? {}) as { mountPoint?: string; pid?: number };
+    // Somebody else may be serving the folder; then the child ends with a message of its own.
+    if (mountPoint !== undefined && pid === child.pid) {
+      if (options.json && !options.quiet)
+        context.print(JSON.stringify({ mountPoint, pid, directory: layout.root }));
+      else if (!options.quiet) {
+        context.print(
+          `mounted at ${mountPoint} (process ${pid}); stop with "qsfs down --dir ${layout.root}"`,
+        );
+      }
+      return 0;
+    }
+    await clock.sleep(POLL_MS);
+  }
+  throw new QsfsError(
+    'QSFS_E_INCOMPLETE',
+    `qsfs was started (process ${child.pid}) but is not mounted after ${START_TIMEOUT_MS / 1000} s`,
+    `Look at ${layout.log}.`,
+  );
+}

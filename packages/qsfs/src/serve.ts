@@ -1,0 +1,292 @@
+// The life of the process behind `qsfs up`: configuration, lock, backends, frontend, control socket; then waiting; then
+// everything in reverse. What was started here is stopped again when a later step fails.
+import type { DiskFile, Listener } from '@qsfs/io';
+import type { Zstor } from '@qsfs/zstor';
+import {
+  type Configuration,
+  defaultConfiguration,
+  describePolicy,
+  localBackendsOf,
+  readConfiguration,
+  writeConfiguration,
+} from './configuration.ts';
+import type { Context } from './context.ts';
+import { serveControl } from './control.ts';
+import { ControlService } from './control-service.ts';
+import { messageOf, QsfsError } from './errors.ts';
+import { Frontend } from './frontend.ts';
+import type { Layout } from './layout.ts';
+import { LocalBackends } from './local-backends.ts';
+import { LogFile, type LogLevel } from './log-file.ts';
+import { decideOwnership, newIdentity, openStore } from './opening.ts';
+import { formatSize } from './quantities.ts';
+
+/** What `up` was asked to do. */
+export interface ServeOptions {
+  readonly layout: Layout;
+  readonly mount: string | undefined;
+  readonly config: string | undefined;
+  readonly cacheBytes: number | undefined;
+  readonly json: boolean;
+  /** Nobody reads what is printed. */
+  readonly background: boolean;
+}
+
+/** What has to be undone, in the order it was done. */
+class Undo {
+  readonly #steps: { readonly what: string; readonly act: () => void | Promise<void> }[] = [];
+
+  add(what: string, act: () => void | Promise<void>): void {
+    this.#steps.push({ what, act });
+  }
+
+  /** Undoes everything, last first; a failing step does not keep the others from running. */
+  async run(failed: (what: string, error: unknown) => void): Promise<void> {
+    for (let step = this.#steps.pop(); step; step = this.#steps.pop()) {
+      try {
+        await step.act();
+      } catch (error) {
+        failed(step.what, error);
+      }
+    }
+  }
+}
+
+/** Serves until somebody stops it. @returns the exit code @throws QsfsError when it cannot start */
+export async function serve(context: Context, options: ServeOptions): Promise<number> {
+  const { disk, clock } = context;
+  const { layout, background } = options;
+  const undo = new Undo();
+  let logFile: LogFile | undefined;
+  const log = (level: LogLevel, message: string) => {
+    logFile?.write(level, message);
+    if (!background && level !== 'info') context.warn(`${level}: ${message}`);
+  };
+  try {
+    const plan = makePlan(context, options);
+    const { configuration, mountPoint } = plan;
+    // An existing frontend is locked first: nothing is touched while another process serves it.
+    if (disk.stat(layout.frontend)) undo.add('unlock', lock(context, layout));
+    if (plan.fresh) {
+      disk.makeDirectory(layout.root);
+      writeConfiguration(disk, configuration);
+    }
+    const local = new LocalBackends(context, localBackendsOf(configuration));
+    undo.add('stop local backends', () => local.stopAll());
+    const started = await local.startAll();
+    const early = await openStore(context, configuration, undefined, log);
+    let zstor: Zstor | undefined = early;
+    undo.add('close the store', () => zstor?.close());
+    const ownership = await decideOwnership(context, layout, early);
+    if (!disk.stat(layout.frontend)) {
+      disk.makeDirectory(layout.frontend);
+      undo.add('unlock', lock(context, layout));
+    }
+    logFile = new LogFile(disk, clock, layout.log);
+    undo.add('close the log', () => logFile?.close());
+    // Only now there is a folder for the list of repairs, and the right to repair.
+    await early.close();
+    zstor = undefined;
+    zstor = await openStore(context, configuration, layout, log);
+    if (options.config !== undefined) {
+      writeConfiguration(disk, { ...configuration, path: layout.config });
+    }
+    const { zstor: store, settings } = configuration;
+    const identity =
+      ownership.kind === 'existing'
+        ? ownership.identity
+        : newIdentity(context, store.stripeSizeBytes, settings.segmentBytes);
+    const cacheBytes = options.cacheBytes ?? settings.cacheBytes;
+    const frontend = await Frontend.open({
+      context,
+      layout,
+      configuration,
+      zstor,
+      ownership,
+      identity,
+      mountPoint,
+      cacheBytes,
+      log,
+    });
+    undo.add('close the frontend', async () => void (await frontend.close()));
+    log('info', `mounted at ${frontend.mountPoint} (process ${context.processes.pid})`);
+    const stopped = new Stopping(context, frontend);
+    undo.add('signals', () => stopped.forget());
+    undo.add('control socket', await serveRequests(context, layout, frontend, stopped));
+    announce(context, options, { configuration, frontend, cacheBytes, started });
+    const reason = await stopped.reason;
+    log('info', `stopping: ${reason}`);
+    if (!background && reason !== 'down') context.warn(`${reason}; unmounting …`);
+    const end = await frontend.close();
+    if (!end.clean) log('warning', `not everything is checkpointed: ${end.message}`);
+    const { pendingFiles, pendingBytes } = frontend.offload.status;
+    if (!background && reason !== 'down' && (pendingFiles > 0 || frontend.unsynced)) {
+      context.warn(
+        `unmounted. What was written since the last sync is in ${layout.frontend}${pendingBytes > 0 ? ` (${formatSize(pendingBytes)} and more)` : ''} and is offloaded after the next "qsfs up"`,
+      );
+    } else if (!background) context.warn('unmounted');
+    return 0;
+  } finally {
+    await undo.run((what, error) => log('error', `${what}: ${messageOf(error)}`));
+  }
+}
+
+interface Plan {
+  readonly configuration: Configuration;
+  readonly mountPoint: string;
+  /** The configuration is not on disk yet. */
+  readonly fresh: boolean;
+}
+
+/** Finds or makes the configuration; changes nothing. @throws QsfsError */
+function makePlan(context: Context, options: ServeOptions): Plan {
+  const { disk, random } = context;
+  const { layout, mount, cacheBytes } = options;
+  const path = options.config ?? layout.config;
+  const fresh = options.config === undefined && !disk.stat(layout.config);
+  if (fresh && disk.stat(layout.frontend)) {
+    throw new QsfsError(
+      'QSFS_E_CONFIG',
+      `${layout.frontend} is there, but its configuration ${layout.config} is missing`,
+      'Put the configuration back: it holds the key.',
+    );
+  }
+  const configuration = fresh
+    ? defaultConfiguration(layout.config, random, { mount, cacheBytes })
+    : readConfiguration(disk, path);
+  const mountPoint = mount ?? configuration.settings.mount;
+  if (mountPoint === undefined) {
+    throw new QsfsError(
+      'QSFS_E_USAGE',
+      'it is not said where to mount',
+      'Add --mount M, or qsfs.mount to the configuration.',
+    );
+  }
+  const inside = `${mountPoint}/`;
+  if (`${layout.frontend}/`.startsWith(inside) || inside.startsWith(`${layout.frontend}/`)) {
+    throw new QsfsError(
+      'QSFS_E_MOUNT',
+      `the mount ${mountPoint} and the state folder ${layout.root} contain each other`,
+    );
+  }
+  return { configuration, mountPoint, fresh };
+}
+
+/** Takes the lock of the frontend folder. @returns the undoing @throws QsfsError QSFS_E_RUNNING */
+function lock(context: Context, layout: Layout): () => void {
+  let file: DiskFile;
+  try {
+    file = context.disk.open(layout.lock, 'create');
+  } catch (error) {
+    throw new QsfsError('QSFS_E_DISK', `${layout.frontend} cannot be used: ${messageOf(error)}`);
+  }
+  if (!file.tryLock()) {
+    file.close();
+    throw new QsfsError(
+      'QSFS_E_RUNNING',
+      `a qsfs is running on ${layout.root} already`,
+      'Look at it with "qsfs status".',
+    );
+  }
+  return () => file.close();
+}
+
+/** Waits for whatever ends the process. */
+class Stopping {
+  readonly reason: Promise<string>;
+  readonly #undo: (() => void)[];
+  #stop: (reason: string) => void = () => {};
+
+  constructor(context: Context, frontend: Frontend) {
+    this.reason = new Promise((resolve) => {
+      this.#stop = resolve;
+    });
+    // A second signal of the same kind changes nothing: npm passes on what the terminal has sent already.
+    this.#undo = (['SIGINT', 'SIGTERM', 'SIGHUP'] as const).map((name) =>
+      context.processes.onSignal(name, () => this.#stop(name)),
+    );
+    frontend.whenGone((reason) => this.#stop(reason));
+  }
+
+  down(): void {
+    this.#stop('down');
+  }
+
+  forget(): void {
+    for (const undo of this.#undo) undo();
+  }
+}
+
+async function serveRequests(
+  context: Context,
+  layout: Layout,
+  frontend: Frontend,
+  stopped: Stopping,
+): Promise<() => Promise<void>> {
+  const { disk, network } = context;
+  // We hold the lock: a socket that is there belongs to a process that was killed.
+  if (disk.stat(layout.controlSocket)) disk.remove(layout.controlSocket);
+  const service = new ControlService(frontend, () => stopped.down());
+  const listener: Listener = await serveControl(
+    network,
+    { path: layout.controlSocket },
+    (request, progress) => service.handle(request, progress),
+  );
+  return () => listener.close();
+}
+
+interface Announced {
+  readonly configuration: Configuration;
+  readonly frontend: Frontend;
+  readonly cacheBytes: number;
+  readonly started: readonly string[];
+}
+
+/** Says where it is mounted, what it survives, and what to type next. */
+function announce(
+  context: Context,
+  options: ServeOptions,
+  { configuration, frontend, cacheBytes, started }: Announced,
+): void {
+  if (options.background) return;
+  const { layout } = options;
+  if (options.json) {
+    context.print(
+      JSON.stringify({
+        mountPoint: frontend.mountPoint,
+        pid: context.processes.pid,
+        directory: layout.root,
+        started,
+      }),
+    );
+    return;
+  }
+  const { minimalShards: k, expectedShards: n, groups } = configuration.zstor;
+  const names = groups.map(
+    (group) => `${group.name} (${group.backends.map((backend) => backend.name).join(' ')})`,
+  );
+  const where = layout.root === `${context.workingDirectory}/.qsfs` ? '' : ` --dir ${layout.root}`;
+  const [first, second] = groups;
+  const lost = [...(first?.backends ?? []), ...(second?.backends.slice(0, 1) ?? [])].map(
+    (backend) => backend.name,
+  );
+  for (const line of [
+    `QSFS is mounted at ${frontend.mountPoint}`,
+    `  backends  ${names.join(', ')}`,
+    `  survives  ${describePolicy(configuration.zstor)}: any ${k} of ${n} shards give everything back`,
+    `  cache     ${formatSize(cacheBytes)} in ${layout.frontend}; the key is in ${configuration.path}`,
+    '',
+    'In another terminal:',
+    `  cp -a /usr/share/perl5 ${frontend.mountPoint}/     write something`,
+    `  bin/qsfs sync${where}            bring it to all backends`,
+    `  bin/qsfs evict --all${where}     drop the local copies`,
+    ...(configuration.settings.localBackends === undefined
+      ? []
+      : [`  for b in ${lost.join(' ')}; do bin/qsfs backend stop $b${where}; done`]),
+    `  bin/qsfs status${where}          what is where, and what may still fail`,
+    '',
+    'Ctrl-C unmounts and stops.',
+  ]) {
+    context.print(line);
+  }
+}
