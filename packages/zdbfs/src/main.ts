@@ -1,0 +1,23 @@
+// The program `zdbfs`: hands the machine to program.ts.
+import { loadLibc, openRealDevice, realClock, realDisk, realProcesses, realRandom } from '@qsfs/io';
+import { EXIT, runProgram } from './program.ts';
+
+process.stdout.on('error', () => {});
+process.stderr.on('error', () => {});
+
+runProgram(process.argv.slice(2), {
+  disk: realDisk,
+  processes: realProcesses,
+  clock: realClock,
+  random: realRandom,
+  libc: loadLibc(),
+  openDevice: openRealDevice,
+  output: (text) => void process.stdout.write(text),
+  errors: (text) => void process.stderr.write(text),
+}).then(
+  (code) => process.exit(code),
+  (error: unknown) => {
+    process.stderr.write(`zdbfs: internal error, please report it: ${(error as Error).stack}\n`);
+    process.exit(EXIT.internal);
+  },
+);
