@@ -23,13 +23,19 @@ function pinnedNode() {
 function install() {
   const lock = readFileSync(join(root, 'package-lock.json'), 'utf8');
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === lock && pinnedNode()) return;
-  process.stderr.write('qsfs: installing what is missing (npm ci) …\n');
-  const npm = spawnSync('npm', ['ci', '--ignore-scripts', '--no-fund', '--no-audit', '--loglevel=error'], {
-    cwd: root,
-    stdio: ['ignore', 2, 2],
-  });
+  process.stderr.write('qsfs: installing what is missing (npm install) …\n');
+  // Not `npm ci`: it wants every platform's optional binaries in the lock file, and some registries do not carry them all.
+  // With --no-save the locked versions are installed and the lock file stays as it is.
+  const npm = spawnSync(
+    'npm',
+    ['install', '--no-save', '--ignore-scripts', '--no-fund', '--no-audit', '--loglevel=error'],
+    {
+      cwd: root,
+      stdio: ['ignore', 2, 2],
+    },
+  );
   if (npm.error) fail(`npm cannot be run: ${npm.error.message}. Install npm 10 or newer.`);
-  if (npm.status !== 0) fail('npm ci failed; see the message above.');
+  if (npm.status !== 0) fail('npm install failed; see the message above.');
   writeFileSync(stamp, lock);
 }
 
@@ -66,7 +72,7 @@ if (process.arch !== 'x64' && process.arch !== 'arm64')
   fail(`no pinned Node for ${process.arch}; use x64 or arm64.`);
 install();
 const node = pinnedNode();
-if (!node) fail(`the pinned Node is not installed; run "npm ci" in ${root} and look at its messages.`);
+if (!node) fail(`the pinned Node is not installed; run "npm install" in ${root} and look at its messages.`);
 const tool = (name) => join(root, 'node_modules', '.bin', name);
 
 switch (verb) {
