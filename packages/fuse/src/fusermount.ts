@@ -71,6 +71,12 @@ function refusal(program: string, said: string): MountError {
       'other users may only be let in (allow_other) when /etc/fuse.conf has a line "user_allow_other"; add it as root, or mount without allow_other',
     );
   }
+  if (/\/dev\/fuse: Permission denied/.test(said)) {
+    return new MountError(
+      'not-permitted',
+      '/dev/fuse may only be used by root here; let everybody use it ("chmod 666 /dev/fuse" as root; who may mount where is checked elsewhere), or run as root',
+    );
+  }
   if (/\/dev\/fuse|device not found/.test(said)) {
     return new MountError('no-device', `${program} cannot use /dev/fuse (${said}); ${DEVICE_HINT}`);
   }

@@ -5,7 +5,7 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { ERRNO } from '@qsfs/io';
-import { eventually, Place, type Server, serve } from './mounted.ts';
+import { clearLeftovers, eventually, Place, type Server, serve } from './mounted.ts';
 import { system } from './system-calls.ts';
 
 const place = new Place();
@@ -23,6 +23,7 @@ after(async () => {
   await server.unmount();
   place.clear();
 });
+after(clearLeftovers);
 
 test('the table of mounts shows the type and the source as given', () => {
   const line = fs

@@ -4,7 +4,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { Place, type Server, serve } from './mounted.ts';
+import { clearLeftovers, Place, type Server, serve } from './mounted.ts';
 
 const place = new Place();
 const at = (name: string) => join(place.mountPoint, name);
@@ -19,6 +19,7 @@ after(async () => {
   await server.unmount();
   place.clear();
 });
+after(clearLeftovers);
 
 /** A file whose reads wait; its contents are not in the page cache. Answers its inode. */
 function slowFile(name: string, content: string): number {

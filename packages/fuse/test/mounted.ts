@@ -12,6 +12,16 @@ import type { ServeSettings } from './serve.ts';
 /** Nobody waits longer than this for something that ought to happen at once. */
 const PATIENCE_MS = 30_000;
 
+/** Everything started here, so that a failing test leaves neither processes nor mounts. */
+const servers = new Set<ChildProcess>();
+const places = new Set<Place>();
+
+/** The last hook of every test file: clears away what failed tests left. */
+export function clearLeftovers(): void {
+  for (const server of servers) server.kill('SIGKILL');
+  for (const place of places) place.clear();
+}
+
 /** What the server says. */
 export type Message = Readonly<Record<string, unknown>>;
 
@@ -27,23 +37,33 @@ export interface ServedStatistics extends SessionStatistics {
 export class Place {
   readonly folder = mkdtempSync(join(tmpdir(), 'qsfs-fuse-'));
   readonly mountPoint = join(this.folder, 'mnt');
+  /** For a namespace to mount its own things on. */
+  readonly privateFolder = join(this.folder, 'private');
 
   constructor() {
     assert.ok(
       existsSync('/dev/fuse'),
       'these tests need /dev/fuse: load the kernel module ("modprobe fuse"), or give the container --device /dev/fuse --cap-add SYS_ADMIN',
     );
+    places.add(this);
     mkdirSync(this.mountPoint);
+    mkdirSync(this.privateFolder);
     chmodSync(this.folder, 0o755);
     chmodSync(this.mountPoint, 0o777);
   }
 
+  /** In the namespace of this process, or of another one. */
+  isMountedFor(process: number | 'self'): boolean {
+    return readFileSync(`/proc/${process}/mountinfo`, 'utf8').includes(` ${this.mountPoint} `);
+  }
+
   get isMounted(): boolean {
-    return readFileSync('/proc/self/mountinfo', 'utf8').includes(` ${this.mountPoint} `);
+    return this.isMountedFor('self');
   }
 
   /** Removes everything, but nothing that is still mounted. */
   clear(): void {
+    if (!places.delete(this)) return;
     for (let turn = 0; turn < 5 && this.isMounted; turn++) {
       spawnSync('umount', ['-l', this.mountPoint]);
       spawnSync('fusermount3', ['-u', '-z', this.mountPoint]);
@@ -60,18 +80,24 @@ export class Server {
   readonly ended: Promise<void>;
   #arrived: () => void = () => {};
 
-  constructor(settings: ServeSettings) {
+  /** @param prefix command in front of the server's own (it must become the server by exec) */
+  constructor(settings: ServeSettings, prefix: readonly string[] = []) {
     const program = fileURLToPath(new URL('./serve.ts', import.meta.url));
-    this.process = spawn(process.execPath, [program, JSON.stringify(settings)], {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    });
+    const [command, ...parameters] = [...prefix, process.execPath, program, JSON.stringify(settings)];
+    this.process = spawn(command as string, parameters, { stdio: ['pipe', 'pipe', 'inherit'] });
+    servers.add(this.process);
     const { stdout } = this.process;
     assert.ok(stdout);
     createInterface({ input: stdout }).on('line', (line) => {
       this.messages.push(JSON.parse(line) as Message);
       this.#arrived();
     });
-    this.ended = new Promise((resolve) => this.process.once('close', () => resolve()));
+    this.ended = new Promise((resolve) => {
+      this.process.once('close', () => {
+        servers.delete(this.process);
+        resolve();
+      });
+    });
   }
 
   /** The next message that has this key, taken out. */
@@ -121,8 +147,8 @@ export class Server {
 }
 
 /** Starts a server and waits until it is mounted. */
-export async function serve(settings: ServeSettings): Promise<Server> {
-  const server = new Server(settings);
+export async function serve(settings: ServeSettings, prefix: readonly string[] = []): Promise<Server> {
+  const server = new Server(settings, prefix);
   await server.message('mounted');
   return server;
 }

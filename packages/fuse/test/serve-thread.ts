@@ -1,6 +1,6 @@
 // The filesystem thread of the test server: serves a MemoryFilesystem on a descriptor of this process. Messages by port.
 import { loadLibc, openRealDevice, realClock, threadInput } from '@qsfs/io';
-import { Session } from '../src/index.ts';
+import { ROOT_INODE, Session } from '../src/index.ts';
 import { MemoryFilesystem, NotHere } from './memory-filesystem.ts';
 
 /** What the thread is started with. */
@@ -23,6 +23,8 @@ export type ServeCommand =
 const { input, port } = threadInput();
 const { descriptor, mountPoint, useLibc, cacheSeconds, ...choices } = input as ServeInput;
 const filesystem = new MemoryFilesystem(() => realClock.nowMs());
+const whoServes = { userId: process.getuid?.() ?? 0, groupId: process.getgid?.() ?? 0 };
+filesystem.setAttributes(ROOT_INODE, whoServes);
 const libc = useLibc ? loadLibc() : undefined;
 const session = new Session({
   device: openRealDevice(descriptor, libc),

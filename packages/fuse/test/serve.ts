@@ -57,15 +57,18 @@ const input: ServeInput = {
 };
 const thread = startThread(new URL('./serve-thread.ts', import.meta.url), input);
 let wakeHandle: WakeHandle | undefined;
+let toldEnd: () => void = () => {};
+const endTold = new Promise<void>((resolve) => (toldEnd = resolve));
 thread.port.onMessage((message) => {
   if (typeof message === 'object' && message !== null && 'wakeHandle' in message) {
     wakeHandle = message.wakeHandle as WakeHandle;
     const { mountPoint, deviceNumber, staleCleared } = mounted;
     tell({ mounted: mountPoint, deviceNumber, staleCleared });
   } else tell(message);
+  if (typeof message === 'object' && message !== null && 'ended' in message) toldEnd();
 });
-thread.ended.then(
-  (code) => {
+Promise.all([thread.ended, endTold]).then(
+  ([code]) => {
     tell({ threadEnded: code });
     mounted.close();
     mounted.detach();
