@@ -21,8 +21,8 @@ function realUnderTest(disk: Disk): DiskUnderTest {
 
 function simulatedUnderTest(): DiskUnderTest {
   const disk = new SimulatedDisk();
-  disk.makeDirectory('/work');
-  return { disk, root: '/work', dispose: () => assert.equal(disk.openFiles, 0, 'a file was left open') };
+  disk.makeDirectory('/home');
+  return { disk, root: '/home', dispose: () => assert.equal(disk.openFiles, 0, 'a file was left open') };
 }
 
 describeDisk('real', () => realUnderTest(realDisk));

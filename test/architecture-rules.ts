@@ -1,0 +1,346 @@
+// The rules of the architecture (docs/ARCHITECTURE.md) as functions from sources to violations. Pure: the test feeds
+// them the checkout, and made-up sources to see that each rule catches what it is for.
+import { isBuiltin } from 'node:module';
+import { posix } from 'node:path';
+import { NameScopes } from './name-scopes.ts';
+import { importsOf, isMember, type Token, tokenize } from './source-scanner.ts';
+
+/** A file: its path from the root of the checkout, with slashes, and its text. */
+export interface SourceFile {
+  readonly path: string;
+  readonly text: string;
+}
+
+/** A rule is broken. */
+export interface Violation {
+  readonly rule: string;
+  readonly path: string;
+  readonly line: number;
+  readonly message: string;
+}
+
+/** Which packages a package may import; the whole picture is in docs/ARCHITECTURE.md. */
+export const ARROWS: Readonly<Record<string, readonly string[]>> = {
+  io: [],
+  resp: ['io'],
+  erasure: [],
+  zdb: ['io', 'resp'],
+  zstor: ['erasure', 'io', 'resp'],
+  fuse: ['io'],
+  zdbfs: ['fuse', 'io', 'resp', 'zdb'],
+  qsfs: ['erasure', 'fuse', 'io', 'resp', 'zdb', 'zdbfs', 'zstor'],
+};
+
+/** Modules of Node that compute and do not touch the machine. `crypto` has names that do: see RANDOM_NAMES. */
+const PURE_BUILTINS: ReadonlySet<string> = new Set([
+  'assert',
+  'assert/strict',
+  'buffer',
+  'crypto',
+  'events',
+  'path',
+  'path/posix',
+  'string_decoder',
+  'url',
+  'util',
+  'zlib',
+]);
+
+/** Names that reach the machine without an import. Date may be used to convert what is given: see `isConversion`. */
+const AMBIENT_NAMES: ReadonlySet<string> = new Set([
+  ...['Date', 'performance', 'Temporal'],
+  ...['setTimeout', 'setInterval', 'setImmediate', 'clearTimeout', 'clearInterval', 'clearImmediate'],
+  ...['process', 'console', 'globalThis', 'global', 'navigator', 'localStorage', 'sessionStorage'],
+  ...['fetch', 'WebSocket', 'EventSource', 'BroadcastChannel', 'MessageChannel'],
+  ...['crypto', 'require', 'eval', 'Function'],
+]);
+
+/** What a program's first file may use beside, to hand it in. */
+const PROGRAM_NAMES: ReadonlySet<string> = new Set(['process', 'console']);
+
+/** Randomness of node:crypto and Web Crypto, under whatever name the module is imported. */
+const RANDOM_NAMES: ReadonlySet<string> = new Set([
+  ...[
+    'randomBytes',
+    'randomInt',
+    'randomUUID',
+    'randomFill',
+    'randomFillSync',
+    'getRandomValues',
+    'webcrypto',
+  ],
+  ...['generateKey', 'generateKeySync', 'generateKeyPair', 'generateKeyPairSync', 'pseudoRandomBytes'],
+]);
+
+/** A method or property may be called so: what comes before such a name. */
+const MEMBER_MODIFIERS: ReadonlySet<string> = new Set(
+  '{ } ; , async get set static readonly public private protected override abstract * declare'.split(' '),
+);
+
+interface ParsedFile extends SourceFile {
+  readonly package: string;
+  readonly tokens: readonly Token[];
+}
+
+const SOURCE_PATH = /^packages\/([^/]+)\/src\/.*\.ts$/;
+
+/** All rules about the sources of packages. Files elsewhere are not looked at. */
+export function checkSources(
+  files: readonly SourceFile[],
+  manifests: readonly SourceFile[] = [],
+): Violation[] {
+  const sources: ParsedFile[] = [];
+  for (const file of files) {
+    const name = SOURCE_PATH.exec(file.path)?.[1];
+    if (name !== undefined) sources.push({ ...file, package: name, tokens: tokenize(file.text) });
+  }
+  return [
+    ...sources.flatMap((file) => checkArrows(file)),
+    ...sources.flatMap((file) => checkDependencies(file, manifests)),
+    ...sources.filter((file) => file.package !== 'io').flatMap((file) => checkEffects(file)),
+    ...sources.flatMap((file) => checkLength(file)),
+    ...checkCircles(sources),
+  ];
+}
+
+// ---- imports ------------------------------------------------------------------------------------------------------
+
+function checkArrows(file: ParsedFile): Violation[] {
+  const violations: Violation[] = [];
+  const allowed = ARROWS[file.package];
+  const refuse = (line: number, message: string) =>
+    void violations.push({ rule: 'arrow', path: file.path, line, message });
+  if (!allowed)
+    refuse(1, `the package ${file.package} has no place in the architecture; give it one in ARROWS`);
+  for (const { specifier, line } of importsOf(file.tokens)) {
+    if (specifier === undefined) {
+      refuse(line, 'an import whose module is computed cannot be checked; write it as a string');
+      continue;
+    }
+    if (/^\.{0,2}\//.test(specifier)) {
+      checkRelative(file, specifier, (message) => refuse(line, message));
+      continue;
+    }
+    const [, target, inner] = /^@qsfs\/([^/]+)(\/.*)?$/.exec(specifier) ?? [];
+    if (target === undefined) continue;
+    if (target === file.package) refuse(line, `${specifier} is this package itself; import the file`);
+    else if (!allowed?.includes(target)) refuse(line, `${file.package} must not import ${target}`);
+    if (inner === '/simulated') refuse(line, 'the simulated effects are for tests');
+    if (target === 'zdb' && inner !== undefined && file.package !== 'qsfs') {
+      refuse(line, 'only the engine of zdb is for other packages');
+    }
+    if (file.package === 'zdb' && target === 'resp' && !isZdbServer(file.path)) {
+      refuse(line, 'in zdb only the server speaks RESP');
+    }
+  }
+  return violations;
+}
+
+function isZdbServer(path: string): boolean {
+  return path.startsWith('packages/zdb/src/server/') || path === 'packages/zdb/src/main.ts';
+}
+
+function checkRelative(file: ParsedFile, specifier: string, refuse: (message: string) => void): void {
+  const root = `packages/${file.package}/src/`;
+  const target = posix.join(posix.dirname(file.path), specifier);
+  if (specifier.startsWith('/') || !target.startsWith(root)) {
+    refuse(`${specifier} leaves the package; import @qsfs/… instead`);
+  }
+  if (!specifier.endsWith('.ts') && !/\.(?:json|wasm|mjs)$/.test(specifier)) {
+    refuse(`${specifier} needs its ending, .ts`);
+  }
+  if (file.package !== 'zdb') return;
+  if (target.startsWith(`${root}server/`) && !isZdbServer(file.path)) {
+    refuse('nothing below the server of zdb may import it');
+  }
+  if (file.path.startsWith(`${root}engine/`) && !target.startsWith(`${root}engine/`)) {
+    refuse('the engine of zdb stands on its own');
+  }
+}
+
+/** What a package imports is in its package.json, and koffi in no other than io. */
+function checkDependencies(file: ParsedFile, manifests: readonly SourceFile[]): Violation[] {
+  const manifest = manifests.find(({ path }) => path === `packages/${file.package}/package.json`);
+  if (!manifest) return [];
+  const { dependencies = {} } = JSON.parse(manifest.text) as { dependencies?: Record<string, string> };
+  const violations: Violation[] = [];
+  for (const { specifier, line } of importsOf(file.tokens)) {
+    if (specifier === undefined || /^[./]/.test(specifier) || isBuiltin(specifier)) continue;
+    const name = specifier.split('/', specifier.startsWith('@') ? 2 : 1).join('/');
+    if (name in dependencies) continue;
+    const message = `${name} is not among the dependencies of packages/${file.package}/package.json`;
+    violations.push({ rule: 'dependency', path: file.path, line, message });
+  }
+  return violations;
+}
+
+/** No file of a package reaches itself by imports, of types or of values. One violation per circle. */
+function checkCircles(files: readonly ParsedFile[]): Violation[] {
+  const edges = new Map<string, string[]>();
+  for (const file of files) {
+    const targets = importsOf(file.tokens)
+      .map(({ specifier }) => specifier)
+      .filter((specifier) => specifier?.startsWith('.') === true)
+      .map((specifier) => posix.join(posix.dirname(file.path), specifier!));
+    edges.set(file.path, targets);
+  }
+  const violations: Violation[] = [];
+  const done = new Set<string>();
+  const trail: string[] = [];
+  const visit = (path: string): void => {
+    const start = trail.indexOf(path);
+    if (start >= 0) {
+      const circle = [...trail.slice(start), path]
+        .map((name) => posix.relative('packages', name))
+        .join(' -> ');
+      violations.push({ rule: 'circle', path, line: 1, message: circle });
+    }
+    if (start >= 0 || done.has(path)) return;
+    trail.push(path);
+    for (const target of edges.get(path) ?? []) visit(target);
+    trail.pop();
+    done.add(path);
+  };
+  for (const path of edges.keys()) visit(path);
+  return violations;
+}
+
+// ---- effects ------------------------------------------------------------------------------------------------------
+
+/** Nothing outside io touches the machine. */
+function checkEffects(file: ParsedFile): Violation[] {
+  const violations: Violation[] = [];
+  const refuse = (line: number, message: string) =>
+    void violations.push({ rule: 'effect', path: file.path, line, message });
+  for (const { specifier, line } of importsOf(file.tokens)) {
+    if (specifier === undefined) continue;
+    const name = specifier.replace(/^node:/, '');
+    if (/^koffi(?:\/|$)/.test(name)) refuse(line, 'koffi is for packages/io');
+    if (isBuiltin(specifier) && !PURE_BUILTINS.has(name)) {
+      refuse(line, `${specifier} touches the machine; take the effect from @qsfs/io`);
+    }
+  }
+  const scopes = new NameScopes(file.tokens, AMBIENT_NAMES);
+  const isProgram = /^packages\/[^/]+\/src\/main\.ts$/.test(file.path);
+  file.tokens.forEach((token, index) => {
+    if (token.kind !== 'word') return;
+    const { text, line } = token;
+    const next = file.tokens[index + 1];
+    if (RANDOM_NAMES.has(text)) refuse(line, `${text} is randomness; take Random from @qsfs/io`);
+    if (isMember(file.tokens, index)) {
+      const owner = file.tokens[index - 2]?.text;
+      if (text === 'random' && owner === 'Math') refuse(line, 'Math.random; take Random from @qsfs/io');
+      if (text === 'timeout' && owner === 'AbortSignal')
+        refuse(line, 'AbortSignal.timeout; take Clock from @qsfs/io');
+      return;
+    }
+    if (text === 'Math' && next?.text !== '.')
+      refuse(line, 'Math other than Math.name could hide Math.random');
+    if (!AMBIENT_NAMES.has(text) || (isProgram && PROGRAM_NAMES.has(text))) return;
+    if (scopes.declares(index) || isDeclaredMember(file.tokens, index)) return;
+    if (text === 'Date' && isConversion(file.tokens, index)) return;
+    refuse(line, `${text} is the machine's own; take the effect from @qsfs/io, or choose another name`);
+  });
+  return violations;
+}
+
+/** `new Date(ms)`, `x instanceof Date` and `Date.UTC` compute from what they are given. */
+function isConversion(tokens: readonly Token[], index: number): boolean {
+  const texts = [-1, 1, 2].map((offset) => tokens[index + offset]?.text);
+  const [before, after, then] = texts;
+  if (before === 'instanceof') return true;
+  if (after === '.' && then === 'UTC') return true;
+  return before === 'new' && after === '(' && then !== ')';
+}
+
+/** `name: …`, `name?: …`, `name(…) {` and `name(…): T` in a class, an interface or an object are not uses of the name. */
+function isDeclaredMember(tokens: readonly Token[], index: number): boolean {
+  const before = tokens[index - 1];
+  const after = tokens[index + 1];
+  const declares = before === undefined || MEMBER_MODIFIERS.has(before.text) || before.text === '|';
+  if (after?.text === ':' || (after?.text === '?' && tokens[index + 2]?.text === ':')) {
+    // `a ? name : b` is a use; so is `case name:`. A parameter of that name would make its uses look like the machine's.
+    return declares && !isInsideParameters(tokens, index);
+  }
+  if (after?.text !== '(' || !declares) return false;
+  let depth = 0;
+  for (let at = index + 1; at < tokens.length; at++) {
+    const token = tokens[at]!;
+    if (token.kind !== 'sign') continue;
+    if (token.text === '(') depth++;
+    if (token.text === ')' && --depth === 0) {
+      const behind = tokens[at + 1]?.text;
+      return behind === '{' || behind === ':';
+    }
+  }
+  return false;
+}
+
+/** Whether the nearest bracket still open before the token is a round one. */
+function isInsideParameters(tokens: readonly Token[], index: number): boolean {
+  let depth = 0;
+  for (let at = index - 1; at >= 0; at--) {
+    const { kind, text } = tokens[at]!;
+    if (kind !== 'sign') continue;
+    if (')}]'.includes(text)) depth++;
+    if ('({['.includes(text) && depth-- === 0) return text === '(';
+  }
+  return false;
+}
+
+// ---- files --------------------------------------------------------------------------------------------------------
+
+/** Past this a file has more than one idea. */
+export const SOURCE_LINES_MAX = 700;
+
+function checkLength(file: ParsedFile): Violation[] {
+  const lines = file.text.split('\n').length - 1;
+  if (lines <= SOURCE_LINES_MAX) return [];
+  const message = `${lines} lines, more than ${SOURCE_LINES_MAX}: it has two ideas`;
+  return [{ rule: 'length', path: file.path, line: lines, message }];
+}
+
+/** Names of files and folders say what is inside; every package has a README. */
+export function checkNames(paths: readonly string[]): Violation[] {
+  const violations: Violation[] = [];
+  for (const path of paths) {
+    const vague = path.split('/').find((part) => /^(?:utils?|helpers?|common|misc)(?:\..*)?$/i.test(part));
+    if (vague)
+      violations.push({
+        rule: 'name',
+        path,
+        line: 1,
+        message: `"${vague}" says nothing about what is inside`,
+      });
+  }
+  const packages = new Set(paths.flatMap((path) => /^packages\/([^/]+)\//.exec(path)?.[1] ?? []));
+  for (const name of packages) {
+    const path = `packages/${name}/README.md`;
+    if (!paths.includes(path)) violations.push({ rule: 'readme', path, line: 1, message: 'is missing' });
+  }
+  return violations;
+}
+
+/** Built from parts, so that this file may be checked as well. */
+const FOREIGN_TEXTS: readonly (readonly [RegExp, string])[] = [
+  [new RegExp(['(?<![\\w.$}-])', 'work', ''].join('/')), 'an absolute path of one machine'],
+  [new RegExp(['(?<![\\w.$}-])', '(?:root|Users)', '[\\w.]'].join('/')), 'an absolute path of one machine'],
+  [
+    new RegExp(['https?:/', '[^/\\s"\']*(?:regist' + 'ry|artifact' + 'ory|verdaccio|nexus)'].join('/')),
+    'a package server',
+  ],
+  [new RegExp('"resol' + 'ved":\\s*"http'), 'a package server; npm is told to leave it out by .npmrc'],
+];
+
+/** Nothing in the repository speaks of the machine on which it was written. */
+export function checkTexts(files: readonly SourceFile[]): Violation[] {
+  const violations: Violation[] = [];
+  for (const { path, text } of files) {
+    if (!FOREIGN_TEXTS.some(([pattern]) => pattern.test(text))) continue;
+    for (const [index, line] of text.split('\n').entries()) {
+      const found = FOREIGN_TEXTS.find(([pattern]) => pattern.test(line));
+      if (found) violations.push({ rule: 'text', path, line: index + 1, message: found[1] });
+    }
+  }
+  return violations;
+}
