@@ -303,8 +303,11 @@ export interface Engine {
    * files are as before the uncommitted operations, and the error is thrown.
    */
   commit(): void;
-  /** Closes cached descriptors of closed files not used for `idleMs`, so that removed files give their space back. */
-  closeIdleFiles(idleMs: number): void;
+  /**
+   * Closes cached descriptors of files not used since the last call, and has the others looked up by name again before their next
+   * use, so that data files removed or replaced by an operator are noticed. Call it from time to time, a second apart or so.
+   */
+  closeIdleFiles(): void;
   /** Commits, syncs and unlocks. */
   close(): void;
 }

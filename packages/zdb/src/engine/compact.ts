@@ -1,0 +1,170 @@
+// Gives space of mostly dead data files back while serving: their live entries are written again at the end of the log, then the data
+// file is removed. Its index file stays: sequential ids are positions in index files.
+//
+// What must survive for rebuilding an index from data files: a deletion marker in a removed file is written again while older
+// data files exist, because one of them may hold the record it deletes.
+
+import { DATA_DELETED } from './data-format.ts';
+import { DataScanner } from './data-scanner.ts';
+import { indexEntry } from './index-format.ts';
+import { get64 } from './little-endian.ts';
+import type { Log } from './log.ts';
+import type { LogWriter } from './log-writer.ts';
+import { emptyPlace, type Place } from './place.ts';
+import type { RecordReader } from './reader.ts';
+import type { SeqRecords } from './seq-records.ts';
+import type { Presence } from './types.ts';
+import { type CompactionResult, StoreError } from './types.ts';
+import type { UserRecords } from './user-records.ts';
+
+/** Moved bytes are committed in portions of this size. */
+const PORTION_BYTES = 16 << 20;
+const NO_PAYLOAD = new Uint8Array(0);
+
+/** What compaction needs of its namespace. */
+export interface CompactionHost {
+  readonly name: string;
+  readonly log: Log;
+  readonly writer: LogWriter;
+  readonly seq: SeqRecords | undefined;
+  readonly user: UserRecords | undefined;
+  readonly reader: RecordReader;
+  readonly presence: Presence | undefined;
+  readonly dataSizeBytes: number;
+  /** Starts the next pair within the batch. */
+  rotate(): void;
+  /** Tells that an entry with this payload was appended. */
+  touch(payloadBytes: number): void;
+  commit(): void;
+  sync(): void;
+}
+
+/**
+ * Moves the live entries of closed, local data files with at most `maxLiveRatio` of live bytes and removes the files, emptiest
+ * first, until `budgetBytes` are moved. A file with a damaged live record stays.
+ */
+export function compact(host: CompactionHost, maxLiveRatio: number, budgetBytes: number): CompactionResult {
+  host.commit();
+  const { log } = host;
+  const removedFiles: number[] = [];
+  let movedEntries = 0;
+  let movedBytes = 0;
+  let freedBytes = 0;
+  for (const file of candidates(host, maxLiveRatio)) {
+    if (movedBytes > 0 && movedBytes + log.liveBytes[file]! > budgetBytes) continue;
+    const sizeBytes = log.dataEnds[file]!;
+    const mover = new Mover(host, file);
+    const whole = mover.run();
+    movedEntries += mover.entries;
+    movedBytes += mover.bytes;
+    host.sync();
+    if (!whole || log.liveBytes[file] !== 0) continue;
+    log.data.close(file);
+    log.surroundings.disk.remove(log.data.path(file));
+    log.surroundings.disk.syncDirectory(log.data.directory);
+    log.dataEnds[file] = -1;
+    host.reader.clear();
+    removedFiles.push(file);
+    freedBytes += sizeBytes;
+  }
+  return { removedFiles, movedEntries, movedBytes, freedBytes };
+}
+
+/** Files worth compacting, emptiest first. */
+function candidates(host: CompactionHost, maxLiveRatio: number): number[] {
+  const { log, presence } = host;
+  const files: number[] = [];
+  for (let file = 0; file < log.active; file++) {
+    const size = log.dataEnds[file]!;
+    if (size <= 0 || log.liveBytes[file]! > size * maxLiveRatio) continue;
+    if (presence && !presence.has(log.name, file, 0, size)) continue;
+    if (!log.surroundings.disk.stat(log.data.path(file))) continue;
+    files.push(file);
+  }
+  return files.sort((a, b) => log.liveBytes[a]! / log.dataEnds[a]! - log.liveBytes[b]! / log.dataEnds[b]!);
+}
+
+/** Moves what is alive in one data file. */
+class Mover {
+  entries = 0;
+  bytes = 0;
+  readonly #host: CompactionHost;
+  readonly #file: number;
+  readonly #place: Place = emptyPlace();
+
+  constructor(host: CompactionHost, file: number) {
+    this.#host = host;
+    this.#file = file;
+  }
+
+  /** @returns false when a live record could not be read, or the file is damaged in the middle */
+  run(): boolean {
+    const { log, seq, user, reader } = this.#host;
+    const scanner = new DataScanner(log.data.reading(this.#file), log.mode, log.dataEnds[this.#file]!);
+    const keepMarkers = log.dataEnds.findIndex((size) => size >= 0) < this.#file;
+    const place = this.#place;
+    let portion = 0;
+    let whole = true;
+    while (scanner.next()) {
+      const key = scanner.key();
+      const live = (user ?? seq)!.locate(key, place);
+      if (scanner.deleted) {
+        if (!live && keepMarkers) this.#appendMarker(key, scanner.timestamp);
+        continue;
+      }
+      if (!live || place.dataFile !== this.#file || place.dataOffset !== scanner.offset) continue;
+      let payload: Uint8Array;
+      try {
+        payload = reader.read(key, place);
+      } catch (error) {
+        if (!(error instanceof StoreError)) throw error;
+        whole = false;
+        continue;
+      }
+      this.#move(key, payload);
+      portion += payload.length;
+      if (portion < PORTION_BYTES) continue;
+      this.#host.commit();
+      portion = 0;
+    }
+    this.#host.commit();
+    return whole && scanner.nextOffset === log.dataEnds[this.#file]!;
+  }
+
+  /** Writes the record at `#place` again, without a link to its history. */
+  #move(key: Uint8Array, payload: Uint8Array): void {
+    const { log, seq, user } = this.#host;
+    const place = this.#place;
+    this.#makeRoom(key.length, payload.length);
+    this.#host.touch(payload.length);
+    const { crc, timestamp } = place;
+    const offset = log.appendData(key, payload, payload.length, crc, 0, timestamp);
+    if (user) {
+      user.flag(place.indexFile, place.indexOffset, true);
+      user.index(key, undefined, offset, payload.length, crc, timestamp);
+    } else if (seq) {
+      seq.indexUpdate(key, place, offset, payload.length, crc, timestamp);
+      if (seq.findSlot(get64(key, 0), place)) {
+        log.change(place.indexFile, place.indexOffset);
+        indexEntry.setParent(log.bytes, log.at, 0, 0);
+      }
+    }
+    this.entries++;
+    this.bytes += payload.length;
+  }
+
+  #appendMarker(key: Uint8Array, timestamp: number): void {
+    this.#makeRoom(key.length, 0);
+    this.#host.touch(0);
+    this.#host.log.appendData(key, NO_PAYLOAD, 0, 0, DATA_DELETED, timestamp);
+  }
+
+  #makeRoom(keyBytes: number, payloadBytes: number): void {
+    const { log } = this.#host;
+    if (
+      log.dataEnds[log.active]! + payloadBytes > this.#host.dataSizeBytes ||
+      log.overflows(keyBytes, payloadBytes)
+    )
+      this.#host.rotate();
+  }
+}

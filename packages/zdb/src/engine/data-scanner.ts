@@ -1,0 +1,108 @@
+// Walks the entries of a data file from front to back without reading the payloads it does not need. For recovery and tools.
+import type { DiskFile } from '@qsfs/io';
+import { checksum } from './checksum.ts';
+import {
+  DATA_DELETED,
+  DATA_ENTRY_BYTES,
+  DATA_HEADER_BYTES,
+  dataEntry,
+  KEY_MAX_BYTES,
+  PAYLOAD_MAX_BYTES,
+} from './data-format.ts';
+import { ID_BYTES } from './index-format.ts';
+import type { NamespaceMode } from './types.ts';
+
+const WINDOW_BYTES = 256 * 1024;
+/** After a jump over a payload only this much is read: the next entry may be large too. */
+const JUMP_BYTES = 4096;
+const HEAD_MAX_BYTES = DATA_ENTRY_BYTES + KEY_MAX_BYTES;
+
+/** Position in a data file. After `next` returned true the fields describe the entry at `offset`. */
+export class DataScanner {
+  offset = 0;
+  nextOffset = DATA_HEADER_BYTES;
+  keyBytes = 0;
+  payloadBytes = 0;
+  crc = 0;
+  flags = 0;
+  timestamp = 0;
+  /** The key is `bytes[keyAt … keyAt + keyBytes - 1]`. */
+  bytes: Uint8Array;
+  keyAt = 0;
+  readonly size: number;
+  readonly #file: DiskFile;
+  readonly #mode: NamespaceMode;
+  readonly #window = new Uint8Array(WINDOW_BYTES);
+  #start = 0;
+  #end = 0;
+
+  /** @param size where the walk ends; bytes behind it are not looked at */
+  constructor(file: DiskFile, mode: NamespaceMode, size: number) {
+    this.#file = file;
+    this.#mode = mode;
+    this.size = size;
+    this.bytes = this.#window;
+  }
+
+  get deleted(): boolean {
+    return (this.flags & DATA_DELETED) !== 0;
+  }
+
+  /** A copy of the key. */
+  key(): Uint8Array {
+    return this.bytes.slice(this.keyAt, this.keyAt + this.keyBytes);
+  }
+
+  /** Goes on at an offset. */
+  seek(offset: number): void {
+    this.nextOffset = offset;
+  }
+
+  /** Moves to the next entry; false at the end and where no whole entry stands (`nextOffset` tells where). */
+  next(): boolean {
+    const offset = this.nextOffset;
+    if (offset + DATA_ENTRY_BYTES > this.size) return false;
+    this.#load(offset);
+    const at = offset - this.#start;
+    const window = this.#window;
+    const keyBytes = dataEntry.keyBytes(window, at);
+    const payloadBytes = dataEntry.payloadBytes(window, at);
+    const flags = dataEntry.flags(window, at);
+    const end = offset + DATA_ENTRY_BYTES + keyBytes + payloadBytes;
+    if (
+      keyBytes === 0 ||
+      (this.#mode === 'seq' && keyBytes !== ID_BYTES) ||
+      payloadBytes > PAYLOAD_MAX_BYTES ||
+      flags > 3 ||
+      ((flags & DATA_DELETED) !== 0 && payloadBytes > 0) ||
+      end > this.size
+    )
+      return false;
+    this.offset = offset;
+    this.nextOffset = end;
+    this.keyBytes = keyBytes;
+    this.payloadBytes = payloadBytes;
+    this.flags = flags;
+    this.crc = dataEntry.crc(window, at);
+    this.timestamp = dataEntry.timestamp(window, at);
+    this.keyAt = at + DATA_ENTRY_BYTES;
+    return true;
+  }
+
+  /** Whether the payload of the entry matches its checksum. The fields stay. */
+  intact(): boolean {
+    const payload = new Uint8Array(this.payloadBytes);
+    const start = this.offset + DATA_ENTRY_BYTES + this.keyBytes;
+    if (this.payloadBytes > 0 && this.#file.read(payload, start) < this.payloadBytes) return false;
+    return checksum(payload) === this.crc;
+  }
+
+  #load(offset: number): void {
+    const needed = Math.min(offset + HEAD_MAX_BYTES, this.size);
+    if (offset >= this.#start && needed <= this.#end) return;
+    const jumped = offset > this.#end;
+    const length = Math.min(jumped ? JUMP_BYTES : WINDOW_BYTES, this.size - offset);
+    this.#start = offset;
+    this.#end = offset + this.#file.read(this.#window.subarray(0, length), offset);
+  }
+}

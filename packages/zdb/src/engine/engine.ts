@@ -1,0 +1,367 @@
+// The engine: namespaces in one pair of directories, the lock against a second opener, and the commit over all of them.
+import { type Clock, type DiskFile, errorCode, type Random } from '@qsfs/io';
+import { zeroStatistics } from './counters.ts';
+import { DEFAULT_DESCRIPTOR, DESCRIPTOR_NAME, encodeDescriptor } from './descriptor-format.ts';
+import { type LoadOptions, loadNamespace } from './load.ts';
+import type { Rotation } from './log-writer.ts';
+import { type NamespaceHost, StoreNamespace } from './namespace.ts';
+import { OpenFiles } from './open-files.ts';
+import { DEFAULT_NAMESPACE, nameProblem, requireName, Settings } from './settings.ts';
+import {
+  type Engine,
+  type EngineEvents,
+  type EngineOptions,
+  type IoStatistics,
+  type Namespace,
+  type NamespaceMode,
+  StoreError,
+} from './types.ts';
+
+/** Bounds of the size that triggers rotation. */
+export const DATA_SIZE_MIN_BYTES = 524_288;
+export const DATA_SIZE_MAX_BYTES = 4_294_967_294;
+/** Memory for cached index slots, per sequential namespace. */
+export const INDEX_CACHE_BYTES = 8 << 20;
+
+const LOCK_NAME = '.lockfile';
+/** In the index directory of a namespace whose removal or flush has begun: what is left of it counts for nothing. */
+const REMOVING_NAME = 'zdb-removing';
+const FLUSHING_NAME = 'zdb-flushing';
+
+/**
+ * Opens a store, creating directories and the namespace `default` when they are missing, and repairs what a crash left behind.
+ * @throws StoreError: locked-directory (another process has it open), bad-files (damage that cannot be repaired, another mode);
+ *   IoError; RangeError on impossible options
+ */
+export function openEngine(options: EngineOptions): Engine {
+  return new StoreEngine(options);
+}
+
+class StoreEngine implements Engine, NamespaceHost {
+  readonly statistics: Readonly<IoStatistics>;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly dataSizeBytes: number;
+  readonly mode: NamespaceMode | undefined;
+  readonly #options: EngineOptions;
+  readonly #events: EngineEvents;
+  readonly #pool: OpenFiles;
+  readonly #load: LoadOptions;
+  readonly #locks: DiskFile[] = [];
+  /** By slot; `default` is in the first. */
+  readonly #slots: (StoreNamespace | undefined)[] = [];
+  readonly #byName = new Map<string, StoreNamespace>();
+  /** Namespaces with something to commit. */
+  #touched: StoreNamespace[] = [];
+  #closed = false;
+
+  constructor(options: EngineOptions) {
+    const { dataSizeBytes } = options;
+    if (!(dataSizeBytes >= DATA_SIZE_MIN_BYTES && dataSizeBytes <= DATA_SIZE_MAX_BYTES))
+      throw new RangeError(
+        `dataSizeBytes: ${dataSizeBytes} is not between ${DATA_SIZE_MIN_BYTES} and ${DATA_SIZE_MAX_BYTES}`,
+      );
+    this.#options = options;
+    this.#events = options.events ?? {};
+    this.clock = options.clock;
+    this.random = options.random;
+    this.dataSizeBytes = dataSizeBytes;
+    this.mode = options.mode;
+    this.#pool = new OpenFiles(options.disk);
+    const totals = zeroStatistics();
+    this.statistics = totals;
+    this.#load = {
+      surroundings: {
+        disk: options.disk,
+        clock: options.clock,
+        pool: this.#pool,
+        presence: options.presence,
+        cacheBytes: options.indexCacheBytes ?? INDEX_CACHE_BYTES,
+      },
+      totals,
+      sync: options.sync,
+      syncOnRotation: options.syncOnRotation ?? false,
+      mode: options.mode,
+      newMode: options.mode ?? 'user',
+      events: this.#events,
+      seed: () => options.random.below(2 ** 32),
+    };
+    try {
+      this.#lock();
+      this.#openAll();
+    } catch (error) {
+      this.#release();
+      throw error;
+    }
+  }
+
+  get pendingBytes(): number {
+    let bytes = 0;
+    for (const namespace of this.#touched) bytes += namespace.pendingBytes;
+    return bytes;
+  }
+
+  namespace(name: string): Namespace | undefined {
+    return this.#byName.get(name);
+  }
+
+  namespaces(): readonly Namespace[] {
+    return this.#slots.filter((namespace) => namespace !== undefined);
+  }
+
+  createNamespace(name: string, mode?: NamespaceMode): Namespace {
+    this.#requireOpen();
+    requireName(name);
+    if (this.#byName.has(name)) throw new StoreError('exists', `namespace ${name} exists`);
+    if (mode && this.mode && mode !== this.mode)
+      throw new StoreError('mode-fixed', `this engine runs all namespaces in ${this.mode} mode`);
+    const { disk } = this.#options;
+    if (disk.stat(this.#indexDirectory(name)))
+      throw new StoreError('exists', `${this.#indexDirectory(name)} is in the way; move it away`);
+    let namespace: StoreNamespace;
+    try {
+      // Left-overs of a removed namespace.
+      disk.removeTree(this.#dataDirectory(name));
+      disk.makeDirectory(this.#dataDirectory(name), 0o700);
+      disk.makeDirectory(this.#indexDirectory(name), 0o700);
+      this.#writeDescriptor(name);
+      namespace = this.#open(name, mode);
+      namespace.writer.checkpoint();
+      disk.syncDirectory(this.#options.dataDirectory);
+      disk.syncDirectory(this.#options.indexDirectory);
+    } catch (error) {
+      this.#removeTrees(name);
+      throw error;
+    }
+    this.#enter(namespace);
+    this.#events.namespaceCreated?.(name);
+    return namespace;
+  }
+
+  removeNamespace(name: string): void {
+    this.#requireOpen();
+    if (name === DEFAULT_NAMESPACE)
+      throw new StoreError('name-not-allowed', `namespace ${DEFAULT_NAMESPACE} cannot be removed`);
+    const namespace = this.#require(name);
+    this.commit();
+    this.#mark(name, REMOVING_NAME);
+    namespace.log.closeFiles();
+    this.#byName.delete(name);
+    this.#slots[this.#slots.indexOf(namespace)] = undefined;
+    this.#removeTrees(name);
+    this.#events.namespaceRemoved?.(name);
+  }
+
+  reload(name: string): void {
+    this.#requireOpen();
+    const namespace = this.#require(name);
+    this.commit();
+    namespace.writer.checkpoint();
+    namespace.log.closeFiles();
+    namespace.adopt(this.#parts(name, namespace.mode));
+  }
+
+  commit(): void {
+    const batch = this.#touched;
+    if (batch.length === 0) return;
+    try {
+      for (const namespace of batch) namespace.writer.write();
+    } catch (error) {
+      this.#touched = [];
+      for (const namespace of batch.reverse()) namespace.undo();
+      throw error;
+    }
+    this.#touched = [];
+    let rotations: [string, Rotation][] | undefined;
+    for (const namespace of batch)
+      for (const rotation of namespace.accept()) (rotations ??= []).push([namespace.name, rotation]);
+    if (rotations)
+      for (const [name, { closed, active }] of rotations) this.#events.rotated?.(name, closed, active);
+  }
+
+  closeIdleFiles(): void {
+    this.#pool.closeIdle();
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    try {
+      this.commit();
+      for (const namespace of this.#byName.values()) namespace.writer.checkpoint();
+    } finally {
+      this.#release();
+    }
+  }
+
+  touched(namespace: StoreNamespace): void {
+    this.#requireOpen();
+    this.#touched.push(namespace);
+  }
+
+  updated(namespace: StoreNamespace): void {
+    this.#events.namespaceUpdated?.(namespace.name);
+  }
+
+  flush(namespace: StoreNamespace): void {
+    this.#requireOpen();
+    this.commit();
+    const { name, mode } = namespace;
+    this.#mark(name, FLUSHING_NAME);
+    namespace.log.closeFiles();
+    this.#finishFlush(name);
+    namespace.adopt(this.#parts(name, mode));
+    namespace.writer.checkpoint();
+  }
+
+  #dataDirectory(name: string): string {
+    return `${this.#options.dataDirectory}/${name}`;
+  }
+
+  #indexDirectory(name: string): string {
+    return `${this.#options.indexDirectory}/${name}`;
+  }
+
+  #lock(): void {
+    const { disk, dataDirectory, indexDirectory } = this.#options;
+    disk.makeDirectory(dataDirectory, 0o700);
+    disk.makeDirectory(indexDirectory, 0o700);
+    if (disk.resolve(dataDirectory) === disk.resolve(indexDirectory))
+      throw new StoreError('bad-files', `data and index must be two directories, both are ${dataDirectory}`);
+    for (const directory of [indexDirectory, dataDirectory]) {
+      const lock = disk.open(`${directory}/${LOCK_NAME}`, 'create', 0o664);
+      this.#locks.push(lock);
+      if (!lock.tryLock())
+        throw new StoreError(
+          'locked-directory',
+          `${directory} is in use by another process; stop it, or choose another directory`,
+        );
+    }
+  }
+
+  #openAll(): void {
+    const { disk, indexDirectory } = this.#options;
+    const found = disk
+      .list(indexDirectory)
+      .filter((name) => name !== LOCK_NAME && disk.stat(`${indexDirectory}/${name}`)?.kind === 'directory');
+    for (const name of [DEFAULT_NAMESPACE, ...found.filter((each) => each !== DEFAULT_NAMESPACE)]) {
+      const problem = nameProblem(name);
+      if (problem) {
+        this.#events.log?.('warning', `${indexDirectory}/${name} is ignored: no namespace name, ${problem}`);
+        continue;
+      }
+      if (disk.stat(`${this.#indexDirectory(name)}/${REMOVING_NAME}`)) {
+        this.#events.log?.('info', `namespace ${name}: removal finished`);
+        this.#removeTrees(name);
+        continue;
+      }
+      disk.makeDirectory(this.#dataDirectory(name), 0o700);
+      disk.makeDirectory(this.#indexDirectory(name), 0o700);
+      if (disk.stat(`${this.#indexDirectory(name)}/${FLUSHING_NAME}`)) {
+        this.#events.log?.('info', `namespace ${name}: flush finished`);
+        this.#finishFlush(name);
+      }
+      if (name === DEFAULT_NAMESPACE && !disk.stat(`${this.#indexDirectory(name)}/${DESCRIPTOR_NAME}`))
+        this.#writeDescriptor(name);
+      let namespace: StoreNamespace;
+      try {
+        namespace = this.#open(name);
+      } catch (error) {
+        if (!(error instanceof RangeError)) throw error;
+        const message = `${this.#indexDirectory(name)}/${DESCRIPTOR_NAME}: ${error.message}`;
+        if (name === DEFAULT_NAMESPACE) throw new StoreError('bad-files', message);
+        this.#events.log?.('error', `namespace ${name} is left out: ${message}`);
+        continue;
+      }
+      this.#enter(namespace);
+    }
+  }
+
+  #writeDescriptor(name: string): void {
+    const { disk } = this.#options;
+    const file = disk.open(`${this.#indexDirectory(name)}/${DESCRIPTOR_NAME}`, 'create');
+    try {
+      file.write(encodeDescriptor(Buffer.from(name, 'utf8'), DEFAULT_DESCRIPTOR), 0);
+      file.datasync();
+    } finally {
+      file.close();
+    }
+  }
+
+  #open(name: string, mode?: NamespaceMode): StoreNamespace {
+    const settings = new Settings(this.#options.disk, name, this.#indexDirectory(name));
+    const message = settings.load();
+    if (message) this.#events.log?.('warning', message);
+    return new StoreNamespace(name, settings, this.#parts(name, mode), this);
+  }
+
+  #parts(name: string, mode: NamespaceMode | undefined): ReturnType<typeof loadNamespace> {
+    const load = mode ? { ...this.#load, newMode: mode } : this.#load;
+    return loadNamespace(name, this.#dataDirectory(name), this.#indexDirectory(name), load);
+  }
+
+  #enter(namespace: StoreNamespace): void {
+    const free = this.#slots.indexOf(undefined);
+    this.#slots[free < 0 ? this.#slots.length : free] = namespace;
+    this.#byName.set(namespace.name, namespace);
+  }
+
+  #require(name: string): StoreNamespace {
+    const namespace = this.#byName.get(name);
+    if (!namespace) throw new StoreError('not-found', `there is no namespace ${name}`);
+    return namespace;
+  }
+
+  #requireOpen(): void {
+    if (this.#closed) throw new Error('the engine is closed');
+  }
+
+  /** Puts a durable mark into the index directory of a namespace. */
+  #mark(name: string, mark: string): void {
+    const { disk } = this.#options;
+    const directory = this.#indexDirectory(name);
+    disk.open(`${directory}/${mark}`, 'create').close();
+    disk.syncDirectory(directory);
+  }
+
+  /** Removes both directories; the mark in the index directory goes last. */
+  #removeTrees(name: string): void {
+    const { disk } = this.#options;
+    disk.removeTree(this.#dataDirectory(name));
+    const directory = this.#indexDirectory(name);
+    if (disk.stat(directory)) {
+      for (const each of disk.list(directory))
+        if (each !== REMOVING_NAME) disk.removeTree(`${directory}/${each}`);
+      disk.syncDirectory(directory);
+    }
+    disk.removeTree(directory);
+    disk.syncDirectory(this.#options.dataDirectory);
+    disk.syncDirectory(this.#options.indexDirectory);
+  }
+
+  /** Removes the files of a namespace whose flush is marked, then the mark. */
+  #finishFlush(name: string): void {
+    const { disk } = this.#options;
+    const data = this.#dataDirectory(name);
+    const index = this.#indexDirectory(name);
+    for (const each of disk.list(data)) disk.removeTree(`${data}/${each}`);
+    for (const each of disk.list(index))
+      if (each !== DESCRIPTOR_NAME && each !== FLUSHING_NAME) disk.removeTree(`${index}/${each}`);
+    disk.syncDirectory(data);
+    disk.syncDirectory(index);
+    disk.remove(`${index}/${FLUSHING_NAME}`);
+    disk.syncDirectory(index);
+  }
+
+  #release(): void {
+    this.#closed = true;
+    for (const namespace of this.#byName.values()) namespace.log.closeFiles();
+    for (const lock of this.#locks) {
+      try {
+        lock.close();
+      } catch (error) {
+        if (errorCode(error) !== 'EBADF') throw error;
+      }
+    }
+    this.#locks.length = 0;
+  }
+}

@@ -1,0 +1,399 @@
+// Loads and repairs a user-mode namespace. Pair by pair: the index entries go into the key table; where the index may lack something
+// (the last pair, a rebuilt index file, a data file that is longer than its index knows), the data file is replayed over it.
+//
+// Replaying decides by position: a data entry is known when the table points at it or at something newer, or when an index
+// entry for it exists. Replaying what is known changes nothing, so it can be repeated (docs/formats/zdb.md, "Recovery").
+
+import { cutData, findEnd, type Gap, type IndexedEntry } from './data-end.ts';
+import { DATA_ENTRY_BYTES, DATA_HEADER_BYTES, KEY_MAX_BYTES } from './data-format.ts';
+import { DataScanner } from './data-scanner.ts';
+import { INDEX_DELETED, INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES, indexEntry } from './index-format.ts';
+import { TABLE_PAYLOAD_MAX } from './key-table.ts';
+import type { Loading, PairState } from './load.ts';
+import { emptyPlace } from './place.ts';
+import { cutTail } from './set-aside.ts';
+import type { UserRecords } from './user-records.ts';
+
+const READ_BYTES = 4 << 20;
+const DATA_TRUNCATED = 2;
+/** Repairs are written when this many are pending. */
+const REPAIRS_MAX = 32_768;
+
+/** An index entry whose data is gone. */
+interface Dangling {
+  readonly key: Uint8Array;
+  readonly parentFile: number;
+  readonly parentOffset: number;
+}
+
+/** Reads the index into `records` and repairs what the data files know better. */
+export function loadUser(loading: Loading, records: UserRecords): void {
+  new UserLoader(loading, records).load();
+}
+
+class UserLoader {
+  readonly #loading: Loading;
+  readonly #records: UserRecords;
+  readonly #place = emptyPlace();
+  readonly #dangling: Dangling[] = [];
+  #superseded = 0;
+  #gone = 0;
+  #restored = 0;
+  /** From this pair on everything is replayed. */
+  #replayFrom = Number.POSITIVE_INFINITY;
+
+  constructor(loading: Loading, records: UserRecords) {
+    this.#loading = loading;
+    this.#records = records;
+  }
+
+  load(): void {
+    const { log, pairs, repaired } = this.#loading;
+    this.#reserve();
+    let previousIndex = 0;
+    for (const pair of pairs) {
+      const active = this.#loading.lastIsActive && pair === pairs[pairs.length - 1];
+      const gaps = active
+        ? findEnd(this.#loading, pair, () => indexEntries(this.#loading, pair.file, pair.indexSize))
+        : [];
+      if (pair.rebuild) this.#replayFrom = Math.min(this.#replayFrom, pair.file);
+      const loaded = this.#readIndex(pair, active);
+      log.previousIndex = log.lastEntries[pair.file]! || previousIndex;
+      if (active || pair.file >= this.#replayFrom || this.#tailUnknown(pair, loaded.coveredEnd))
+        this.#replay(pair, active, loaded.monotonic, gaps);
+      previousIndex = log.previousIndex;
+      this.#loading.flush();
+    }
+    this.#restoreDangling();
+    for (const [count, what] of [
+      [this.#superseded, 'superseded index entries were not flagged; flagged'],
+      [this.#gone, 'index entries point behind the end of their data file; flagged'],
+      [this.#restored, 'keys lost their newest record; the one before it counts again'],
+    ] as const)
+      if (count > 0) repaired(`${count} ${what}`);
+  }
+
+  /** Room for about as many keys as the index files can hold, judged by their size. */
+  #reserve(): void {
+    const { pairs, log } = this.#loading;
+    let bytes = 0;
+    for (const pair of pairs) bytes += Math.max(0, pair.indexSize - INDEX_HEADER_BYTES);
+    const first = pairs.find((pair) => pair.indexSize > INDEX_HEADER_BYTES);
+    if (!first) return;
+    const sample = new Uint8Array(4096);
+    const got = log.indexFile(first.file).read(sample, INDEX_HEADER_BYTES);
+    let at = 0;
+    let count = 0;
+    for (; at + INDEX_ENTRY_BYTES <= got; count++) at += INDEX_ENTRY_BYTES + sample[at]!;
+    if (count > 0) this.#records.table.reserve(Math.floor(bytes / (at / count)));
+  }
+
+  /** Reads one index file into the table. */
+  #readIndex(pair: PairState, active: boolean): { coveredEnd: number; monotonic: boolean } {
+    const { log } = this.#loading;
+    const records = this.#records;
+    const { file } = pair;
+    log.openPair(file, pair.dataEnd, pair.indexSize);
+    const handle = log.indexFile(file);
+    const buffer = new Uint8Array(Math.min(READ_BYTES, Math.max(pair.indexSize, 1)));
+    const dataEnd = pair.dataEnd < 0 ? Number.POSITIVE_INFINITY : pair.dataEnd;
+    let start = INDEX_HEADER_BYTES;
+    let filled = 0;
+    let at = 0;
+    let last = 0;
+    let coveredEnd = DATA_HEADER_BYTES;
+    let monotonic = true;
+    let lastOffset = 0;
+    /** Where the run of dangling entries at the end begins; 0: the last entry is none. */
+    let danglingRun = 0;
+    let lastBeforeRun = 0;
+    const danglingBefore = this.#dangling.length;
+    let end: number;
+    for (;;) {
+      const offset = start + at;
+      if (filled - at < INDEX_ENTRY_BYTES + 255 && start + filled < pair.indexSize) {
+        start = offset;
+        at = 0;
+        filled = handle.read(buffer.subarray(0, Math.min(buffer.length, pair.indexSize - start)), start);
+        log.counters.indexRead(filled);
+      }
+      end = offset;
+      if (filled - at < INDEX_ENTRY_BYTES) break;
+      const keyBytes = buffer[at]!;
+      const payloadBytes = indexEntry.payloadBytes(buffer, at);
+      if (keyBytes === 0 || filled - at < INDEX_ENTRY_BYTES + keyBytes) break;
+      const dataOffset = indexEntry.dataOffset(buffer, at);
+      const entryEnd = dataOffset + DATA_ENTRY_BYTES + keyBytes + payloadBytes;
+      const flags = indexEntry.flags(buffer, at);
+      if (payloadBytes > TABLE_PAYLOAD_MAX || dataOffset < DATA_HEADER_BYTES || flags > 3) break;
+      records.tally.written++;
+      if (entryEnd > dataEnd) {
+        if (danglingRun === 0) {
+          danglingRun = offset;
+          lastBeforeRun = last;
+        }
+        this.#noteDangling(buffer, at, file, offset, flags);
+      } else {
+        danglingRun = 0;
+        if (entryEnd > coveredEnd) coveredEnd = entryEnd;
+        if (dataOffset <= lastOffset) monotonic = false;
+        lastOffset = dataOffset;
+        if ((flags & INDEX_DELETED) === 0) this.#readLive(buffer, at, file, offset);
+      }
+      last = offset;
+      at += INDEX_ENTRY_BYTES + keyBytes;
+    }
+    if (active && danglingRun > 0) {
+      // The records are gone; the entries at the end go too, so that the next ones stand in the order of the data.
+      records.tally.written -= this.#dangling.length - danglingBefore;
+      end = danglingRun;
+      last = lastBeforeRun;
+    }
+    this.#loading.flush();
+    if (end < pair.indexSize) this.#cutIndex(pair, end, danglingRun > 0 && active);
+    log.lastEntries[file] = last;
+    log.openPair(file, pair.dataEnd, end);
+    return { coveredEnd, monotonic };
+  }
+
+  #readLive(buffer: Uint8Array, at: number, file: number, offset: number): void {
+    const records = this.#records;
+    const keyAt = at + INDEX_ENTRY_BYTES;
+    const keyBytes = buffer[at]!;
+    const { table } = records;
+    const entry = table.find(buffer, keyAt, keyBytes);
+    if (entry >= 0) {
+      // Two live entries of one key: the older one lost its flag.
+      records.flag(table.file(entry), table.indexOffset(entry), true);
+      this.#superseded++;
+      this.#relieve();
+    }
+    records.put(
+      buffer,
+      keyAt,
+      keyBytes,
+      file,
+      offset,
+      indexEntry.dataOffset(buffer, at),
+      indexEntry.payloadBytes(buffer, at),
+      indexEntry.crc(buffer, at),
+      indexEntry.timestamp(buffer, at),
+    );
+  }
+
+  /** Writes repairs when many are pending. */
+  #relieve(): void {
+    if (this.#loading.log.current.changes.size >= REPAIRS_MAX) this.#loading.flush();
+  }
+
+  #noteDangling(buffer: Uint8Array, at: number, file: number, offset: number, flags: number): void {
+    const keyAt = at + INDEX_ENTRY_BYTES;
+    this.#dangling.push({
+      key: buffer.slice(keyAt, keyAt + buffer[at]!),
+      parentFile: indexEntry.parentFile(buffer, at),
+      parentOffset: indexEntry.parentOffset(buffer, at),
+    });
+    if ((flags & INDEX_DELETED) === 0 && file < this.#loading.pairs.length - 1) {
+      this.#records.flag(file, offset, true);
+      this.#gone++;
+      this.#relieve();
+    }
+  }
+
+  #cutIndex(pair: PairState, end: number, dangling: boolean): void {
+    const { log, nowSeconds } = this.#loading;
+    const path = log.index.path(pair.file);
+    const size = pair.indexSize;
+    const copy = cutTail(log.surroundings.disk, path, end, nowSeconds);
+    pair.indexSize = end;
+    const why = dangling ? 'entries whose records are gone' : 'no whole entry';
+    this.#loading.repaired(`${path}: ${size - end} bytes at ${end} are ${why}; cut off, kept as ${copy}`);
+    // What stood there comes from the data.
+    this.#replayFrom = Math.min(this.#replayFrom, pair.file);
+  }
+
+  /** Whether the data file goes on behind what the index knows of it, with more than deletions that took effect. */
+  #tailUnknown(pair: PairState, coveredEnd: number): boolean {
+    const { log, warn } = this.#loading;
+    if (pair.dataEnd < 0 || pair.dataEnd <= coveredEnd) return false;
+    const { presence } = log.surroundings;
+    if (presence && !presence.has(log.name, pair.file, coveredEnd, pair.dataEnd - coveredEnd)) return false;
+    const scanner = new DataScanner(log.data.reading(pair.file), 'user', pair.dataEnd);
+    scanner.seek(coveredEnd);
+    while (scanner.next()) {
+      if (!scanner.deleted && scanner.intact()) {
+        this.#replayFrom = Math.min(this.#replayFrom, pair.file);
+        return true;
+      }
+      if (scanner.deleted) this.#replayDeletion(pair.file, scanner);
+    }
+    if (scanner.nextOffset < pair.dataEnd)
+      warn(`${log.data.path(pair.file)}: no whole entry at ${scanner.nextOffset}; left as it is`);
+    return false;
+  }
+
+  /** Gives the index what the data file has and the index lacks. */
+  #replay(pair: PairState, active: boolean, monotonic: boolean, gaps: readonly Gap[]): void {
+    const { log, warn, repaired } = this.#loading;
+    const { file } = pair;
+    if (!pair.readable) {
+      if (pair.dataEnd !== -1 || pair.indexSize > INDEX_HEADER_BYTES)
+        warn(`${log.data.path(file)} is not on this machine: index ${file} cannot be completed from it`);
+      return;
+    }
+    const known = new KnownEntries(this.#loading, file, monotonic);
+    const scanner = new DataScanner(log.data.reading(file), 'user', pair.dataEnd);
+    let added = 0;
+    /** Where a run of entries begins that the index does not know and whose payload is damaged; 0: none. */
+    let damagedFrom = 0;
+    let lastWhole = 0;
+    for (let gap = 0; ; gap++) {
+      while (scanner.next()) {
+        const outcome = scanner.deleted
+          ? this.#replayDeletion(file, scanner)
+          : this.#replayRecord(file, scanner, known);
+        if (outcome === 'damaged') damagedFrom ||= scanner.offset;
+        else {
+          damagedFrom = 0;
+          lastWhole = scanner.offset;
+          if (outcome === 'added') added++;
+        }
+        this.#relieve();
+      }
+      if (gap === gaps.length) break;
+      scanner.seek(gaps[gap]!.end);
+    }
+    if (active) {
+      log.previousData = lastWhole;
+      cutData(this.#loading, pair, damagedFrom || pair.dataEnd);
+    }
+    if (added > 0) repaired(`${added} entries of ${log.data.path(file)} were missing in the index; added`);
+  }
+
+  /** Makes the index know the record at the scanner, unless it knows it or something newer. */
+  #replayRecord(file: number, scanner: DataScanner, known: KnownEntries): 'known' | 'added' | 'damaged' {
+    const records = this.#records;
+    const place = this.#place;
+    const { offset, payloadBytes, crc, timestamp } = scanner;
+    const key = scanner.key();
+    const live = records.locate(key, place);
+    if (live && (place.indexFile > file || (place.indexFile === file && place.dataOffset >= offset)))
+      return 'known';
+    const indexOffset = known.find(offset, key);
+    if (indexOffset > 0) {
+      // Its entry exists but is flagged, and what superseded it is not in the data, or comes next.
+      records.flag(file, indexOffset, false);
+      if (live) records.flag(place.indexFile, place.indexOffset, true);
+      records.put(key, 0, key.length, file, indexOffset, offset, payloadBytes, crc, timestamp);
+      return 'known';
+    }
+    if ((scanner.flags & DATA_TRUNCATED) !== 0) return 'known';
+    if (!scanner.intact()) return 'damaged';
+    records.index(key, live ? place : undefined, offset, payloadBytes, crc, timestamp);
+    return 'added';
+  }
+
+  #replayDeletion(file: number, scanner: DataScanner): 'known' {
+    const key = scanner.key();
+    const place = this.#place;
+    const newer =
+      !this.#records.locate(key, place) ||
+      place.indexFile > file ||
+      (place.indexFile === file && place.dataOffset > scanner.offset);
+    if (!newer) this.#records.drop(key, place);
+    return 'known';
+  }
+
+  /** A key whose newest record is gone gets back the one before it, if nothing newer of it is live. */
+  #restoreDangling(): void {
+    const { log } = this.#loading;
+    const place = this.#place;
+    for (const lost of this.#dangling.reverse()) {
+      if (this.#records.locate(lost.key, place)) continue;
+      const { parentFile, parentOffset } = lost;
+      const end = log.indexEnds[parentFile];
+      if (end === undefined || parentOffset < INDEX_HEADER_BYTES) continue;
+      const entry = new Uint8Array(INDEX_ENTRY_BYTES + lost.key.length);
+      if (parentOffset + entry.length > end) continue;
+      log.readIndex(parentFile, parentOffset, entry);
+      const dataEnd = log.dataEnds[parentFile]!;
+      const dataOffset = indexEntry.dataOffset(entry, 0);
+      const payloadBytes = indexEntry.payloadBytes(entry, 0);
+      if (
+        entry[0] !== lost.key.length ||
+        Buffer.compare(entry.subarray(INDEX_ENTRY_BYTES), lost.key) !== 0 ||
+        (dataEnd >= 0 && dataOffset + DATA_ENTRY_BYTES + lost.key.length + payloadBytes > dataEnd)
+      )
+        continue;
+      this.#records.flag(parentFile, parentOffset, false);
+      this.#records.put(
+        lost.key,
+        0,
+        lost.key.length,
+        parentFile,
+        parentOffset,
+        dataOffset,
+        payloadBytes,
+        indexEntry.crc(entry, 0),
+        indexEntry.timestamp(entry, 0),
+      );
+      this.#restored++;
+      this.#relieve();
+    }
+  }
+}
+
+/** Which data entries of a file have an index entry. The index file is read along with the data file: both are in the same order. */
+class KnownEntries {
+  readonly #entries: Iterator<IndexedEntry>;
+  readonly #all: Map<number, number> | undefined;
+  #next: IndexedEntry | undefined;
+
+  constructor(loading: Loading, file: number, monotonic: boolean) {
+    this.#entries = indexEntries(loading, file, loading.log.indexEnds[file]!);
+    if (monotonic) {
+      this.#advance();
+      return;
+    }
+    // Written over a lost data file by a program that did not notice: the newest entry for an offset counts.
+    this.#all = new Map();
+    for (this.#advance(); this.#next; this.#advance())
+      this.#all.set(this.#next.dataOffset, this.#next.offset);
+  }
+
+  /** Offset of the index entry for a data entry; 0: none. Data offsets must be asked for in ascending order. */
+  find(dataOffset: number, key: Uint8Array): number {
+    if (this.#all) return this.#all.get(dataOffset) ?? 0;
+    while (this.#next && this.#next.dataOffset < dataOffset) this.#advance();
+    const next = this.#next;
+    return next?.dataOffset === dataOffset && Buffer.compare(next.key, key) === 0 ? next.offset : 0;
+  }
+
+  #advance(): void {
+    const step = this.#entries.next();
+    this.#next = step.done ? undefined : step.value;
+  }
+}
+
+/** Entries that stand in an index file before `end`; the key is valid until the next one. */
+function* indexEntries(loading: Loading, file: number, end: number): Generator<IndexedEntry> {
+  const { index } = loading.log;
+  const buffer = new Uint8Array(Math.min(READ_BYTES, end));
+  let start = INDEX_HEADER_BYTES;
+  let filled = 0;
+  for (let at = 0; ; ) {
+    if (filled - at < INDEX_ENTRY_BYTES + KEY_MAX_BYTES && start + filled < end) {
+      start += at;
+      at = 0;
+      filled = index.reading(file).read(buffer.subarray(0, Math.min(buffer.length, end - start)), start);
+    }
+    const keyAt = at + INDEX_ENTRY_BYTES;
+    if (keyAt > filled || buffer[at] === 0 || keyAt + buffer[at]! > filled) return;
+    yield {
+      dataOffset: indexEntry.dataOffset(buffer, at),
+      offset: start + at,
+      key: buffer.subarray(keyAt, keyAt + buffer[at]!),
+    };
+    at = keyAt + buffer[at]!;
+  }
+}

@@ -1,0 +1,299 @@
+// Opens the files of one namespace: finds them, judges their headers, hands them to the mode's loader (load-user.ts, load-seq.ts), which
+// reads the index and repairs it from the data files, and leaves a log that can be appended to. What is repaired and when is
+// specified in docs/formats/zdb.md, "Recovery".
+import { Counters } from './counters.ts';
+import { DATA_HEADER_BYTES, encodeDataHeader, isDataHeader } from './data-format.ts';
+import { DataScanner } from './data-scanner.ts';
+import { decodeIndexHeader, encodeIndexHeader, ID_BYTES, INDEX_HEADER_BYTES } from './index-format.ts';
+import { get32, get64 } from './little-endian.ts';
+import { loadSeq } from './load-seq.ts';
+import { loadUser } from './load-user.ts';
+import { Log, type LogSurroundings } from './log.ts';
+import { LogWriter } from './log-writer.ts';
+import type { NamespaceParts } from './namespace.ts';
+import { SeqRecords } from './seq-records.ts';
+import { cutTail, moveAside } from './set-aside.ts';
+import {
+  type EngineEvents,
+  type IoStatistics,
+  type NamespaceMode,
+  StoreError,
+  type SyncPolicy,
+} from './types.ts';
+import { UserRecords } from './user-records.ts';
+
+/** A file changed this shortly before opening may not be on stable storage yet (kernels write back within 30 seconds). */
+const WRITE_BACK_MS = 10 * 60 * 1000;
+
+/** What loading needs beside the log's surroundings. */
+export interface LoadOptions {
+  readonly surroundings: LogSurroundings;
+  readonly totals: IoStatistics;
+  readonly sync: SyncPolicy;
+  readonly syncOnRotation: boolean;
+  /** The engine's mode, when it has one. */
+  readonly mode: NamespaceMode | undefined;
+  /** Mode of a namespace without files. */
+  readonly newMode: NamespaceMode;
+  readonly events: EngineEvents;
+  /** Seed of the key table. */
+  seed(): number;
+}
+
+/** What the loaders know of one pair of files before they read the index. */
+export interface PairState {
+  readonly file: number;
+  /** Size of the index file on disk; 0 when it has to be made anew. */
+  indexSize: number;
+  /** The index file is missing or was moved aside: its entries must come from the data file. */
+  rebuild: boolean;
+  /** End of the data: of the file, in the last one of whole entries (once found); -1: not on this machine. */
+  dataEnd: number;
+  /** The data file can be read wholly. */
+  readonly readable: boolean;
+}
+
+/** The state of loading one namespace. */
+export interface Loading {
+  readonly log: Log;
+  readonly writer: LogWriter;
+  readonly pairs: readonly PairState[];
+  /** The last pair takes appends; otherwise a new one is started. */
+  readonly lastIsActive: boolean;
+  readonly nowSeconds: number;
+  /** Tells the operator, and that the files changed. */
+  repaired(message: string): void;
+  warn(message: string): void;
+  /** Writes pending repairs. */
+  flush(): void;
+}
+
+/** Opens or creates the files of a namespace in directories that exist. @throws StoreError('bad-files'); IoError */
+export function loadNamespace(
+  name: string,
+  dataDirectory: string,
+  indexDirectory: string,
+  options: LoadOptions,
+): NamespaceParts {
+  const { surroundings } = options;
+  const counters = new Counters(options.totals);
+  const log = new Log(name, dataDirectory, indexDirectory, options.newMode, surroundings, counters);
+  const writer = new LogWriter(log, options.sync, options.syncOnRotation);
+  const count = pairCount(log);
+  if (count === 0) {
+    log.startFirst();
+    writer.write();
+    writer.accept();
+    return { log, writer, records: newRecords(log, options) };
+  }
+  const changes = { repaired: false };
+  const loading = prepare(log, writer, count, options, changes);
+  const records = newRecords(log, options);
+  if (records instanceof SeqRecords) loadSeq(loading, records);
+  else loadUser(loading, records);
+  loading.flush();
+  if (!loading.lastIsActive) {
+    log.rotate();
+    loading.flush();
+  }
+  writer.loaded();
+  noteUnsynced(log, writer);
+  if (changes.repaired) writer.checkpoint();
+  return { log, writer, records };
+}
+
+/** One more than the highest number of an index or data file. */
+function pairCount(log: Log): number {
+  const { disk } = log.surroundings;
+  let count = 0;
+  for (const [directory, prefix] of [
+    [log.index.directory, 'i'],
+    [log.data.directory, 'd'],
+  ] as const) {
+    for (const name of disk.list(directory)) {
+      if (name === 'zdb-index-00000' || name === 'zdb-data-00000')
+        throw new StoreError(
+          'bad-files',
+          `${directory}/${name}: files of version 1 are not supported; convert them with the tools of that version`,
+        );
+      if (name.startsWith(prefix) && /^[id](0|[1-9]\d{0,6})$/.test(name))
+        count = Math.max(count, Number(name.slice(1)) + 1);
+    }
+  }
+  return count;
+}
+
+function prepare(
+  log: Log,
+  writer: LogWriter,
+  count: number,
+  options: LoadOptions,
+  changes: { repaired: boolean },
+): Loading {
+  const { disk, clock, presence } = log.surroundings;
+  const tell = (level: 'info' | 'warning' | 'error', message: string): void =>
+    options.events.log?.(level, `${log.name}: ${message}`);
+  const nowSeconds = Math.floor(clock.nowMs() / 1000);
+  const repaired = (message: string): void => {
+    changes.repaired = true;
+    tell('warning', message);
+  };
+  const pairs: PairState[] = [];
+  let mode: NamespaceMode | undefined;
+  for (let file = 0; file < count; file++) {
+    const status = disk.stat(log.data.path(file));
+    const dataEnd = status?.sizeBytes ?? -1;
+    const readable =
+      dataEnd >= 0 && (presence?.has(log.name, file, 0, Math.max(dataEnd, DATA_HEADER_BYTES)) ?? true);
+    const head = readHead(log, file);
+    const header = decodeIndexHeader(head);
+    if (header.kind === 'other-version')
+      throw new StoreError(
+        'bad-files',
+        `${log.index.path(file)}: version ${header.version}, this program reads version 4`,
+      );
+    if (header.kind === 'foreign' && !(readable && dataEnd > DATA_HEADER_BYTES))
+      throw new StoreError(
+        'bad-files',
+        `${log.index.path(file)}: not an index file, and there is no data file to rebuild it from; restore it from a copy`,
+      );
+    if (header.kind === 'good') mode = header.mode ?? mode;
+    const rebuild = header.kind !== 'good';
+    const indexSize = rebuild ? 0 : (disk.stat(log.index.path(file))?.sizeBytes ?? 0);
+    if (header.kind === 'foreign')
+      repaired(
+        `${log.index.path(file)} is damaged; kept as ${moveAside(disk, log.index.path(file), nowSeconds)}`,
+      );
+    pairs.push({ file, indexSize, rebuild, dataEnd, readable });
+  }
+  log.mode = mode ?? options.mode ?? guessMode(log, pairs) ?? options.newMode;
+  if (options.mode && log.mode !== options.mode)
+    throw new StoreError(
+      'bad-files',
+      `${log.name}: its files are in ${log.mode} mode, this engine runs in ${options.mode} mode only`,
+    );
+  const last = pairs[count - 1]!;
+  const lastIsActive = last.readable || (last.dataEnd < 0 && last.indexSize <= INDEX_HEADER_BYTES);
+  const loading: Loading = {
+    log,
+    writer,
+    pairs,
+    lastIsActive,
+    nowSeconds,
+    repaired,
+    warn: (message) => tell('error', message),
+    flush: () => {
+      if (!log.pending) return;
+      writer.write(true);
+      writer.accept();
+    },
+  };
+  makeIndexFiles(loading);
+  if (lastIsActive) prepareActiveData(loading, last);
+  return loading;
+}
+
+/** First bytes of an index file; none when it is missing. */
+function readHead(log: Log, file: number): Uint8Array {
+  const { disk } = log.surroundings;
+  const path = log.index.path(file);
+  if (disk.stat(path)?.kind !== 'file') return new Uint8Array(0);
+  const handle = disk.open(path, 'read');
+  try {
+    const head = new Uint8Array(INDEX_HEADER_BYTES);
+    return head.subarray(0, handle.read(head, 0));
+  } finally {
+    handle.close();
+  }
+}
+
+/** Gives every missing or empty index file its header. */
+function makeIndexFiles(loading: Loading): void {
+  const { log } = loading;
+  const { disk } = log.surroundings;
+  for (const pair of loading.pairs) {
+    if (!pair.rebuild) continue;
+    const path = log.index.path(pair.file);
+    const status = disk.stat(path);
+    const file = disk.open(path, 'create');
+    try {
+      file.truncate(0);
+      file.write(encodeIndexHeader(pair.file, log.mode), 0);
+      file.datasync();
+    } finally {
+      file.close();
+    }
+    pair.indexSize = INDEX_HEADER_BYTES;
+    const found = status ? `had ${status.sizeBytes} bytes` : 'was missing';
+    if (!pair.readable && pair.dataEnd !== -1)
+      loading.warn(`${path} ${found} and its data file is not on this machine: what was in it is not found`);
+    loading.repaired(`${path} ${found}; made anew`);
+  }
+}
+
+/** Checks header and tail of the data file that will take appends, and cuts what is no whole entry at its end. */
+function prepareActiveData(loading: Loading, last: PairState): void {
+  const { log } = loading;
+  const { disk } = log.surroundings;
+  const path = log.data.path(last.file);
+  if (last.dataEnd < DATA_HEADER_BYTES) {
+    if (last.dataEnd > 0) {
+      const copy = cutTail(disk, path, 0, loading.nowSeconds);
+      loading.repaired(`${path} had only ${last.dataEnd} bytes; kept as ${copy}`);
+    } else if (last.dataEnd === 0 || last.indexSize > INDEX_HEADER_BYTES) {
+      loading.repaired(`${path} was empty`);
+    }
+    const file = disk.open(path, 'create');
+    try {
+      file.write(encodeDataHeader(last.file), 0);
+    } finally {
+      file.close();
+    }
+    last.dataEnd = DATA_HEADER_BYTES;
+    loading.writer.suspectUnsynced('data', last.file);
+    return;
+  }
+  const file = disk.open(path, 'write');
+  try {
+    const head = new Uint8Array(DATA_HEADER_BYTES);
+    file.read(head, 0);
+    if (isDataHeader(head) && get32(head, 24) === last.file) return;
+    file.write(encodeDataHeader(last.file), 0);
+    loading.writer.suspectUnsynced('data', last.file);
+    loading.repaired(`${path}: header written anew`);
+  } finally {
+    file.close();
+  }
+}
+
+/** Without any index file: keys that are all 8-byte numbers counting up from 0 are those of a sequential namespace. */
+function guessMode(log: Log, pairs: readonly PairState[]): NamespaceMode | undefined {
+  const first = pairs.find((pair) => pair.readable && pair.dataEnd > DATA_HEADER_BYTES);
+  if (!first) return undefined;
+  const scanner = new DataScanner(log.data.reading(first.file), 'user', first.dataEnd);
+  let next = -1;
+  while (scanner.next()) {
+    if (scanner.keyBytes !== ID_BYTES) return 'user';
+    const id = get64(scanner.bytes, scanner.keyAt);
+    if (next < 0 && first.file === 0 && id !== 0) return 'user';
+    if (!scanner.deleted && next >= 0 && id > next) return 'user';
+    next = Math.max(next, id) + 1;
+  }
+  return next < 0 ? undefined : 'seq';
+}
+
+/** Remembers what may not be on stable storage from before. */
+function noteUnsynced(log: Log, writer: LogWriter): void {
+  const { disk, clock } = log.surroundings;
+  const since = clock.nowMs() - WRITE_BACK_MS;
+  for (let file = 0; file <= log.active; file++) {
+    const data = disk.stat(log.data.path(file));
+    if (data && data.modifiedMs >= since) writer.suspectUnsynced('data', file);
+    const index = disk.stat(log.index.path(file));
+    if (index && index.modifiedMs >= since) writer.suspectUnsynced('index', file);
+  }
+}
+
+function newRecords(log: Log, options: LoadOptions): UserRecords | SeqRecords {
+  return log.mode === 'seq' ? new SeqRecords(log) : new UserRecords(log, options.seed());
+}

@@ -1,0 +1,430 @@
+// Writes what a log has pending, makes it durable, and takes it back when something fails. The order of writes is what recovery
+// relies on (docs/formats/zdb.md, "Order of writes"):
+//   1. data before index: an index entry never reaches its file before the data entry it points to;
+//   2. a pair of files is complete (data, index appends, changes in place) before the next pair exists;
+//   3. a change in place of an entry whose old record is durable waits until the new record is durable too ("held");
+//   4. once durability was promised (a sync policy, or `sync` was called), index files are synced before the next pair exists, so
+//      that recovery needs the last data file only.
+import { type DiskFile, errorCode } from '@qsfs/io';
+import type { IndexChanges } from './index-changes.ts';
+import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES, indexEntry, SLOT_BYTES, slotOffset } from './index-format.ts';
+import type { Log } from './log.ts';
+import type { Segment } from './segment.ts';
+import { BLOCK_SLOTS } from './slot-cache.ts';
+import type { SyncPolicy } from './types.ts';
+
+/** Held changes past this number force a sync of the data. */
+export const HELD_MAX = 65_536;
+const REWRITE_BYTES = 1 << 20;
+
+/** Rotations of a batch, reported when it is accepted. */
+export interface Rotation {
+  readonly closed: number;
+  readonly active: number;
+}
+
+/** The writing half of a log. */
+export class LogWriter {
+  readonly #log: Log;
+  readonly #policy: SyncPolicy;
+  /** Durability was promised: see 4 above. */
+  #promising: boolean;
+  /** Everything before this position is on stable storage, or counts as such because it was there when we came. */
+  #durableFile = 0;
+  #durableOffset = 0;
+  readonly #unsyncedData = new Set<number>();
+  readonly #unsyncedIndex = new Set<number>();
+  /** Data files whose last sync failed: what the kernel forgot to write is written again before the next one. */
+  readonly #suspectData = new Set<number>();
+  #directoriesUnsynced = false;
+  #checkpointDue = false;
+  #lastSyncMs = Number.NEGATIVE_INFINITY;
+  /** Segments of the batch whose writing began. */
+  #begun = 0;
+  /** The files may hold bytes behind their ends that could not be cut off. */
+  #unclean = false;
+
+  // The state at the last accepted batch.
+  #active = 0;
+  #previousData = 0;
+  #previousIndex = 0;
+  #dataEnd = 0;
+  #indexEnd = 0;
+  #lastEntry = 0;
+
+  constructor(log: Log, policy: SyncPolicy, syncOnRotation: boolean) {
+    this.#log = log;
+    this.#policy = policy;
+    this.#promising = policy !== 'none' || syncOnRotation;
+  }
+
+  /** Called once the log is loaded: what is on disk is the state to go back to. */
+  loaded(): void {
+    const log = this.#log;
+    this.#durableFile = log.active;
+    this.#durableOffset = log.dataEnds[log.active]!;
+    this.#remember();
+  }
+
+  /** A data or index file may not be on stable storage yet (it changed shortly before we came, or recovery changed it). */
+  suspectUnsynced(kind: 'data' | 'index', file: number): void {
+    if (kind === 'data') this.#unsyncedData.add(file);
+    else this.#unsyncedIndex.add(file);
+    this.#directoriesUnsynced = true;
+    this.#checkpointDue = true;
+  }
+
+  /**
+   * Writes the batch. Nothing is accepted yet: `accept` or `undo` must follow.
+   * @param settled the batch holds repairs of data that is already there: sync first, hold nothing back
+   */
+  write(settled = false): void {
+    if (this.#unclean) this.#clean();
+    const { segments, held } = this.#log;
+    let changes = held.size;
+    for (const segment of segments) changes += segment.changes.size;
+    const synced = settled || this.#policy === 'always' || changes > HELD_MAX || this.#syncDue();
+    for (let number = 0; number < segments.length; number++) {
+      if (number > 0) this.#closePair(segments[number - 1]!);
+      this.#begun = number + 1;
+      this.#writeSegment(segments[number]!, synced);
+    }
+  }
+
+  /** Makes what was written the state to go back to. @returns the rotations of the batch */
+  accept(): Rotation[] {
+    const log = this.#log;
+    const rotations: Rotation[] = [];
+    for (const segment of log.segments) {
+      this.#hold(segment.changes);
+      if (log.mode === 'seq') this.#cacheAppends(segment);
+      if (segment !== log.segments[0]) rotations.push({ closed: segment.file - 1, active: segment.file });
+    }
+    const last = log.current;
+    last.continueFile(last.file, last.dataEnd, last.indexEnd);
+    if (log.segments.length > 1) log.segments = [last];
+    log.liveUndo.length = 0;
+    log.dirtyUndo.length = 0;
+    this.#begun = 0;
+    this.#remember();
+    return rotations;
+  }
+
+  /** Takes the batch back, from memory and from the files. Never throws: what cannot be cut off now is cut off before the next write. */
+  undo(): void {
+    const log = this.#log;
+    for (let number = this.#begun - 1; number >= 0; number--) this.#restore(log.segments[number]!.changes);
+    const begun = this.#begun > 0;
+    this.#begun = 0;
+    for (let at = log.liveUndo.length - 2; at >= 0; at -= 2)
+      log.liveBytes[log.liveUndo[at]!] = log.liveBytes[log.liveUndo[at]!]! - log.liveUndo[at + 1]!;
+    log.liveUndo.length = 0;
+    for (const file of log.dirtyUndo) log.dirty.delete(file);
+    log.dirtyUndo.length = 0;
+    for (const list of [log.dataEnds, log.indexEnds, log.lastEntries, log.liveBytes, log.firstBlocks])
+      list.length = this.#active + 1;
+    log.active = this.#active;
+    log.previousData = this.#previousData;
+    log.previousIndex = this.#previousIndex;
+    log.dataEnds[this.#active] = this.#dataEnd;
+    log.indexEnds[this.#active] = this.#indexEnd;
+    log.lastEntries[this.#active] = this.#lastEntry;
+    const first = log.segments[0]!;
+    first.continueFile(this.#active, this.#dataEnd, this.#indexEnd);
+    log.segments = [first];
+    log.cache.clear();
+    if (!begun) return;
+    this.#unclean = true;
+    try {
+      this.#clean();
+    } catch {
+      // Tried again before the next write; until then nothing is read behind the ends.
+    }
+  }
+
+  /** Returns when everything accepted is on stable storage; from now on that is kept up across rotations. */
+  sync(): void {
+    const log = this.#log;
+    this.#promising = true;
+    this.#syncDirectories();
+    this.#syncData(log.active, log.dataEnds[log.active]!);
+    if (this.#checkpointDue) this.checkpoint();
+  }
+
+  /** `sync`, and the index files too. */
+  checkpoint(): void {
+    const log = this.#log;
+    this.#syncDirectories();
+    this.#syncData(log.active, log.dataEnds[log.active]!);
+    this.#syncIndex();
+  }
+
+  #syncDue(): boolean {
+    if (typeof this.#policy === 'string') return false;
+    return this.#log.surroundings.clock.monotonicMs() - this.#lastSyncMs >= this.#policy.everySeconds * 1000;
+  }
+
+  #writeSegment(segment: Segment, synced: boolean): void {
+    const log = this.#log;
+    if (segment.fresh) this.#create(segment.file);
+    if (segment.dataBytes > 0) {
+      const pieces = segment.pieces();
+      this.#unsyncedData.add(segment.file);
+      try {
+        const file = log.data.writing(segment.file);
+        if (pieces.length === 1) file.write(pieces[0]!, segment.dataStart);
+        else file.writeVector(pieces, segment.dataStart);
+      } catch (error) {
+        log.counters.dataFailed('write', log.surroundings.clock);
+        throw error;
+      }
+      log.counters.dataWritten(segment.dataBytes);
+    }
+    if (synced) this.#syncData(segment.file, segment.dataEnd);
+    if (segment.indexBytes > 0)
+      this.#writeIndex(segment.file, segment.index.subarray(0, segment.indexBytes), segment.indexStart);
+    this.#decide(segment.changes, synced);
+    this.#writeRecords(segment.changes, false);
+  }
+
+  /** Creates a pair of files, the index file first. */
+  #create(file: number): void {
+    const log = this.#log;
+    const index = log.index.creating(file);
+    if (index.size() > 0) index.truncate(0);
+    const data = log.data.creating(file);
+    if (data.size() > 0) data.truncate(0);
+    this.#directoriesUnsynced = true;
+    if (this.#promising) this.#syncDirectories();
+  }
+
+  /** Between two pairs of one batch: see 2 and 4 above. */
+  #closePair(segment: Segment): void {
+    const waiting = this.#log.held.size > 0 || segment.changes.waiting.includes(true);
+    if (this.#promising || waiting) {
+      this.#syncData(segment.file, segment.dataEnd);
+      this.#writeRecords(segment.changes, true);
+      segment.changes.waiting.fill(false);
+    }
+    if (this.#promising) this.#syncIndex();
+    else this.#checkpointDue = true;
+  }
+
+  /** Decides which changes of a batch wait for the next sync. */
+  #decide(changes: IndexChanges, synced: boolean): void {
+    const log = this.#log;
+    for (let record = 0; record < changes.size; record++) {
+      if (synced) {
+        changes.waiting[record] = false;
+        continue;
+      }
+      const at = changes.before(record);
+      const file = log.mode === 'seq' ? indexEntry.dataFile(changes.images, at) : changes.files[record]!;
+      const offset = indexEntry.dataOffset(changes.images, at);
+      changes.waiting[record] =
+        file < this.#durableFile ||
+        (file === this.#durableFile && offset < this.#durableOffset) ||
+        log.held.find(changes.files[record]!, changes.offsets[record]!) >= 0;
+    }
+  }
+
+  /** Moves the waiting changes of an accepted batch to the held ones. */
+  #hold(changes: IndexChanges): void {
+    const { held } = this.#log;
+    for (let record = 0; record < changes.size; record++) {
+      if (!changes.waiting[record]) continue;
+      const file = changes.files[record]!;
+      const offset = changes.offsets[record]!;
+      let target = held.find(file, offset);
+      if (target < 0) target = held.add(file, offset, changes.images, changes.before(record));
+      held.take(target, changes, record);
+    }
+  }
+
+  /** Writes the changes that do (not) wait into the index files; neighbours in one block go out in one write. */
+  #writeRecords(changes: IndexChanges, waiting: boolean): void {
+    const log = this.#log;
+    const order = changes.size <= 1 ? ONE.slice(0, changes.size) : changes.inOrder();
+    for (let next = 0; next < order.length; ) {
+      const record = order[next++]!;
+      if (changes.waiting[record] !== waiting || !changes.changed(record)) continue;
+      const file = changes.files[record]!;
+      const offset = changes.offsets[record]!;
+      const after = changes.after(record);
+      if (log.mode === 'user') {
+        this.#writeIndex(file, changes.images.subarray(after, after + INDEX_ENTRY_BYTES), offset);
+        continue;
+      }
+      const slot = (offset - INDEX_HEADER_BYTES) / SLOT_BYTES;
+      const first = slot % BLOCK_SLOTS;
+      const block = slot - first;
+      const frame = log.frameOf(file, slot);
+      const bytes = log.cache.bytes(frame);
+      const base = log.cache.at(frame);
+      bytes.set(changes.images.subarray(after, after + INDEX_ENTRY_BYTES), base + first * SLOT_BYTES);
+      let last = first;
+      for (; next < order.length; next++) {
+        const other = order[next]!;
+        const within = (changes.offsets[other]! - INDEX_HEADER_BYTES) / SLOT_BYTES - block;
+        if (changes.files[other] !== file || within >= BLOCK_SLOTS || within >= log.cache.filled(frame))
+          break;
+        if (changes.waiting[other] !== waiting || !changes.changed(other)) continue;
+        const image = changes.after(other);
+        bytes.set(changes.images.subarray(image, image + INDEX_ENTRY_BYTES), base + within * SLOT_BYTES);
+        last = within;
+      }
+      const span = bytes.subarray(base + first * SLOT_BYTES, base + last * SLOT_BYTES + INDEX_ENTRY_BYTES);
+      this.#writeIndex(file, span, slotOffset(slot));
+    }
+  }
+
+  /** Puts back what the changes of a batch replaced; what cannot be put back lies over the file until it can. */
+  #restore(changes: IndexChanges): void {
+    const { held } = this.#log;
+    for (let record = 0; record < changes.size; record++) {
+      if (changes.waiting[record] || !changes.changed(record)) continue;
+      const before = changes.before(record);
+      const file = changes.files[record]!;
+      const offset = changes.offsets[record]!;
+      try {
+        this.#writeIndex(file, changes.images.subarray(before, before + INDEX_ENTRY_BYTES), offset);
+      } catch {
+        if (held.find(file, offset) >= 0) continue;
+        const target = held.add(file, offset, changes.images, changes.after(record));
+        held.images.copyWithin(held.after(target), held.before(target), held.before(target));
+        held.images.set(changes.images.subarray(before, before + INDEX_ENTRY_BYTES), held.after(target));
+      }
+    }
+  }
+
+  #writeIndex(file: number, bytes: Uint8Array, offset: number): void {
+    const log = this.#log;
+    this.#unsyncedIndex.add(file);
+    try {
+      log.indexFile(file).write(bytes, offset);
+    } catch (error) {
+      log.counters.indexFailed('write', log.surroundings.clock);
+      throw error;
+    }
+    log.counters.indexWritten(bytes.length);
+  }
+
+  /** Makes all data durable up to `end` of `file`, then writes the held changes. */
+  #syncData(file: number, end: number): void {
+    const log = this.#log;
+    for (const unsynced of this.#unsyncedData) {
+      try {
+        const suspect = this.#suspectData.has(unsynced);
+        const handle = suspect ? log.data.writing(unsynced) : log.dataFile(unsynced);
+        if (suspect) this.#rewrite(handle, unsynced);
+        handle.datasync();
+      } catch (error) {
+        if (errorCode(error) === 'ENOENT') continue;
+        this.#suspectData.add(unsynced);
+        log.counters.dataFailed('write', log.surroundings.clock);
+        throw error;
+      }
+      this.#suspectData.delete(unsynced);
+    }
+    this.#unsyncedData.clear();
+    this.#durableFile = file;
+    this.#durableOffset = end;
+    this.#lastSyncMs = log.surroundings.clock.monotonicMs();
+    if (log.held.size === 0) return;
+    this.#writeRecords(log.held, false);
+    log.held.clear();
+  }
+
+  /** After a failed sync the kernel may count pages as written that are not: write them again from what it still shows. */
+  #rewrite(handle: DiskFile, file: number): void {
+    const end = handle.size();
+    const buffer = new Uint8Array(REWRITE_BYTES);
+    for (let at = file === this.#durableFile ? this.#durableOffset : 0; at < end; at += buffer.length) {
+      const got = handle.read(buffer.subarray(0, Math.min(buffer.length, end - at)), at);
+      handle.write(buffer.subarray(0, got), at);
+    }
+  }
+
+  #syncIndex(): void {
+    const log = this.#log;
+    for (const file of this.#unsyncedIndex) {
+      try {
+        log.indexFile(file).datasync();
+      } catch (error) {
+        log.counters.indexFailed('write', log.surroundings.clock);
+        throw error;
+      }
+    }
+    this.#unsyncedIndex.clear();
+    this.#checkpointDue = false;
+  }
+
+  #syncDirectories(): void {
+    if (!this.#directoriesUnsynced) return;
+    const { disk } = this.#log.surroundings;
+    disk.syncDirectory(this.#log.index.directory);
+    disk.syncDirectory(this.#log.data.directory);
+    this.#directoriesUnsynced = false;
+  }
+
+  /** Cuts the active pair to its ends and removes pairs that were not accepted. */
+  #clean(): void {
+    const log = this.#log;
+    const data = log.data.writing(this.#active);
+    if (data.size() > this.#dataEnd) data.truncate(this.#dataEnd);
+    const index = log.index.writing(this.#active);
+    if (index.size() > this.#indexEnd) index.truncate(this.#indexEnd);
+    const { disk } = log.surroundings;
+    for (let file = this.#active + 1; ; file++) {
+      let found = false;
+      for (const set of [log.data, log.index]) {
+        if (!disk.stat(set.path(file))) continue;
+        found = true;
+        set.close(file);
+        disk.remove(set.path(file));
+      }
+      this.#unsyncedData.delete(file);
+      this.#unsyncedIndex.delete(file);
+      if (!found) break;
+    }
+    this.#unclean = false;
+  }
+
+  /** Keeps appended slots in the cache: they are likely to be read or changed next. */
+  #cacheAppends(segment: Segment): void {
+    const { cache, firstBlocks } = this.#log;
+    const skip = segment.indexStart === 0 ? INDEX_HEADER_BYTES : 0;
+    let slot = (segment.indexStart + skip - INDEX_HEADER_BYTES) / SLOT_BYTES;
+    const end = slot + (segment.indexBytes - skip) / SLOT_BYTES;
+    while (slot < end) {
+      const within = slot % BLOCK_SLOTS;
+      const count = Math.min(BLOCK_SLOTS - within, end - slot);
+      const block = firstBlocks[segment.file]! + Math.floor(slot / BLOCK_SLOTS);
+      let frame = cache.find(block);
+      if (frame < 0 && within === 0) frame = cache.allocate(block);
+      if (frame >= 0 && cache.filled(frame) === within) {
+        const from = slotOffset(slot) - segment.indexStart;
+        cache
+          .bytes(frame)
+          .set(
+            segment.index.subarray(from, from + count * SLOT_BYTES),
+            cache.at(frame) + within * SLOT_BYTES,
+          );
+        cache.fill(frame, within + count);
+      }
+      slot += count;
+    }
+  }
+
+  #remember(): void {
+    const log = this.#log;
+    this.#active = log.active;
+    this.#previousData = log.previousData;
+    this.#previousIndex = log.previousIndex;
+    this.#dataEnd = log.dataEnds[log.active]!;
+    this.#indexEnd = log.indexEnds[log.active]!;
+    this.#lastEntry = log.lastEntries[log.active]!;
+  }
+}
+
+const ONE = [0];

@@ -1,0 +1,417 @@
+// The two logs of a namespace, data files and index files, as one thing: what is written, what waits for `commit`, and what is held
+// back until its data is on stable storage. Reads see all three. Namespace and recovery stand on it; the writing itself and
+// the taking back are in log-writer.ts.
+//
+// Invariants: entries are appended at `dataEnds[active]` and `indexEnds[active]`; only index entries of earlier commits change in
+// place, through `change`; nothing here depends on the mode but the block cache.
+import { type Clock, type Disk, type DiskFile, errorCode } from '@qsfs/io';
+import type { Counters } from './counters.ts';
+import { DATA_ENTRY_BYTES } from './data-format.ts';
+import { IndexChanges } from './index-changes.ts';
+import {
+  INDEX_ENTRY_BYTES,
+  INDEX_HEADER_BYTES,
+  putIndexEntry,
+  SLOT_BYTES,
+  slotOffset,
+} from './index-format.ts';
+import { TWO_32 } from './little-endian.ts';
+import { FileSet, type OpenFiles } from './open-files.ts';
+import { Chunks, Segment } from './segment.ts';
+import { BLOCK_BYTES, BLOCK_SLOTS, SlotCache } from './slot-cache.ts';
+import { type NamespaceMode, NotLocal, type Payload, type Presence, StoreError } from './types.ts';
+
+/** Offsets are 32 bit: an entry must end at or before this. */
+export const FILE_MAX_BYTES = TWO_32 - 1;
+/** File ids stay below this (positions are kept as one exact number). */
+export const FILE_ID_MAX = 2 ** 21 - 1;
+
+/** What a log needs of the engine. */
+export interface LogSurroundings {
+  readonly disk: Disk;
+  readonly clock: Clock;
+  readonly pool: OpenFiles;
+  readonly presence: Presence | undefined;
+  readonly cacheBytes: number;
+}
+
+/** Data and index of one namespace. */
+export class Log {
+  readonly name: string;
+  readonly data: FileSet;
+  readonly index: FileSet;
+  readonly counters: Counters;
+  mode: NamespaceMode;
+
+  /** Per file, pending bytes included. A data end of -1: the file is not on this machine and its size is not known. */
+  readonly dataEnds: number[] = [];
+  readonly indexEnds: number[] = [];
+  /** Offset of the last index entry of each file; 0: none. */
+  readonly lastEntries: number[] = [];
+  /** Bytes of live entries per data file. */
+  readonly liveBytes: number[] = [];
+  /** Number of the first cache block of each index file. */
+  readonly firstBlocks: number[] = [];
+  active = 0;
+  /** Offset of the entry appended last, for the `previous` fields. */
+  previousData = 0;
+  previousIndex = 0;
+  /** False while loading and recovering: nothing is noted for taking back. */
+  recording = false;
+  /** Index files changed in place. */
+  readonly dirty = new Set<number>();
+
+  /** Pending work, oldest first; the last one takes appends. */
+  segments: Segment[];
+  readonly held = new IndexChanges();
+  readonly cache: SlotCache;
+
+  /** Result of `view` and `change`: the fixed part of an entry begins at `bytes[at]`. */
+  bytes: Uint8Array;
+  at = 0;
+
+  readonly surroundings: LogSurroundings;
+  readonly liveUndo: number[] = [];
+  readonly dirtyUndo: number[] = [];
+  readonly #chunks = new Chunks();
+  readonly #scratch = new Uint8Array(INDEX_ENTRY_BYTES);
+
+  constructor(
+    name: string,
+    dataDirectory: string,
+    indexDirectory: string,
+    mode: NamespaceMode,
+    surroundings: LogSurroundings,
+    counters: Counters,
+  ) {
+    this.name = name;
+    this.mode = mode;
+    this.surroundings = surroundings;
+    this.counters = counters;
+    this.data = new FileSet(surroundings.pool, dataDirectory, 'd');
+    this.index = new FileSet(surroundings.pool, indexDirectory, 'i');
+    this.cache = new SlotCache(surroundings.cacheBytes);
+    this.segments = [new Segment(this.#chunks)];
+    this.bytes = this.#scratch;
+  }
+
+  /** The segment that takes appends. */
+  get current(): Segment {
+    return this.segments[this.segments.length - 1]!;
+  }
+
+  /** Bytes waiting for `commit`. */
+  get pendingBytes(): number {
+    let bytes = 0;
+    for (const segment of this.segments) bytes += segment.dataBytes + segment.indexBytes;
+    return bytes;
+  }
+
+  /** True when `commit` has something to write. */
+  get pending(): boolean {
+    return this.segments.length > 1 || !this.segments[0]!.empty;
+  }
+
+  /** Takes a pair of files as the active one, with these ends on disk; earlier ones are closed. For loading. */
+  openPair(file: number, dataEnd: number, indexEnd: number): void {
+    if (file > FILE_ID_MAX) throw new StoreError('bad-files', `${this.name}: more than ${FILE_ID_MAX} files`);
+    this.active = file;
+    this.dataEnds[file] = dataEnd;
+    this.indexEnds[file] = indexEnd;
+    this.lastEntries[file] ??= 0;
+    this.liveBytes[file] ??= 0;
+    this.firstBlocks[file] =
+      file === 0 ? 0 : this.firstBlocks[file - 1]! + blocksOf(this.indexEnds[file - 1]!);
+    this.segments = [this.segments[0]!];
+    this.segments[0]!.continueFile(file, Math.max(0, dataEnd), indexEnd);
+  }
+
+  /** Begins with an empty first pair of files, created by the next write. */
+  startFirst(): void {
+    const segment = this.segments[0]!;
+    segment.startFile(0, this.mode);
+    this.active = 0;
+    this.dataEnds[0] = segment.dataBytes;
+    this.indexEnds[0] = segment.indexBytes;
+    this.lastEntries[0] = 0;
+    this.liveBytes[0] = 0;
+    this.firstBlocks[0] = 0;
+  }
+
+  /** Closes the active pair and starts the next, within the batch. */
+  rotate(): void {
+    if (this.active >= FILE_ID_MAX)
+      throw new StoreError('bad-files', `${this.name}: more than ${FILE_ID_MAX} files`);
+    const segment = new Segment(this.#chunks);
+    this.firstBlocks.push(this.firstBlocks[this.active]! + blocksOf(this.indexEnds[this.active]!));
+    this.active++;
+    segment.startFile(this.active, this.mode);
+    this.segments.push(segment);
+    this.dataEnds.push(segment.dataBytes);
+    this.indexEnds.push(segment.indexBytes);
+    this.lastEntries.push(0);
+    this.liveBytes.push(0);
+  }
+
+  /** True when an entry of this size would pass the 32-bit offsets of either file. */
+  overflows(keyBytes: number, payloadBytes: number): boolean {
+    return (
+      this.dataEnds[this.active]! + DATA_ENTRY_BYTES + keyBytes + payloadBytes > FILE_MAX_BYTES ||
+      this.indexEnds[this.active]! + INDEX_ENTRY_BYTES + keyBytes > FILE_MAX_BYTES
+    );
+  }
+
+  /** Appends a data entry to the batch. @returns its offset in data file `active` */
+  appendData(
+    key: Uint8Array,
+    payload: Payload,
+    payloadBytes: number,
+    crc: number,
+    flags: number,
+    timestamp: number,
+  ): number {
+    const segment = this.current;
+    const offset = segment.appendData(key, payload, payloadBytes, this.previousData, crc, flags, timestamp);
+    this.previousData = offset;
+    this.dataEnds[this.active] = segment.dataEnd;
+    return offset;
+  }
+
+  /** Appends an index entry to the batch. @returns its offset in index file `active` */
+  appendIndex(
+    key: Uint8Array,
+    dataOffset: number,
+    payloadBytes: number,
+    flags: number,
+    dataFile: number,
+    timestamp: number,
+    crc: number,
+    parentFile: number,
+    parentOffset: number,
+  ): number {
+    const segment = this.current;
+    const length = key.length;
+    segment.reserveIndex(INDEX_ENTRY_BYTES + length);
+    const at = segment.indexBytes;
+    const target = segment.index;
+    const offset = segment.indexEnd;
+    putIndexEntry(
+      target,
+      at,
+      length,
+      dataOffset,
+      payloadBytes,
+      this.previousIndex,
+      flags,
+      dataFile,
+      timestamp,
+      crc,
+      parentFile,
+      parentOffset,
+    );
+    for (let byte = 0; byte < length; byte++) target[at + INDEX_ENTRY_BYTES + byte] = key[byte]!;
+    segment.indexBytes += INDEX_ENTRY_BYTES + length;
+    this.previousIndex = offset;
+    this.lastEntries[this.active] = offset;
+    this.indexEnds[this.active] = segment.indexEnd;
+    return offset;
+  }
+
+  /** Points `bytes` and `at` to the fixed part of an index entry as it is now. Valid until the next call of the log. */
+  view(file: number, offset: number): void {
+    for (let number = this.segments.length - 1; number >= 0; number--) {
+      const segment = this.segments[number]!;
+      if (segment.file === file && offset >= segment.indexStart) {
+        this.bytes = segment.index;
+        this.at = offset - segment.indexStart;
+        return;
+      }
+      const record = segment.changes.find(file, offset);
+      if (record >= 0) {
+        this.bytes = segment.changes.images;
+        this.at = segment.changes.after(record);
+        return;
+      }
+    }
+    const record = this.held.find(file, offset);
+    if (record >= 0) {
+      this.bytes = this.held.images;
+      this.at = this.held.after(record);
+      return;
+    }
+    if (this.mode === 'seq') {
+      const slot = (offset - INDEX_HEADER_BYTES) / SLOT_BYTES;
+      const frame = this.frameOf(file, slot);
+      this.bytes = this.cache.bytes(frame);
+      this.at = this.cache.at(frame) + (slot % BLOCK_SLOTS) * SLOT_BYTES;
+    } else {
+      this.readIndex(file, offset, this.#scratch);
+      this.bytes = this.#scratch;
+      this.at = 0;
+    }
+  }
+
+  /** Like `view`, and what the caller writes to the fixed part there belongs to the batch. */
+  change(file: number, offset: number): void {
+    for (let number = this.segments.length - 1; number >= 0; number--) {
+      const segment = this.segments[number]!;
+      if (segment.file === file && offset >= segment.indexStart) {
+        this.bytes = segment.index;
+        this.at = offset - segment.indexStart;
+        return;
+      }
+    }
+    const changes = this.current.changes;
+    let record = changes.find(file, offset);
+    if (record < 0) {
+      this.view(file, offset);
+      record = changes.add(file, offset, this.bytes, this.at);
+    }
+    this.bytes = changes.images;
+    this.at = changes.after(record);
+  }
+
+  /** Whether entries in the files may look different from what they are now. */
+  get overlaid(): boolean {
+    if (this.held.size > 0) return true;
+    for (const segment of this.segments) if (segment.changes.size > 0) return true;
+    return false;
+  }
+
+  /** Marks an index file as changed in place. */
+  markDirty(file: number): void {
+    if (this.dirty.has(file)) return;
+    this.dirty.add(file);
+    if (this.recording) this.dirtyUndo.push(file);
+  }
+
+  /** Adds to the live bytes of a data file. */
+  adjustLive(file: number, bytes: number): void {
+    this.liveBytes[file] = (this.liveBytes[file] ?? 0) + bytes;
+    if (this.recording) this.liveUndo.push(file, bytes);
+  }
+
+  /** End of what is written of an index file. */
+  writtenIndexEnd(file: number): number {
+    for (const segment of this.segments) if (segment.file === file) return segment.indexStart;
+    return this.indexEnds[file]!;
+  }
+
+  /**
+   * Fills `target` with bytes of an index file as they stand in it and in the pending appends; changes are not applied.
+   * @throws IoError; StoreError('bad-files') when the file became shorter
+   */
+  readIndex(file: number, offset: number, target: Uint8Array): void {
+    const written = this.writtenIndexEnd(file);
+    const fromFile = Math.max(0, Math.min(target.length, written - offset));
+    if (fromFile > 0) {
+      let got = 0;
+      try {
+        got = this.indexFile(file).read(
+          fromFile === target.length ? target : target.subarray(0, fromFile),
+          offset,
+        );
+      } catch (error) {
+        this.counters.indexFailed('read', this.surroundings.clock);
+        throw error;
+      }
+      this.counters.indexRead(got);
+      if (got < fromFile)
+        throw new StoreError(
+          'bad-files',
+          `${this.index.path(file)}: shorter than it was when opened; reload the namespace`,
+        );
+    }
+    if (fromFile === target.length) return;
+    for (const segment of this.segments) {
+      if (segment.file !== file) continue;
+      const from = offset + fromFile - segment.indexStart;
+      target.set(segment.index.subarray(from, from + target.length - fromFile), fromFile);
+    }
+  }
+
+  /** Cache frame with the written slot; reads its block when needed. */
+  frameOf(file: number, slot: number): number {
+    const block = this.firstBlocks[file]! + Math.floor(slot / BLOCK_SLOTS);
+    const within = slot % BLOCK_SLOTS;
+    let frame = this.cache.find(block);
+    if (frame >= 0 && this.cache.filled(frame) > within) return frame;
+    if (frame < 0) frame = this.cache.allocate(block);
+    const start = slotOffset(slot - within);
+    const length = Math.min(
+      BLOCK_BYTES,
+      Math.floor((this.writtenIndexEnd(file) - start) / SLOT_BYTES) * SLOT_BYTES,
+    );
+    const at = this.cache.at(frame);
+    this.readIndex(file, start, this.cache.bytes(frame).subarray(at, at + length));
+    this.cache.fill(frame, length / SLOT_BYTES);
+    return frame;
+  }
+
+  /** An index file to read from and write to. */
+  indexFile(file: number): DiskFile {
+    return this.index.writing(file);
+  }
+
+  /**
+   * Fills `target` with bytes of a data file, pending ones included.
+   * @throws NotLocal; StoreError('missing-data') when the file does not hold them; IoError
+   */
+  readData(file: number, offset: number, target: Uint8Array): void {
+    for (let number = this.segments.length - 1; number >= 0; number--) {
+      const segment = this.segments[number]!;
+      if (segment.file !== file) continue;
+      if (offset < segment.dataStart) break;
+      if (offset + target.length > segment.dataEnd) throw this.missing(file, offset, target.length);
+      segment.readData(target, offset);
+      return;
+    }
+    this.requireLocal(file, offset, target.length);
+    let got: number;
+    try {
+      got = this.dataFile(file).read(target, offset);
+    } catch (error) {
+      if (errorCode(error) === 'ENOENT') throw this.absent(file, offset, target.length);
+      this.counters.dataFailed('read', this.surroundings.clock);
+      throw error;
+    }
+    this.counters.dataRead(got);
+    if (got < target.length) throw this.missing(file, offset, target.length);
+  }
+
+  /** @throws NotLocal when `presence` says that the range of a closed file is not here */
+  requireLocal(file: number, offset: number, lengthBytes: number): void {
+    const { presence } = this.surroundings;
+    if (presence && file < this.segments[0]!.file && !presence.has(this.name, file, offset, lengthBytes))
+      throw new NotLocal(this.name, file, offset, lengthBytes);
+  }
+
+  /** A data file to read from (the active one: to write to). */
+  dataFile(file: number): DiskFile {
+    return file === this.segments[0]!.file ? this.data.writing(file) : this.data.reading(file);
+  }
+
+  /** The error for a data file that does not exist: it must be brought, unless `presence` believes it is here. */
+  absent(file: number, offset: number, lengthBytes: number): Error {
+    return this.surroundings.presence
+      ? this.missing(file, offset, lengthBytes)
+      : new NotLocal(this.name, file, offset, lengthBytes);
+  }
+
+  missing(file: number, offset: number, lengthBytes: number): StoreError {
+    return new StoreError(
+      'missing-data',
+      `${this.data.path(file)}: bytes ${offset} to ${offset + lengthBytes} are missing; restore the file from a copy`,
+    );
+  }
+
+  closeFiles(): void {
+    this.data.closeAll();
+    this.index.closeAll();
+  }
+}
+
+/** Cache blocks of an index file of this size. */
+function blocksOf(indexEnd: number): number {
+  return Math.ceil(Math.max(0, indexEnd - INDEX_HEADER_BYTES) / BLOCK_BYTES);
+}

@@ -1,0 +1,148 @@
+// Reads payloads of records and verifies them. Nothing leaves here that does not match the checksum in the index.
+import { checksum } from './checksum.ts';
+import {
+  DATA_DELETED,
+  DATA_ENTRY_BYTES,
+  DATA_HEADER_BYTES,
+  dataEntry,
+  PAYLOAD_MAX_BYTES,
+} from './data-format.ts';
+import { ID_BYTES } from './index-format.ts';
+import type { Log } from './log.ts';
+import type { Place } from './place.ts';
+import { type RawEntry, StoreError } from './types.ts';
+import { VerifiedRecords } from './verified.ts';
+
+/** A buffer for whole records of partial reads stays allocated up to this size. */
+const SCRATCH_KEPT_BYTES = 1 << 20;
+
+/** Reads of one namespace. */
+export class RecordReader {
+  readonly #log: Log;
+  readonly #verified = new VerifiedRecords();
+  #scratch = new Uint8Array(0);
+
+  constructor(log: Log) {
+    this.#log = log;
+  }
+
+  /**
+   * The payload of a record in memory of its own.
+   * @throws NotLocal; StoreError('missing-data', 'corrupt'); IoError
+   */
+  read(key: Uint8Array, place: Place): Uint8Array {
+    const head = DATA_ENTRY_BYTES + key.length;
+    const entry = Buffer.allocUnsafe(head + place.payloadBytes);
+    this.#log.readData(place.dataFile, place.dataOffset, entry);
+    if (
+      dataEntry.keyBytes(entry, 0) !== key.length ||
+      dataEntry.payloadBytes(entry, 0) !== place.payloadBytes ||
+      dataEntry.crc(entry, 0) !== place.crc ||
+      (dataEntry.flags(entry, 0) & DATA_DELETED) !== 0 ||
+      !sameKey(entry, key)
+    )
+      throw this.#corrupt(place, 'another entry stands where the index points');
+    const payload = entry.subarray(head);
+    if (checksum(payload) !== place.crc) throw this.#corrupt(place, 'the checksum does not match');
+    return payload;
+  }
+
+  /**
+   * Part of the payload of a sequential record into `target`; the record is verified whole once.
+   * @returns bytes read: less than asked at the end of the payload
+   * @throws as `read`
+   */
+  readInto(place: Place, offset: number, target: Uint8Array): number {
+    const length = Math.min(target.length, place.payloadBytes - offset);
+    if (!(length > 0)) return 0;
+    const start = place.dataOffset + DATA_ENTRY_BYTES + ID_BYTES;
+    const part = length === target.length ? target : target.subarray(0, length);
+    if (this.#verified.has(place.dataFile, place.dataOffset) || this.#pending(place)) {
+      this.#log.readData(place.dataFile, start + offset, part);
+      return length;
+    }
+    if (length === place.payloadBytes) {
+      this.#log.readData(place.dataFile, start, part);
+      if (checksum(part) !== place.crc) {
+        part.fill(0);
+        throw this.#corrupt(place, 'the checksum does not match');
+      }
+    } else {
+      if (this.#scratch.length < place.payloadBytes) this.#scratch = new Uint8Array(place.payloadBytes);
+      const whole = this.#scratch.subarray(0, place.payloadBytes);
+      if (this.#scratch.length > SCRATCH_KEPT_BYTES) this.#scratch = new Uint8Array(0);
+      this.#log.readData(place.dataFile, start, whole);
+      if (checksum(whole) !== place.crc) throw this.#corrupt(place, 'the checksum does not match');
+      part.set(whole.subarray(offset, offset + length));
+    }
+    this.#verified.add(place.dataFile, place.dataOffset);
+    return length;
+  }
+
+  /** @throws NotLocal; StoreError (no-such-file, end-of-file, unreadable); IoError */
+  rawEntry(file: number, offset: number): RawEntry {
+    const log = this.#log;
+    if (!Number.isInteger(file) || file < 0 || file > log.active)
+      throw new StoreError('no-such-file', `there is no data file ${file}`);
+    const size = this.#dataSize(file);
+    if (offset >= size) throw new StoreError('end-of-file', `${log.data.path(file)} has ${size} bytes`);
+    const unreadable = (): StoreError =>
+      new StoreError('unreadable', `${log.data.path(file)}: no whole entry at ${offset}`);
+    if (!(offset >= DATA_HEADER_BYTES) || offset + DATA_ENTRY_BYTES > size) throw unreadable();
+    const head = Buffer.allocUnsafe(DATA_ENTRY_BYTES);
+    log.readData(file, offset, head);
+    const keyBytes = dataEntry.keyBytes(head, 0);
+    const payloadBytes = dataEntry.payloadBytes(head, 0);
+    const nextOffset = offset + DATA_ENTRY_BYTES + keyBytes + payloadBytes;
+    if (keyBytes === 0 || payloadBytes > PAYLOAD_MAX_BYTES || nextOffset > size) throw unreadable();
+    const body = Buffer.allocUnsafe(keyBytes + payloadBytes);
+    log.readData(file, offset + DATA_ENTRY_BYTES, body);
+    const payload = body.subarray(keyBytes);
+    const crc = dataEntry.crc(head, 0);
+    if (checksum(payload) !== crc) throw unreadable();
+    const flags = dataEntry.flags(head, 0);
+    return {
+      key: body.subarray(0, keyBytes),
+      previous: dataEntry.previous(head, 0),
+      crc,
+      flags,
+      timestamp: dataEntry.timestamp(head, 0),
+      payload: (flags & DATA_DELETED) === 0 ? payload : undefined,
+      nextOffset,
+    };
+  }
+
+  /** Forgets what was verified. */
+  clear(): void {
+    this.#verified.clear();
+  }
+
+  /** Records of the batch are still in memory: nothing to verify, nothing to remember. */
+  #pending(place: Place): boolean {
+    for (const segment of this.#log.segments)
+      if (segment.file === place.dataFile && place.dataOffset >= segment.dataStart) return true;
+    return false;
+  }
+
+  #dataSize(file: number): number {
+    const log = this.#log;
+    const known = log.dataEnds[file]!;
+    if (known >= 0) return known;
+    const status = log.surroundings.disk.stat(log.data.path(file));
+    if (!status) throw log.absent(file, 0, DATA_HEADER_BYTES);
+    return status.sizeBytes;
+  }
+
+  #corrupt(place: Place, what: string): StoreError {
+    return new StoreError(
+      'corrupt',
+      `${this.#log.data.path(place.dataFile)}: entry at ${place.dataOffset}: ${what}`,
+    );
+  }
+}
+
+function sameKey(entry: Uint8Array, key: Uint8Array): boolean {
+  for (let byte = 0; byte < key.length; byte++)
+    if (entry[DATA_ENTRY_BYTES + byte] !== key[byte]) return false;
+  return true;
+}

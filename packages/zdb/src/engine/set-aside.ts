@@ -1,0 +1,53 @@
+// Damaged bytes are never thrown away: they are copied beside the file before it is cut.
+import type { Disk } from '@qsfs/io';
+
+const COPY_BYTES = 1 << 20;
+
+/**
+ * Copies what stands from `end` to the end of a file into `<path>.torn-<seconds>` and cuts the file there. Durable in that order.
+ * @returns the name of the copy; undefined when there was nothing to cut
+ */
+export function cutTail(disk: Disk, path: string, end: number, nowSeconds: number): string | undefined {
+  const file = disk.open(path, 'write');
+  try {
+    const size = file.size();
+    if (size <= end) return undefined;
+    const name = freeName(disk, `${path}.torn-${nowSeconds}`);
+    const copy = disk.open(name, 'create-new');
+    try {
+      const buffer = new Uint8Array(Math.min(COPY_BYTES, size - end));
+      for (let at = end; at < size; ) {
+        const got = file.read(buffer.subarray(0, Math.min(buffer.length, size - at)), at);
+        if (got === 0) break;
+        copy.write(buffer.subarray(0, got), at - end);
+        at += got;
+      }
+      copy.datasync();
+    } finally {
+      copy.close();
+    }
+    disk.syncDirectory(directoryOf(path));
+    file.truncate(end);
+    file.datasync();
+    return name;
+  } finally {
+    file.close();
+  }
+}
+
+/** Renames a file to `<path>.damaged-<seconds>`. @returns the new name */
+export function moveAside(disk: Disk, path: string, nowSeconds: number): string {
+  const name = freeName(disk, `${path}.damaged-${nowSeconds}`);
+  disk.rename(path, name);
+  return name;
+}
+
+function freeName(disk: Disk, wanted: string): string {
+  let name = wanted;
+  for (let number = 1; disk.stat(name); number++) name = `${wanted}.${number}`;
+  return name;
+}
+
+function directoryOf(path: string): string {
+  return path.slice(0, path.lastIndexOf('/')) || '.';
+}

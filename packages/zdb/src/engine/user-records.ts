@@ -1,0 +1,192 @@
+// Records of a user-mode namespace: the key table in memory. Every write appends an index entry; the superseded one gets its flag
+// in place. The data file of a record has the number of its index file (docs/formats/zdb.md, "Index file").
+import { DATA_DELETED, DATA_ENTRY_BYTES } from './data-format.ts';
+import { INDEX_DELETED, indexEntry } from './index-format.ts';
+import { KeyTable } from './key-table.ts';
+import type { Log } from './log.ts';
+import type { Place, Tally } from './place.ts';
+import { INDEX_KEY_OVERHEAD_BYTES, type Records } from './records.ts';
+import type { Payload } from './types.ts';
+
+const NO_PAYLOAD = new Uint8Array(0);
+
+// Kinds of undo records; each is followed by the entry and the six fields of its place before.
+const ADDED = 0;
+const MOVED = 1;
+const REMOVED = 2;
+const UNDO_FIELDS = 8;
+
+/** Records found through a key table. */
+export class UserRecords implements Records {
+  readonly tally: Tally = { entries: 0, dataBytes: 0, indexBytes: 0, written: 0 };
+  readonly table: KeyTable;
+  readonly #log: Log;
+  readonly #undo: number[] = [];
+  readonly #saved: Tally = { ...this.tally };
+
+  /** @param seed random, for the table */
+  constructor(log: Log, seed: number) {
+    this.#log = log;
+    this.table = new KeyTable(seed);
+  }
+
+  locate(key: Uint8Array, place: Place): boolean {
+    const entry = this.table.find(key, 0, key.length);
+    if (entry < 0) return false;
+    this.#fill(entry, place);
+    return true;
+  }
+
+  write(
+    key: Uint8Array,
+    place: Place | undefined,
+    payload: Payload,
+    payloadBytes: number,
+    crc: number,
+    timestamp: number,
+  ): void {
+    const offset = this.#log.appendData(key, payload, payloadBytes, crc, 0, timestamp);
+    this.index(key, place, offset, payloadBytes, crc, timestamp);
+  }
+
+  /** Gives an appended data entry its index entry (recovery does only this). */
+  index(
+    key: Uint8Array,
+    place: Place | undefined,
+    dataOffset: number,
+    payloadBytes: number,
+    crc: number,
+    timestamp: number,
+  ): void {
+    const log = this.#log;
+    if (place) this.flag(place.indexFile, place.indexOffset, true);
+    const indexOffset = log.appendIndex(
+      key,
+      dataOffset,
+      payloadBytes,
+      0,
+      log.active,
+      timestamp,
+      crc,
+      place?.indexFile ?? 0,
+      place?.indexOffset ?? 0,
+    );
+    this.tally.written++;
+    this.put(key, 0, key.length, log.active, indexOffset, dataOffset, payloadBytes, crc, timestamp);
+  }
+
+  /** Makes a record the live one of its key, in memory only. */
+  put(
+    bytes: Uint8Array,
+    at: number,
+    keyBytes: number,
+    file: number,
+    indexOffset: number,
+    dataOffset: number,
+    payloadBytes: number,
+    crc: number,
+    timestamp: number,
+  ): void {
+    let entry = this.table.find(bytes, at, keyBytes);
+    if (entry >= 0) {
+      this.#remember(MOVED, entry);
+      this.#count(entry, -1);
+    } else {
+      entry = this.table.add(bytes, at, keyBytes);
+      this.#remember(ADDED, entry);
+    }
+    this.table.place(entry, file, indexOffset, dataOffset, payloadBytes, crc, timestamp);
+    this.#count(entry, 1);
+  }
+
+  remove(key: Uint8Array, place: Place, timestamp: number): void {
+    this.#log.appendData(key, NO_PAYLOAD, 0, 0, DATA_DELETED, timestamp);
+    this.drop(key, place);
+  }
+
+  /** Forgets a live key and flags its index entry (recovery does only this). */
+  drop(key: Uint8Array, place: Place): void {
+    this.flag(place.indexFile, place.indexOffset, true);
+    const entry = this.table.find(key, 0, key.length);
+    this.#remember(REMOVED, entry);
+    this.#count(entry, -1);
+    this.table.unlink(entry);
+    if (!this.#log.recording) this.table.release(entry);
+  }
+
+  /** Sets or clears the flag of an index entry. */
+  flag(file: number, offset: number, deleted: boolean): void {
+    const log = this.#log;
+    log.change(file, offset);
+    indexEntry.setFlags(log.bytes, log.at, deleted ? INDEX_DELETED : 0);
+    log.markDirty(file);
+  }
+
+  accept(): void {
+    const undo = this.#undo;
+    for (let at = 0; at < undo.length; at += UNDO_FIELDS)
+      if (undo[at] === REMOVED) this.table.release(undo[at + 1]!);
+    undo.length = 0;
+    Object.assign(this.#saved, this.tally);
+  }
+
+  undo(): void {
+    const undo = this.#undo;
+    for (let at = undo.length - UNDO_FIELDS; at >= 0; at -= UNDO_FIELDS) {
+      const entry = undo[at + 1]!;
+      if (undo[at] === ADDED) {
+        this.table.unlink(entry);
+        this.table.release(entry);
+        continue;
+      }
+      if (undo[at] === REMOVED) this.table.relink(entry);
+      this.table.place(
+        entry,
+        undo[at + 2]!,
+        undo[at + 3]!,
+        undo[at + 4]!,
+        undo[at + 5]!,
+        undo[at + 6]!,
+        undo[at + 7]!,
+      );
+    }
+    undo.length = 0;
+    Object.assign(this.tally, this.#saved);
+  }
+
+  /** Fills a place from a table entry. */
+  #fill(entry: number, place: Place): void {
+    const { table } = this;
+    place.indexFile = place.dataFile = table.file(entry);
+    place.indexOffset = table.indexOffset(entry);
+    place.dataOffset = table.dataOffset(entry);
+    place.keyBytes = table.keyBytes(entry);
+    place.payloadBytes = table.payloadBytes(entry);
+    place.crc = table.crc(entry);
+    place.timestamp = table.timestamp(entry);
+  }
+
+  #remember(kind: number, entry: number): void {
+    if (!this.#log.recording) return;
+    const { table } = this;
+    this.#undo.push(
+      kind,
+      entry,
+      table.file(entry),
+      table.indexOffset(entry),
+      table.dataOffset(entry),
+      table.payloadBytes(entry),
+      table.crc(entry),
+      table.timestamp(entry),
+    );
+  }
+
+  #count(entry: number, sign: 1 | -1): void {
+    const keyBytes = this.table.keyBytes(entry);
+    const payloadBytes = this.table.payloadBytes(entry);
+    this.tally.entries += sign;
+    this.tally.dataBytes += sign * payloadBytes;
+    this.tally.indexBytes += sign * (INDEX_KEY_OVERHEAD_BYTES + keyBytes);
+    this.#log.adjustLive(this.table.file(entry), sign * (DATA_ENTRY_BYTES + keyBytes + payloadBytes));
+  }
+}
