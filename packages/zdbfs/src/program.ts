@@ -119,10 +119,15 @@ class Program {
           const code = this.#take(message as FromThread, send);
           if (code !== undefined) resolve(code);
         });
-        thread.ended.then(
-          (code) => reject(new Error(`the filesystem thread ended by itself with code ${code}`)),
-          reject,
-        );
+        const ended = (error: Error) => {
+          // Its last words may come behind the news of its end.
+          for (let message = thread.port.receive(); message !== undefined; message = thread.port.receive()) {
+            const code = this.#take(message as FromThread, send);
+            if (code !== undefined) resolve(code);
+          }
+          reject(error);
+        };
+        thread.ended.then((code) => ended(new Error(`the filesystem thread ended with code ${code}`)), ended);
       });
     } finally {
       for (const call of undo) call();
