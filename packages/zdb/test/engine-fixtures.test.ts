@@ -82,7 +82,7 @@ for (const name of cases) {
     };
     const probe = Buffer.from('probe');
     for (const round of ['first', 'second'] as const) {
-      const engine = openScratch(context, directory, options);
+      const engine = openScratch(directory, options);
       for (const [namespaceName, facts] of Object.entries(manifest.namespaces)) {
         const namespace = engine.namespace(namespaceName);
         assert.ok(namespace, namespaceName);
@@ -152,7 +152,7 @@ test('fixture wrong-mode: an engine of the other mode refuses it', (context) => 
   const directory = scratchDirectory(context);
   cpSync(join(FIXTURES, 'wrong-mode'), directory, { recursive: true });
   assert.throws(
-    () => openScratch(context, directory, { mode: 'user' }),
+    () => openScratch(directory, { mode: 'user' }),
     (error) => error instanceof StoreError && error.reason === 'bad-files' && /seq mode/.test(error.message),
   );
 });

@@ -6,10 +6,18 @@ import type { TestContext } from 'node:test';
 import { type Clock, realClock, realDisk, realRandom } from '@qsfs/io';
 import { type Engine, type EngineOptions, openEngine } from '../src/index.ts';
 
-/** A directory that is removed when the test ends. */
+const opened = new Map<string, Engine[]>();
+
+/** A directory that is removed when the test ends, after the engines on it are closed. */
 export function scratchDirectory(context: TestContext): string {
   const directory = mkdtempSync(join(tmpdir(), 'zdb-test-'));
-  context.after(() => rmSync(directory, { recursive: true, force: true }));
+  const engines: Engine[] = [];
+  opened.set(directory, engines);
+  context.after(() => {
+    for (const engine of engines) engine.close();
+    opened.delete(directory);
+    rmSync(directory, { recursive: true, force: true });
+  });
   return directory;
 }
 
@@ -27,12 +35,8 @@ export function settableClock(seconds: number): Clock & { set(seconds: number): 
   };
 }
 
-/** An engine on `<directory>/data` and `<directory>/index` of the real disk; closed when the test ends. */
-export function openScratch(
-  context: TestContext,
-  directory: string,
-  options: Partial<EngineOptions> = {},
-): Engine {
+/** An engine on `<directory>/data` and `<directory>/index` of the real disk; closed when the test ends at the latest. */
+export function openScratch(directory: string, options: Partial<EngineOptions> = {}): Engine {
   const engine = openEngine({
     disk: realDisk,
     clock: realClock,
@@ -43,7 +47,7 @@ export function openScratch(
     sync: 'none',
     ...options,
   });
-  context.after(() => engine.close());
+  opened.get(directory)?.push(engine);
   return engine;
 }
 
