@@ -155,7 +155,7 @@ const wrong: readonly [string, (text: string) => string, RegExp][] = [
   [
     'a wrong compression',
     (t) => t.replace('"snappy"', '"lz4"'),
-    /compression\.algorithm: must be "snappy" or "zstd" or "none"/,
+    /compression\.algorithm: must be "snappy" or "zstd", not "lz4"/,
   ],
   ['no metadata', (t) => t.replace(/\[meta\][\s\S]*?\[\[groups\]\]/, '[[groups]]'), /meta: is missing/],
   ['the old metadata type', (t) => t.replace('type = "zdb"', 'type = "etcd"'), /meta\.type: must be "zdb"/],
@@ -198,7 +198,7 @@ const wrong: readonly [string, (text: string) => string, RegExp][] = [
   [
     'a stripe that is too large',
     (t) => `stripe_size = "64MiB"\n${t}`,
-    /stripe_size: must be a multiple of 4096 from 64KiB to 14336KiB/,
+    /stripe_size: must be a power of two from 64KiB to 8MiB/,
   ],
   ['a group without backends', (t) => `${t}[[groups]]\n`, /groups\[1\]\.backends: is empty/],
   [

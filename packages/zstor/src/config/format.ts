@@ -28,7 +28,7 @@ export function formatConfig(config: ZstorConfig, baseDirectory: string): string
       zdbfs_mountpoint: config.zdbfsMountpoint,
       prometheus_port: config.prometheusPort,
       encryption,
-      compression: { algorithm: config.compression === 'none' ? 'none' : 'snappy' },
+      compression: { algorithm: 'snappy' },
       qsfs: Object.keys(config.qsfs).length > 0 ? config.qsfs : undefined,
       meta: {
         type: 'zdb',

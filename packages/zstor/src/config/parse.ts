@@ -10,13 +10,11 @@ import type { BackendConfig, GroupConfig, MetadataConfig, ZstorConfig } from './
 
 /** n at most: shard indexes are bytes. */
 const MOST_SHARDS = 256;
-/** Bounds of `stripe_size`. The codec takes at most 16 MiB. */
+/** Bounds of `stripe_size`, powers of two (docs/formats/objects.md). */
 const SMALLEST_STRIPE_BYTES = 64 * 1024;
 const LARGEST_STRIPE_BYTES = 16 * 1024 * 1024;
 /** A shard with its header must fit one zdb value (8 MiB). */
 const LARGEST_SHARD_BYTES = 7 * 1024 * 1024;
-/** Local files give space back in whole pages, so stripes end at page boundaries. */
-const PAGE_BYTES = 4096;
 const DEFAULT_STRIPE_BYTES = 4 * 1024 * 1024;
 /** Bounds of everything that is a list. */
 const MOST_BACKENDS = 4096;
@@ -59,7 +57,7 @@ export function parseConfig(text: string, baseDirectory: string): ZstorConfig {
   );
   const masterKey = readEncryption(top, 'encryption', true)!;
   const compressionTable = top.table('compression');
-  const algorithm = compressionTable?.choice('algorithm', ['snappy', 'zstd', 'none']) ?? 'snappy';
+  compressionTable?.choice('algorithm', ['snappy', 'zstd']);
   compressionTable?.finish();
   const metadata = readMetadata(top, baseDirectory);
   const groups = readGroups(top, baseDirectory);
@@ -73,7 +71,6 @@ export function parseConfig(text: string, baseDirectory: string): ZstorConfig {
     groups,
     metadata,
     masterKey,
-    compression: algorithm === 'none' ? 'none' : 'auto',
     stripeSizeBytes: readStripeSize(top, minimalShards),
     writeQuorum: readWriteQuorum(top, minimalShards, expectedShards),
     ...optional('root', top.text('root')),
@@ -134,13 +131,13 @@ function readEncryption(parent: TableReader, name: string, required: boolean): U
 }
 
 function readStripeSize(top: TableReader, minimalShards: number): number {
-  const bytes =
-    top.size('stripe_size') ?? Math.min(DEFAULT_STRIPE_BYTES, LARGEST_SHARD_BYTES * minimalShards);
-  const most = Math.min(LARGEST_STRIPE_BYTES, LARGEST_SHARD_BYTES * minimalShards);
-  if (bytes < SMALLEST_STRIPE_BYTES || bytes > most || bytes % PAGE_BYTES !== 0) {
+  let most = LARGEST_STRIPE_BYTES;
+  while (most > LARGEST_SHARD_BYTES * minimalShards) most /= 2;
+  const bytes = top.size('stripe_size') ?? Math.min(DEFAULT_STRIPE_BYTES, most);
+  if (bytes < SMALLEST_STRIPE_BYTES || bytes > most || !Number.isInteger(Math.log2(bytes))) {
     throw top.error(
       'stripe_size',
-      `must be a multiple of 4096 from 64KiB to ${most / 1024}KiB (with minimal_shards = ${minimalShards}), not ${bytes}`,
+      `must be a power of two from 64KiB to ${most / 1024 / 1024}MiB (with minimal_shards = ${minimalShards}), not ${bytes}`,
     );
   }
   return bytes;

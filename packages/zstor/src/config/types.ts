@@ -43,7 +43,6 @@ export interface ZstorConfig {
   readonly metadata: MetadataConfig;
   /** 32 bytes. Whoever has it and the backends can read everything. */
   readonly masterKey: Uint8Array;
-  readonly compression: 'none' | 'auto';
   readonly stripeSizeBytes: number;
   /** Shards of a stripe that must be acknowledged for a `put` to succeed, k+1 … n (k = n: n). */
   readonly writeQuorum: number;

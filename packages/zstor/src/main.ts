@@ -1,0 +1,20 @@
+// The program bin/zstor: hands the machine to src/cli/program.ts.
+import { readFileSync } from 'node:fs';
+import { realClock, realDisk, realNetwork, realRandom } from '@qsfs/io';
+import { runProgram } from './cli/program.ts';
+
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+  version: string;
+};
+
+process.exitCode = await runProgram(process.argv.slice(2), {
+  disk: realDisk,
+  network: realNetwork,
+  clock: realClock,
+  random: realRandom,
+  workingDirectory: process.cwd(),
+  version,
+  output: (text) => void process.stdout.write(text),
+  errors: (text) => void process.stderr.write(text),
+  isTerminal: process.stderr.isTTY === true,
+});
