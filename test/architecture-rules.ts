@@ -174,35 +174,58 @@ function checkDependencies(file: ParsedFile, manifests: readonly SourceFile[]): 
   return violations;
 }
 
-/** No file of a package reaches itself by imports, of types or of values. One violation per circle. */
+/**
+ * No file of a package reaches itself by imports. Files that reach each other are one violation, at the first of them by
+ * name: `circle` when they do when the program runs, `type-circle` when only by types.
+ */
 function checkCircles(files: readonly ParsedFile[]): Violation[] {
-  const edges = new Map<string, string[]>();
-  for (const file of files) {
-    const targets = importsOf(file.tokens)
-      .map(({ specifier }) => specifier)
-      .filter((specifier) => specifier?.startsWith('.') === true)
-      .map((specifier) => posix.join(posix.dirname(file.path), specifier!));
-    edges.set(file.path, targets);
-  }
-  const violations: Violation[] = [];
-  const done = new Set<string>();
-  const trail: string[] = [];
-  const visit = (path: string): void => {
-    const start = trail.indexOf(path);
-    if (start >= 0) {
-      const circle = [...trail.slice(start), path]
-        .map((name) => posix.relative('packages', name))
-        .join(' -> ');
-      violations.push({ rule: 'circle', path, line: 1, message: circle });
-    }
-    if (start >= 0 || done.has(path)) return;
-    trail.push(path);
-    for (const target of edges.get(path) ?? []) visit(target);
-    trail.pop();
-    done.add(path);
+  const found = (typesToo: boolean) => {
+    const edges = new Map(files.map((file) => [file.path, relativeImports(file, typesToo)]));
+    return circles(edges).map((members) => members.sort());
   };
-  for (const path of edges.keys()) visit(path);
-  return violations;
+  const report = (rule: string, members: readonly string[]): Violation => {
+    const names = members.map((path) => posix.relative('packages', path)).join(', ');
+    return { rule, path: members[0]!, line: 1, message: `these import each other: ${names}` };
+  };
+  const running = found(false);
+  const broken = new Set(running.flat());
+  return [
+    ...running.map((members) => report('circle', members)),
+    ...found(true)
+      .filter((members) => !members.every((path) => broken.has(path)))
+      .map((members) => report('type-circle', members)),
+  ];
+}
+
+function relativeImports(file: ParsedFile, typesToo: boolean): string[] {
+  return importsOf(file.tokens).flatMap(({ specifier, typeOnly }) =>
+    specifier?.startsWith('.') && (typesToo || !typeOnly)
+      ? [posix.join(posix.dirname(file.path), specifier)]
+      : [],
+  );
+}
+
+/** The strongly connected parts of a graph that have a circle in them (Tarjan, 1972). */
+function circles(edges: ReadonlyMap<string, readonly string[]>): string[][] {
+  const order = new Map<string, number>();
+  const lowest = new Map<string, number>();
+  const stack: string[] = [];
+  const found: string[][] = [];
+  const visit = (path: string): void => {
+    order.set(path, order.size);
+    lowest.set(path, order.get(path)!);
+    stack.push(path);
+    for (const target of edges.get(path) ?? []) {
+      if (!edges.has(target)) continue;
+      if (!order.has(target)) visit(target);
+      if (stack.includes(target)) lowest.set(path, Math.min(lowest.get(path)!, lowest.get(target)!));
+    }
+    if (lowest.get(path) !== order.get(path)) return;
+    const members = stack.splice(stack.indexOf(path));
+    if (members.length > 1 || edges.get(path)!.includes(path)) found.push(members);
+  };
+  for (const path of edges.keys()) if (!order.has(path)) visit(path);
+  return found;
 }
 
 // ---- effects ------------------------------------------------------------------------------------------------------

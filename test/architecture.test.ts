@@ -27,7 +27,26 @@ interface Exception {
   readonly reason: string;
 }
 
-const EXCEPTIONS: readonly Exception[] = [];
+const EXCEPTIONS: readonly Exception[] = [
+  {
+    rule: 'type-circle',
+    path: 'packages/zdb/src/engine/data-end.ts',
+    reason:
+      'loading is one job in four files that share the types of its state; at run time there is no circle',
+  },
+  {
+    rule: 'type-circle',
+    path: 'packages/zdb/src/server/command.ts',
+    reason:
+      'a command is given its session, which knows the server, which has the table of commands: types only',
+  },
+  {
+    rule: 'type-circle',
+    path: 'packages/zdb/src/server/background.ts',
+    reason:
+      'the background jobs name the type of the machine that the program hands them; at run time there is no circle',
+  },
+];
 
 /** All files of the checkout that git knows or would take; without git, all that are there. */
 function trackedPaths(): string[] {
@@ -78,7 +97,17 @@ describe('the checkout', () => {
     assert.ok(texts.filter(({ path }) => /^packages\/io\/src\/.*\.ts$/.test(path)).length > 10);
   });
 
-  for (const rule of ['arrow', 'dependency', 'circle', 'effect', 'length', 'name', 'readme', 'text']) {
+  for (const rule of [
+    'arrow',
+    'dependency',
+    'circle',
+    'type-circle',
+    'effect',
+    'length',
+    'name',
+    'readme',
+    'text',
+  ]) {
     it(`keeps the rule "${rule}"`, () => {
       const broken = violations.filter((violation) => violation.rule === rule && !isExcepted(violation));
       assert.equal(describeViolations(broken), '');
@@ -158,13 +187,30 @@ describe('the rules about arrows', () => {
     assert.deepEqual(check("import '@a/c';"), ['dependency']);
   });
 
-  it('catch circles, of any length, of types as well', () => {
-    const b = { path: 'packages/io/src/x/b.ts', text: "import type { A } from '../a.ts';" };
-    assert.deepEqual(broken('packages/io/src/a.ts', "import { b } from './x/b.ts';", [b]), ['circle']);
-    const c = { path: 'packages/io/src/c.ts', text: "export { b } from './x/b.ts';" };
-    assert.deepEqual(broken('packages/io/src/a.ts', "import './c.ts';", [b, c]), ['circle']);
-    assert.deepEqual(broken('packages/io/src/a.ts', "import './a.ts';"), ['circle']);
-    assert.deepEqual(broken('packages/io/src/d.ts', "import './c.ts'; import './x/b.ts';", [c]), []);
+  it('catch circles, of any length, and tell those of types alone from the others', () => {
+    const [a, c, d] = ['a', 'c', 'd'].map((name) => `packages/io/src/${name}.ts`) as [string, string, string];
+    const b = { path: 'packages/io/src/x/b.ts', text: "import { A } from '../a.ts';" };
+    const typed = { path: 'packages/io/src/x/b.ts', text: "import type { A } from '../a.ts';" };
+    const through = { path: c, text: "export { b } from './x/b.ts';" };
+    assert.deepEqual(broken(a, "import { b } from './x/b.ts';", [b]), ['circle']);
+    assert.deepEqual(broken(a, "import { b } from './x/b.ts';", [typed]), ['type-circle']);
+    assert.deepEqual(broken(a, "import './c.ts';", [b, through]), ['circle']);
+    assert.deepEqual(broken(a, "await import('./c.ts');", [b, through]), ['circle']);
+    assert.deepEqual(broken(a, "export type * from './c.ts';", [b, through]), ['type-circle']);
+    assert.deepEqual(
+      broken(a, "import { type C } from './c.ts';", [b, through]),
+      ['circle'],
+      'it is still loaded',
+    );
+    assert.deepEqual(broken(a, "import './a.ts';"), ['circle']);
+    assert.deepEqual(broken(d, "import './c.ts'; import './x/b.ts';", [through]), []);
+    const more = { path: d, text: "import type { A } from './a.ts';" };
+    const rules = broken(a, "import './c.ts'; import './d.ts';", [b, through, more]);
+    assert.deepEqual(
+      rules,
+      ['circle', 'type-circle'],
+      'a circle of types that is larger than that of values',
+    );
   });
 });
 

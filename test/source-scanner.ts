@@ -14,6 +14,8 @@ export interface Import {
   /** undefined: computed when the program runs. */
   readonly specifier: string | undefined;
   readonly line: number;
+  /** `import type` and `export type`: nothing of it is left when the program runs. */
+  readonly typeOnly: boolean;
 }
 
 const WORD_START = /[\p{ID_Start}$_#@]/u;
@@ -215,32 +217,38 @@ function importAt(tokens: readonly Token[], index: number): Import[] {
   const { line } = tokens[index]!;
   const next = tokens[index + 1];
   if (!next || next.text === '.' || (next.text === ':' && next.kind === 'sign')) return [];
-  if (next.kind === 'string') return [{ specifier: next.text, line }];
+  if (next.kind === 'string') return [{ specifier: next.text, line, typeOnly: false }];
   if (next.kind === 'sign' && next.text === '(') {
     const argument = tokens[index + 2];
     const end = tokens[index + 3]?.text;
     const plain = argument?.kind === 'string' && (end === ')' || end === ',');
-    return [{ specifier: plain ? argument.text : undefined, line }];
+    return [{ specifier: plain ? argument.text : undefined, line, typeOnly: false }];
   }
-  return fromAfter(tokens, index + 1, line);
+  // `import type from 'x'` imports something that is called so.
+  const typeOnly = next.text === 'type' && tokens[index + 2]?.text !== 'from';
+  return fromAfter(tokens, index + 1, line, typeOnly);
 }
 
 function reexportAt(tokens: readonly Token[], index: number): Import[] {
   const { line } = tokens[index]!;
   let at = index + 1;
-  if (tokens[at]?.text === 'type') at++;
-  if (tokens[at]?.text === '*') return fromAfter(tokens, at, line);
+  const typeOnly = tokens[at]?.text === 'type';
+  if (typeOnly) at++;
+  if (tokens[at]?.text === '*') return fromAfter(tokens, at, line, typeOnly);
   if (tokens[at]?.text !== '{') return [];
   while (at < tokens.length && tokens[at]!.text !== '}') at++;
   const [from, specifier] = [tokens[at + 1], tokens[at + 2]];
-  return from?.text === 'from' && specifier?.kind === 'string' ? [{ specifier: specifier.text, line }] : [];
+  return from?.text === 'from' && specifier?.kind === 'string'
+    ? [{ specifier: specifier.text, line, typeOnly }]
+    : [];
 }
 
 /** The module behind the next `from`. */
-function fromAfter(tokens: readonly Token[], start: number, line: number): Import[] {
+function fromAfter(tokens: readonly Token[], start: number, line: number, typeOnly: boolean): Import[] {
   for (let at = start; at + 1 < tokens.length; at++) {
     const next = tokens[at + 1]!;
-    if (tokens[at]!.text === 'from' && next.kind === 'string') return [{ specifier: next.text, line }];
+    if (tokens[at]!.text === 'from' && next.kind === 'string')
+      return [{ specifier: next.text, line, typeOnly }];
     if (tokens[at]!.text === ';' && tokens[at]!.kind === 'sign') break;
   }
   return [];
