@@ -10,7 +10,7 @@ const MAGIC = 'QSFSSLOT';
 const VERSION = 1;
 const HEADER_BYTES = 512;
 const CHECKSUM_BYTES = 4;
-/** The file grows by this much, reserved beforehand: recording an eviction must not fail because the disk is full. */
+/** Room is reserved in pieces of this size, one ahead: recording an eviction must not fail because the disk is full. */
 const GROWTH_BYTES = 65536;
 /** Zero slots this close together are written with their neighbours in one call. */
 const GATHER_SLOTS = 16;
@@ -45,7 +45,8 @@ export class SlotTable {
     this.parameter = parameter;
     this.#content = content;
     this.#count = Math.floor(content.length / slotBytes);
-    this.#reserved = HEADER_BYTES + content.length;
+    this.#reserved = 0;
+    this.#reserveAhead(false);
   }
 
   /**
@@ -122,12 +123,7 @@ export class SlotTable {
   /** Returns when everything written is on stable storage. On an error the table stays unflushed; call it again. */
   flush(): void {
     if (this.#dirty.size === 0) return;
-    const wanted = HEADER_BYTES + this.#count * this.slotBytes;
-    if (wanted > this.#reserved) {
-      const target = Math.ceil(wanted / GROWTH_BYTES) * GROWTH_BYTES;
-      this.#file.reserve(this.#reserved, target - this.#reserved);
-      this.#reserved = target;
-    }
+    this.#reserveAhead(HEADER_BYTES + this.#count * this.slotBytes > this.#reserved);
     const indexes = [...this.#dirty].sort((left, right) => left - right);
     for (let first = 0; first < indexes.length; ) {
       let last = first;
@@ -144,6 +140,19 @@ export class SlotTable {
 
   close(): void {
     this.#file.close();
+  }
+
+  /** Keeps room for what there is and some more. Only when it is `needed` now a full disk is an error. */
+  #reserveAhead(needed: boolean): void {
+    const used = HEADER_BYTES + this.#count * this.slotBytes;
+    if (this.#reserved - used >= (needed ? 0 : GROWTH_BYTES / 2)) return;
+    const wanted = (Math.floor(used / GROWTH_BYTES) + 2) * GROWTH_BYTES;
+    try {
+      this.#file.reserve(0, wanted);
+      this.#reserved = wanted;
+    } catch (error) {
+      if (needed) throw error;
+    }
   }
 
   #slot(index: number): Uint8Array {

@@ -1,0 +1,214 @@
+// An object store in memory, for tests of what stands on zstor: it can be switched off, or lack shards.
+import { randomBytes } from 'node:crypto';
+import type { Disk } from '@qsfs/io';
+import {
+  type FetchTarget,
+  type ObjectRecord,
+  type ObjectSource,
+  type ObjectSummary,
+  type PutOptions,
+  parseConfig,
+  type ReadOptions,
+  type RebuildReport,
+  type StripeRange,
+  type Tolerance,
+  type Zstor,
+  type ZstorConfig,
+  ZstorError,
+  type ZstorStatus,
+} from '@qsfs/zstor';
+
+interface Stored {
+  content: Uint8Array;
+  record: ObjectRecord;
+}
+
+const CONFIG = `
+minimal_shards = 1
+expected_shards = 2
+redundant_groups = 0
+redundant_nodes = 0
+[encryption]
+algorithm = "AES"
+key = "${'00'.repeat(32)}"
+[[meta.config.backends]]
+address = "127.0.0.1:1"
+[[groups]]
+backends = [{ address = "127.0.0.1:1", namespace = "a" }, { address = "127.0.0.1:1", namespace = "b" }]
+[meta]
+type = "zdb"
+`;
+
+/** The double. `mode` decides what happens to every call. */
+export class MemoryZstor implements Zstor {
+  readonly objects = new Map<string, Stored>();
+  readonly stripeBytes: number;
+  readonly #disk: Disk;
+  mode: 'up' | 'degraded' | 'down' = 'up';
+  /** Calls of `fetch` so far, as `name#stripe`. */
+  readonly fetched: string[] = [];
+  /** When set, `fetch` waits for it. */
+  gate: Promise<void> | undefined;
+  #version = 0n;
+
+  constructor(disk: Disk, stripeBytes: number) {
+    this.#disk = disk;
+    this.stripeBytes = stripeBytes;
+  }
+
+  get config(): ZstorConfig {
+    return parseConfig(CONFIG, '/');
+  }
+
+  async put(name: string, source: ObjectSource, options: PutOptions = {}): Promise<ObjectRecord> {
+    await this.#pass();
+    const content = new Uint8Array(source.lengthBytes);
+    const file = this.#disk.open(source.path, 'read');
+    file.read(content, source.offset ?? 0);
+    file.close();
+    options.progress?.(content.length);
+    return this.#store(name, content);
+  }
+
+  async putSmall(name: string, content: Uint8Array): Promise<ObjectRecord> {
+    await this.#pass();
+    return this.#store(name, content.slice());
+  }
+
+  async head(name: string): Promise<ObjectRecord | undefined> {
+    await this.#pass();
+    return this.objects.get(name)?.record;
+  }
+
+  async *list(prefix = ''): AsyncIterable<ObjectSummary> {
+    await this.#pass();
+    for (const { record } of [...this.objects.values()]) if (record.name.startsWith(prefix)) yield record;
+  }
+
+  async read(object: string | ObjectRecord, offset: number, lengthBytes: number): Promise<Uint8Array> {
+    return (await this.getSmall(object)).slice(offset, offset + lengthBytes);
+  }
+
+  async getSmall(object: string | ObjectRecord): Promise<Uint8Array> {
+    await this.#pass();
+    return this.#find(typeof object === 'string' ? object : object.name).content;
+  }
+
+  async fetch(
+    record: ObjectRecord,
+    stripes: StripeRange,
+    target: FetchTarget,
+    options: ReadOptions = {},
+  ): Promise<void> {
+    this.fetched.push(`${record.name}#${stripes.first}`);
+    if (this.gate) {
+      const gone = new Promise<never>((_, reject) => {
+        options.signal?.addEventListener('abort', () => reject(options.signal?.reason as Error));
+      });
+      await Promise.race([this.gate, gone]);
+    }
+    await this.#pass();
+    const { content } = this.#find(record.name);
+    const from = stripes.first * this.stripeBytes;
+    const file = this.#disk.open(target.path, 'create');
+    file.write(content.subarray(from, from + stripes.count * this.stripeBytes), from);
+    file.close();
+  }
+
+  async retrieve(object: string | ObjectRecord, path: string): Promise<ObjectRecord> {
+    await this.#pass();
+    const { content, record } = this.#find(typeof object === 'string' ? object : object.name);
+    const file = this.#disk.open(path, 'create');
+    file.write(content, 0);
+    file.close();
+    return record;
+  }
+
+  async delete(name: string): Promise<boolean> {
+    await this.#pass();
+    return this.objects.delete(name);
+  }
+
+  check(): never {
+    throw new Error('not used');
+  }
+
+  async rebuild(name: string): Promise<RebuildReport> {
+    await this.#pass();
+    const stored = this.#find(name);
+    stored.record = { ...stored.record, missingShards: this.mode === 'up' ? 0 : 1 };
+    const { missingShards } = stored.record;
+    return { name, rewrittenShards: 1, missingShards, reason: '', record: stored.record };
+  }
+
+  repairPending(): never {
+    throw new Error('not used');
+  }
+
+  tolerance(): Tolerance {
+    return { backends: 1, groups: 0, combinations: [] };
+  }
+
+  async status(): Promise<ZstorStatus> {
+    await Promise.resolve();
+    const tolerance = this.tolerance();
+    const up = this.mode === 'up';
+    return {
+      backends: [],
+      data: {
+        minimalShards: 1,
+        expectedShards: 2,
+        redundantGroups: 0,
+        redundantNodes: 0,
+        tolerance,
+        promised: tolerance,
+        writable: this.mode !== 'down',
+        placeable: up,
+        reason: '',
+      },
+      metadata: {
+        stores: 1,
+        minimalStores: 1,
+        writeQuorum: 1,
+        tolerance: 0,
+        readable: true,
+        writable: true,
+        reason: '',
+      },
+      repair: { pendingObjects: 0 },
+    };
+  }
+
+  async close(): Promise<void> {}
+
+  #find(name: string): Stored {
+    const stored = this.objects.get(name);
+    if (!stored) throw new ZstorError('QSFS_E_NOT_FOUND', `there is no object ${name}`);
+    return stored;
+  }
+
+  async #pass(): Promise<void> {
+    await Promise.resolve();
+    if (this.mode === 'down') throw new ZstorError('QSFS_E_UNAVAILABLE', 'the backends are switched off');
+  }
+
+  #store(name: string, content: Uint8Array): ObjectRecord {
+    this.#version += 1n;
+    const record: ObjectRecord = {
+      name,
+      version: this.#version,
+      objectId: new Uint8Array(randomBytes(16)),
+      sizeBytes: content.length,
+      stripeSizeBytes: this.stripeBytes,
+      stripeCount: Math.ceil(content.length / this.stripeBytes),
+      minimalShards: 1,
+      expectedShards: 2,
+      storedMs: 0,
+      missingShards: this.mode === 'up' ? 0 : 1,
+      verification: 'checked',
+      storedBytes: content.length * 2,
+    };
+    this.objects.set(name, { content, record });
+    return record;
+  }
+}

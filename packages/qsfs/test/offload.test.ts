@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { dataName } from '../src/manifest.ts';
+import { Offload } from '../src/offload.ts';
+import { type Fixture, fixture, STRIPE } from './volume-fixture.ts';
+
+function offloadOf(made: Fixture): { offload: Offload; stored: string[] } {
+  const stored: string[] = [];
+  const offload = new Offload({
+    ...made,
+    epoch: () => 1,
+    stored: (_, file, complete) => void stored.push(`${file}${complete ? '' : ' degraded'}`),
+  });
+  return { offload, stored };
+}
+
+test('every closed file reaches the backends, with its bytes', async () => {
+  const made = fixture();
+  made.addFiles(5);
+  const { offload, stored } = offloadOf(made);
+  await offload.start();
+  assert.equal(offload.status.pendingBytes, 40 * STRIPE);
+  await made.clock.until(offload.drain());
+  assert.deepEqual(stored.sort(), ['0', '1', '2', '3', '4']);
+  assert.equal(offload.status.pendingFiles, 0);
+  assert.equal(offload.status.pendingBytes, 0);
+  assert.equal(made.volume['zdbfs-data'].data(3).safety, 'complete');
+  assert.equal(made.zstor.objects.get(dataName('zdbfs-data', 3, 1))?.content.length, 8 * STRIPE);
+});
+
+test('while the backends are away it waits, tells who asks, and goes on when they return', async () => {
+  const made = fixture();
+  made.addFiles(1);
+  made.zstor.mode = 'down';
+  const { offload, stored } = offloadOf(made);
+  await offload.start();
+  await assert.rejects(
+    made.clock.until(offload.drain()),
+    /nothing can be stored at present: the backends are switched off/,
+  );
+  assert.equal(offload.status.pendingFiles, 1);
+  made.zstor.mode = 'up';
+  await made.clock.run(60_000);
+  assert.deepEqual(stored, ['0']);
+  await made.clock.until(offload.drain());
+  assert.equal(offload.status.stuck, '');
+});
+
+test('a kill loses nothing: what is pending is found again, what is stored is not sent again', async () => {
+  const made = fixture();
+  made.addFiles(2);
+  const first = offloadOf(made);
+  await first.offload.start();
+  await made.clock.until(first.offload.drain());
+  made.addFiles(1);
+  const second = offloadOf(made);
+  await second.offload.start();
+  await made.clock.until(second.offload.drain());
+  assert.deepEqual(second.stored, ['2']);
+});
+
+test('an object without all its shards is degraded until it is whole', async () => {
+  const made = fixture();
+  made.addFiles(2);
+  made.zstor.mode = 'degraded';
+  const { offload, stored } = offloadOf(made);
+  await offload.start();
+  await made.clock.until(offload.drain());
+  assert.deepEqual(stored.sort(), ['0 degraded', '1 degraded']);
+  assert.equal(await made.clock.until(offload.heal(true)), 2);
+  made.zstor.mode = 'up';
+  assert.equal(await made.clock.until(offload.heal(true)), 0);
+  assert.equal(made.volume['zdbfs-data'].data(0).safety, 'complete');
+  assert.equal(offload.status.degradedFiles, 0);
+});
+
+test('after a backend was emptied nothing counts as safe before it was looked at', async () => {
+  const made = fixture();
+  made.addFiles(3);
+  const { offload } = offloadOf(made);
+  await offload.start();
+  await made.clock.until(offload.drain());
+  offload.doubt();
+  assert.equal(offload.status.degradedFiles, 3);
+  assert.equal(made.volume['zdbfs-data'].data(1).safety, 'degraded');
+  assert.equal(await made.clock.until(offload.heal(true)), 0);
+});
+
+test('an evicted file whose catalog entry is lost is found on the backends', async () => {
+  const made = fixture();
+  made.addFiles(1);
+  const first = offloadOf(made);
+  await first.offload.start();
+  await made.clock.until(first.offload.drain());
+  const data = made.volume['zdbfs-data'];
+  data.recordAbsent(0, 0, 8);
+  data.catalog.setData(0, { safety: 'pending', sizeBytes: 0, epoch: 0 });
+  const { offload } = offloadOf(made);
+  await offload.start();
+  assert.equal(offload.status.pendingFiles, 0);
+  assert.equal(data.data(0).epoch, 1);
+  assert.equal(await made.clock.until(offload.heal(false)), 0);
+  assert.equal(data.data(0).safety, 'complete');
+});

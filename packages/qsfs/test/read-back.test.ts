@@ -1,0 +1,142 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { dataName } from '../src/manifest.ts';
+import type { ToFilesystem } from '../src/messages.ts';
+import { ReadBack } from '../src/read-back.ts';
+import { contentOf, type Fixture, fixture, STRIPE } from './volume-fixture.ts';
+
+/** Files on the backends and nowhere else. */
+async function evicted(files: number): Promise<Fixture & { readBack: ReadBack }> {
+  const made = fixture();
+  made.addFiles(files);
+  const data = made.volume['zdbfs-data'];
+  for (const file of data.files()) {
+    await made.zstor.put(dataName('zdbfs-data', file, 1), {
+      path: data.dataPath(file),
+      lengthBytes: data.sizeOf(file),
+    });
+    data.catalog.setData(file, { safety: 'complete', sizeBytes: data.sizeOf(file), epoch: 1 });
+    data.recordAbsent(file, 0, data.stripesOf(file));
+    data.presence.flush();
+    data.punch(made.disk, file, 0, data.stripesOf(file));
+  }
+  const readBack = new ReadBack({
+    zstor: made.zstor,
+    clock: made.clock,
+    volume: made.volume,
+    send: made.send,
+    makeRoom: () => {},
+    aheadLimitBytes: () => 64 * STRIPE,
+    log: made.log,
+  });
+  return { ...made, readBack };
+}
+
+function need(file: number, first: number, count = 1) {
+  return { namespace: 'zdbfs-data' as const, file, first, count };
+}
+
+function brought(sent: readonly ToFilesystem[]): string[] {
+  return sent.flatMap((message) => (message.kind === 'brought' ? [`${message.file}/${message.first}`] : []));
+}
+
+test('a stripe that is needed comes back with its bytes', async () => {
+  const { readBack, clock, sent, disk, volume } = await evicted(1);
+  readBack.need(need(0, 5));
+  await clock.run(100);
+  assert.deepEqual(brought(sent), ['0/5']);
+  const bytes = new Uint8Array(STRIPE);
+  disk.open(volume['zdbfs-data'].dataPath(0), 'read').read(bytes, 5 * STRIPE);
+  assert.deepEqual(bytes, contentOf(0, 5));
+  assert.equal(volume['zdbfs-data'].localBytes, STRIPE);
+});
+
+test('however often it is asked for, a stripe is fetched once', async () => {
+  const { readBack, clock, sent, zstor } = await evicted(1);
+  zstor.gate = clock.sleep(500);
+  readBack.need(need(0, 5));
+  readBack.need(need(0, 5));
+  await clock.run(100);
+  readBack.need(need(0, 5));
+  await clock.run(1000);
+  assert.equal(zstor.fetched.filter((call) => call.endsWith('#5')).length, 1);
+  readBack.need(need(0, 5));
+  assert.ok(
+    brought(sent).filter((key) => key === '0/5').length >= 2,
+    'asked again when it is there: told so at once',
+  );
+});
+
+test('reading in order brings the stripes behind ahead of need, also of the next file', async () => {
+  const { readBack, clock, sent } = await evicted(3);
+  readBack.need(need(0, 0));
+  await clock.run(50);
+  assert.deepEqual(brought(sent), ['0/0']);
+  readBack.need(need(0, 1));
+  await clock.run(50);
+  for (let stripe = 2; stripe < 8; stripe += 1) {
+    readBack.reached('zdbfs-data', 0, stripe);
+    await clock.run(50);
+  }
+  assert.ok(brought(sent).includes('1/0'), brought(sent).join(' '));
+  assert.ok(brought(sent).includes('2/0'), brought(sent).join(' '));
+});
+
+test('reading here and there brings nothing more than was asked for', async () => {
+  const { readBack, clock, sent } = await evicted(40);
+  for (const file of [30, 3, 17]) {
+    readBack.need(need(file, 4));
+    await clock.run(50);
+  }
+  assert.deepEqual(brought(sent), ['30/4', '3/4', '17/4']);
+});
+
+test('what cannot be had fails within ten seconds, and the next ones sooner', async () => {
+  const { readBack, clock, sent, zstor } = await evicted(2);
+  zstor.mode = 'down';
+  readBack.need(need(0, 1));
+  await clock.run(9000);
+  assert.deepEqual(
+    sent.map((message) => message.kind),
+    ['failed'],
+  );
+  readBack.need(need(1, 1));
+  await clock.run(2000);
+  assert.equal(sent.length, 2);
+  zstor.mode = 'up';
+  readBack.need(need(0, 1));
+  await clock.run(2000);
+  assert.deepEqual(brought(sent), ['0/1']);
+});
+
+test('a backend that never answers cannot hold a reader for longer', async () => {
+  const { readBack, clock, sent, zstor } = await evicted(1);
+  zstor.gate = new Promise(() => {});
+  readBack.need(need(0, 1));
+  await clock.run(10_000);
+  assert.deepEqual(
+    sent.map((message) => message.kind),
+    ['failed'],
+  );
+});
+
+test('a short outage is waited out', async () => {
+  const { readBack, clock, sent, zstor } = await evicted(1);
+  zstor.mode = 'down';
+  readBack.need(need(0, 1));
+  await clock.run(3000);
+  assert.equal(sent.length, 0);
+  zstor.mode = 'up';
+  await clock.run(1000);
+  assert.deepEqual(brought(sent), ['0/1']);
+});
+
+test('closing answers everybody who waits', async () => {
+  const { readBack, clock, sent, zstor } = await evicted(1);
+  zstor.gate = new Promise(() => {});
+  for (let stripe = 0; stripe < 8; stripe += 1) readBack.need(need(0, stripe));
+  await clock.run(10);
+  readBack.close();
+  assert.equal(sent.filter((message) => message.kind === 'failed').length, 8);
+  assert.equal(clock.pending, 0);
+});
