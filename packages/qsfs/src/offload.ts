@@ -108,10 +108,11 @@ export class Offload {
     return names;
   }
 
-  /** A data file was closed. */
+  /** A data file was closed. Fine when it was told of before: what is stored is not stored again. */
   add(namespace: OffloadedName, file: number): void {
     const key = keyOf(namespace, file);
     if (this.#known.has(key) || this.#closed) return;
+    if (this.#parts.volume[namespace].data(file).safety !== 'pending') return;
     this.#known.add(key);
     this.#pendingBytes += this.#parts.volume[namespace].sizeOf(file);
     this.#queue.push({ namespace, file });
