@@ -1,0 +1,113 @@
+// The command line: what the reference accepts is accepted, impossible flags get their message.
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { parseCommandLine, parseDataSize, UsageError } from '@qsfs/zdb/server';
+
+describe('command line', () => {
+  it('has the reference’s defaults', () => {
+    const line = parseCommandLine([]);
+    assert.equal(line.dataDirectory, './zdb-data');
+    assert.equal(line.indexDirectory, './zdb-index');
+    assert.equal(line.mode, undefined);
+    assert.equal(line.dataSizeBytes, 268_435_456);
+    assert.equal(line.port, '9900');
+    assert.equal(line.sync, 'none');
+  });
+
+  it('takes one or two dashes, values behind a blank or an equals sign, unambiguous prefixes, and ignores other words', () => {
+    const line = parseCommandLine([
+      '-port',
+      '9901',
+      'junk',
+      '--mo=user',
+      '--sock',
+      '/s',
+      '--prot',
+      '--adm=x=y',
+      '-',
+    ]);
+    assert.equal(line.port, '9901');
+    assert.equal(line.mode, 'user');
+    assert.equal(line.socket, '/s');
+    assert.equal(line.protect, true);
+    assert.equal(line.admin, 'x=y');
+  });
+
+  it('lets prefixes of the reference’s options mean what they mean there', () => {
+    assert.equal(parseCommandLine(['--ma', '5']).maxSizeBytes, 5);
+    assert.equal(parseCommandLine(['--lo', 'f']).logFile, 'f');
+    assert.equal(parseCommandLine(['--r', '7']).rotateSeconds, 7);
+  });
+
+  it('takes the exact name before longer ones', () => {
+    assert.equal(parseCommandLine(['--sync']).sync, 'always');
+    assert.deepEqual(parseCommandLine(['--synctime', '3']).sync, { everySeconds: 3 });
+    assert.equal(parseCommandLine(['--data', 'd']).dataDirectory, 'd');
+  });
+
+  it('reads junk numbers as 0, like the reference', () => {
+    assert.equal(parseCommandLine(['--maxsize', 'junk']).maxSizeBytes, 0);
+    assert.equal(parseCommandLine(['--rotate', '-']).rotateSeconds, 0);
+    assert.equal(parseCommandLine(['--synctime', 'x']).sync, 'none');
+  });
+
+  it('takes direct for seq and says that it is an old name', () => {
+    const line = parseCommandLine(['--mode', 'direct']);
+    assert.equal(line.mode, 'seq');
+    assert.equal(line.notices.length, 1);
+  });
+
+  const refused: [string[], RegExp][] = [
+    [['-p', '9900'], /ambiguous; possibilities: '--port' '--protect'/],
+    [['--nosuch'], /unrecognized option '--nosuch'/],
+    [['--port'], /'--port' requires an argument/],
+    [['--sync=1'], /'--sync' doesn't allow an argument/],
+    [['--mode', 'both'], /invalid mode 'both'/],
+    [['--protect'], /--admin/],
+    [['--loop', 'select'], /epoll or node/],
+    [['--maxclients', '0'], /whole number/],
+    [['--report', 'x'], /unrecognized/],
+  ];
+  for (const [words, message] of refused) {
+    it(`refuses ${words.join(' ')}`, () => {
+      assert.throws(
+        () => parseCommandLine(words),
+        (error) => error instanceof UsageError && message.test(error.message),
+      );
+    });
+  }
+});
+
+describe('data size', () => {
+  const accepted: [string, number][] = [
+    ['600k', 614_400],
+    ['1.5M', 1_572_864],
+    ['1e6', 1_000_000],
+    ['0x80000', 524_288],
+    ['512kB', 524_288],
+    ['3G', 3_221_225_472],
+    ['4294967294', 4_294_967_294],
+  ];
+  for (const [text, size] of accepted) {
+    it(`${text} is ${size} bytes`, () => assert.equal(parseDataSize(text), size));
+  }
+
+  const refused: [string, string][] = [
+    ['', 'datasize invalid'],
+    ['x', 'datasize invalid'],
+    ['1m', 'datasize invalid'],
+    ['512x', 'datasize invalid'],
+    ['4G', 'datasize cannot be larger than 4294967295 bytes (4096 MB)'],
+    ['1T', 'datasize cannot be larger than 4294967295 bytes (4096 MB)'],
+    ['-1', 'datasize cannot be smaller than 524288 bytes (0.5 MB)'],
+    ['500k', 'datasize cannot be smaller than 524288 bytes (0.5 MB)'],
+  ];
+  for (const [text, message] of refused) {
+    it(`"${text}" is refused`, () => {
+      assert.throws(
+        () => parseDataSize(text),
+        (error) => error instanceof UsageError && error.message === message,
+      );
+    });
+  }
+});
