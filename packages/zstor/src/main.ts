@@ -1,11 +1,10 @@
 // The program bin/zstor: hands the machine to src/cli/program.ts.
-import { readFileSync } from 'node:fs';
-import { realClock, realDisk, realNetwork, realRandom } from '@qsfs/io';
+import { fileURLToPath } from 'node:url';
+import { readWhole, realClock, realDisk, realNetwork, realRandom } from '@qsfs/io';
 import { runProgram } from './cli/program.ts';
 
-const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
-  version: string;
-};
+const description = readWhole(realDisk, fileURLToPath(new URL('../package.json', import.meta.url)));
+const { version } = JSON.parse(Buffer.from(description!).toString()) as { version: string };
 
 process.exitCode = await runProgram(process.argv.slice(2), {
   disk: realDisk,
