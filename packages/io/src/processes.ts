@@ -12,17 +12,23 @@ export interface ChildOptions {
   readonly detached?: boolean;
 }
 
-/** A finished child: its exit code (128 + number when a signal ended it) and what it wrote, where piped. */
+/**
+ * A finished child: its exit code (128 + number when a signal ended it) and what it wrote, where piped: of very much the
+ * last 16 MiB.
+ */
 export interface ChildResult {
   readonly exitCode: number;
   readonly output: string;
   readonly errors: string;
 }
 
-/** A running child. */
+/** A child process. */
 export interface Child {
+  /** -1 when it could not be started. */
   readonly pid: number;
+  /** Rejects with an errno `code` (ENOENT, EACCES, EMFILE, …) when it could not be started. */
   readonly ended: Promise<ChildResult>;
+  /** Does nothing when it has ended. */
   signal(name: 'SIGTERM' | 'SIGKILL' | 'SIGINT' | 'SIGHUP'): void;
 }
 
@@ -33,12 +39,13 @@ export interface Processes {
   readonly groupId: number;
   /** Path of the Node binary this process runs on. */
   readonly nodePath: string;
-  /** @throws ENOENT when the program is missing */
+  /** Starts a program; see `Child.ended` for what goes wrong. */
   start(command: string, parameters: readonly string[], options?: ChildOptions): Child;
-  /** Runs to the end, blocking this thread. */
+  /** Runs to the end, blocking this thread. @throws an error with code ENOENT, EACCES, … when it cannot be started */
   run(command: string, parameters: readonly string[], options?: ChildOptions): ChildResult;
   /** True when a process with this id exists. */
   alive(pid: number): boolean;
+  /** @throws ESRCH when there is no such process, EPERM */
   signal(pid: number, name: 'SIGTERM' | 'SIGKILL' | 'SIGINT' | 'SIGHUP'): void;
   /** Calls on each arrival of a signal to this process; returns the undoing. */
   onSignal(name: 'SIGTERM' | 'SIGINT' | 'SIGHUP' | 'SIGUSR1', call: () => void): () => void;

@@ -1,7 +1,26 @@
 // Child processes and signals of the machine.
 import { spawn, spawnSync } from 'node:child_process';
 import { constants } from 'node:os';
+import type { Readable } from 'node:stream';
 import type { Child, ChildOptions, ChildResult, Processes } from '../processes.ts';
+import { realClock } from './clock.ts';
+
+/** So much of what a child writes is kept, the end of it. */
+const OUTPUT_MAX_BYTES = 16 * 2 ** 20;
+/** A child that has ended may have left its output to a grandchild that goes on: we do not wait for that one. */
+const OUTPUT_GRACE_MS = 1000;
+
+/** Collects a stream's text, bounded. */
+function collect(stream: Readable | null): () => string {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  stream?.on('data', (chunk: Buffer) => {
+    chunks.push(chunk);
+    length += chunk.length;
+    while (length - chunks[0]!.length >= OUTPUT_MAX_BYTES) length -= chunks.shift()!.length;
+  });
+  return () => Buffer.concat(chunks).subarray(-OUTPUT_MAX_BYTES).toString('utf8');
+}
 
 function exitCodeOf(code: number | null, signal: NodeJS.Signals | null): number {
   return signal ? 128 + constants.signals[signal] : (code ?? 1);
@@ -25,17 +44,20 @@ export const realProcesses: Processes = {
 
   start(command, parameters, options = {}): Child {
     const child = spawn(command, parameters, spawnOptions(options));
-    let output = '';
-    let errors = '';
-    child.stdout?.setEncoding('utf8').on('data', (text: string) => {
-      output += text;
-    });
-    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      errors += text;
-    });
+    const output = collect(child.stdout);
+    const errors = collect(child.stderr);
     const ended = new Promise<ChildResult>((resolve, reject) => {
       child.once('error', reject);
-      child.once('close', (code, signal) => resolve({ exitCode: exitCodeOf(code, signal), output, errors }));
+      child.once('exit', (code, signal) => {
+        const finish = (): void => {
+          grace.cancel();
+          child.stdout?.destroy();
+          child.stderr?.destroy();
+          resolve({ exitCode: exitCodeOf(code, signal), output: output(), errors: errors() });
+        };
+        const grace = realClock.after(OUTPUT_GRACE_MS, finish);
+        child.once('close', finish);
+      });
     });
     ended.catch(() => {});
     if (options.detached) child.unref();
@@ -43,7 +65,11 @@ export const realProcesses: Processes = {
   },
 
   run(command, parameters, options = {}): ChildResult {
-    const result = spawnSync(command, parameters, { ...spawnOptions(options), encoding: 'utf8' });
+    const result = spawnSync(command, parameters, {
+      ...spawnOptions(options),
+      encoding: 'utf8',
+      maxBuffer: OUTPUT_MAX_BYTES,
+    });
     if (result.error) throw result.error;
     return {
       exitCode: exitCodeOf(result.status, result.signal),
