@@ -46,6 +46,14 @@ export function openChannel(device: Device, libc: Libc | undefined, mountPoint: 
   return new BlockingChannel(device, { kind: 'statfs', mountPoint, flag });
 }
 
+/**
+ * Before it sleeps, the thread looks for the next request this often (0.6 µs each, 40 µs in all): waking a processor that
+ * went idle costs 50 µs and more on a virtual machine, which is what a program pays that makes one call after the other.
+ * Where looking is in vain (the program runs on this same processor, or nothing happens), it is left out ever more often.
+ */
+const LOOK_TURNS = 64;
+const LOOKS_SKIPPED_MAX = 256;
+
 /** How long closing waits for a wake that was begun: the descriptor is left open when it does not come. */
 const CLOSE_TURNS = 20;
 const CLOSE_TURN_MS = 50;
@@ -60,6 +68,9 @@ class PolledChannel implements Channel {
   readonly #returned: Int16Array;
   readonly #counter = new Uint8Array(8);
   readonly #flag: Int32Array;
+  /** Sleeps to come without looking first, and looks in a row that found nothing. */
+  #looksToSkip = 0;
+  #looksMissed = 0;
   /** Raised flags seen, and eventfd writes seen. Each raising is followed by one write. */
   #raised = 0;
   #written = 0;
@@ -90,8 +101,25 @@ class PolledChannel implements Channel {
 
   wait(timeoutMs: number): void {
     // A failed poll (EINTR) is a short wait.
-    const ready = this.#libc.poll(this.#pollSet, 2, timeoutMs);
+    const ready = this.#look() || this.#libc.poll(this.#pollSet, 2, timeoutMs);
     if (ready > 0 && this.#returned[7] !== 0) this.#emptyCounter();
+  }
+
+  /** Looks a few times before going to sleep, while that pays. */
+  #look(): number {
+    if (this.#looksToSkip > 0) {
+      this.#looksToSkip--;
+      return 0;
+    }
+    for (let turn = 0; turn < LOOK_TURNS; turn++) {
+      const ready = this.#libc.poll(this.#pollSet, 2, 0);
+      if (ready !== 0) {
+        this.#looksMissed = 0;
+        return Math.max(0, ready);
+      }
+    }
+    this.#looksToSkip = Math.min(LOOKS_SKIPPED_MAX, 2 ** this.#looksMissed++);
+    return 0;
   }
 
   takeWake(): boolean {

@@ -2,14 +2,14 @@
 //
 // A mount whose server died answers ENOTCONN ("Transport endpoint is not connected") to everything. It is recognised by
 // that and by the table of mounts, and detached before anything else; a living mount is never touched.
-import { type Disk, errorCode, type FileStatus, type Processes } from '@qsfs/io';
+import { type Disk, errorCode, type Processes } from '@qsfs/io';
 import { MountError } from './mount-error.ts';
 import { isFuse, mountedAt } from './mount-table.ts';
 
 /** Stacked stale mounts that are cleared at most. */
 const STALE_MAX = 16;
 /** A living mount that does not answer for so long is left alone. */
-const PROBE_SECONDS = 5;
+const PROBE_SECONDS = 2;
 const STALE_TEXT = 'Transport endpoint is not connected';
 /** Messages of the system's programs are compared, so they must not be translated. */
 export const PLAIN_MESSAGES: Readonly<Record<string, string>> = { LC_ALL: 'C' };
@@ -31,29 +31,51 @@ export function prepareMountPoint(
   path: string,
   create: boolean,
 ): { readonly path: string; readonly cleared: number } {
-  const { disk } = io;
   if (path === '') throw new MountError('no-mount-point', 'no mount point was given');
-  let cleared = 0;
-  for (let turn = 0; turn <= STALE_MAX; turn++) {
-    const absolute = resolveEvenStale(disk, path);
-    const entry = absolute === undefined ? undefined : mountedAt(disk, absolute);
-    if (absolute === undefined || !entry) {
-      return { path: absolute ?? makeDirectory(disk, path, create), cleared };
-    }
-    if (!isFuse(entry) || !isStale(io, absolute)) {
-      throw new MountError(
-        'already-mounted',
-        `${absolute} is already a mount point (${entry.type}, ${entry.source}); unmount it first ("${
-          io.processes.userId === 0 ? 'umount' : 'fusermount3 -u'
-        } ${absolute}") or choose another directory`,
-      );
-    }
-    detach(io.processes, absolute);
-    cleared++;
+  try {
+    return prepare(io, path, create);
+  } catch (error) {
+    if (errorCode(error) === undefined) throw error;
+    const { message } = error as Error;
+    throw new MountError('no-mount-point', `${path} cannot be a mount point: ${message}`);
+  }
+}
+
+function prepare(
+  io: MountPointIo,
+  path: string,
+  create: boolean,
+): { readonly path: string; readonly cleared: number } {
+  const { disk } = io;
+  for (let cleared = 0; cleared <= STALE_MAX; cleared++) {
+    // What is mounted there must not be touched before it is known to answer, not even to resolve symlinks.
+    const beside = besideMount(disk, path);
+    if (beside !== undefined && clearStale(io, beside)) continue;
+    const absolute = resolveDirectory(disk, path);
+    if (absolute === undefined) return { path: makeDirectory(disk, path, create), cleared };
+    if (!clearStale(io, absolute)) return { path: absolute, cleared };
   }
   throw new MountError(
     'already-mounted',
     `${path} has more than ${STALE_MAX} dead mounts; unmount them by hand`,
+  );
+}
+
+/** False when nothing is mounted there, true when a dead mount was and is no more. @throws MountError when it lives */
+function clearStale(io: MountPointIo, absolutePath: string): boolean {
+  const entry = mountedAt(io.disk, absolutePath);
+  if (!entry) return false;
+  if (!isFuse(entry) || !isStale(io, absolutePath)) {
+    const command = io.processes.userId === 0 ? 'umount' : 'fusermount3 -u';
+    throw new MountError(
+      'already-mounted',
+      `${absolutePath} is already a mount point (${entry.type}, ${entry.source}); unmount it first ("${command} ${absolutePath}") or choose another directory`,
+    );
+  }
+  if (detach(io.processes, absolutePath)) return true;
+  throw new MountError(
+    'not-permitted',
+    `a dead mount is in the way at ${absolutePath} and cannot be removed; run "umount -l ${absolutePath}" as root`,
   );
 }
 
@@ -76,30 +98,34 @@ export function detachCommands(userId: number, absolutePath: string): string[][]
   return userId === 0 ? [['umount', '-l', '--', absolutePath], fusermount] : [fusermount];
 }
 
-/** The absolute path; undefined when nothing is there. A dead mount cannot be looked at, only at what is above it. */
-function resolveEvenStale(disk: Disk, path: string): string | undefined {
+/** The absolute path as far as it can be had without touching the last name; undefined when that says nothing. */
+function besideMount(disk: Disk, path: string): string | undefined {
+  const trimmed = path.replace(/(?:\/\.?)+$/, '');
+  const cut = trimmed.lastIndexOf('/');
+  const name = trimmed.slice(cut + 1);
+  if (name === '' || name === '.' || name === '..') return undefined;
+  const parent = cut < 0 ? '.' : cut === 0 ? '/' : trimmed.slice(0, cut);
   try {
-    return asDirectory(disk, disk.resolve(path));
+    const above = disk.resolve(parent);
+    return `${above === '/' ? '' : above}/${name}`;
   } catch (error) {
     if (errorCode(error) === 'ENOENT') return undefined;
-    if (errorCode(error) !== 'ENOTCONN') throw error;
-  }
-  const trimmed = path.replace(/\/+$/, '');
-  const cut = trimmed.lastIndexOf('/');
-  const parent = disk.resolve(cut < 0 ? '.' : cut === 0 ? '/' : trimmed.slice(0, cut));
-  return `${parent === '/' ? '' : parent}/${trimmed.slice(cut + 1)}`;
-}
-
-function asDirectory(disk: Disk, path: string): string {
-  let status: FileStatus | undefined;
-  try {
-    status = disk.stat(path);
-  } catch (error) {
-    if (errorCode(error) === 'ENOTCONN') return path;
     throw error;
   }
-  if (status?.kind === 'directory') return path;
-  throw new MountError('not-a-directory', `${path} is not a directory; a mount point must be one`);
+}
+
+/** The absolute path without symlinks; undefined when nothing is there. */
+function resolveDirectory(disk: Disk, path: string): string | undefined {
+  let absolute: string;
+  try {
+    absolute = disk.resolve(path);
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+  // A symlink may lead to a dead mount, which has no status; the table of mounts tells.
+  if (mountedAt(disk, absolute) || disk.stat(absolute)?.kind === 'directory') return absolute;
+  throw new MountError('not-a-directory', `${absolute} is not a directory; a mount point must be one`);
 }
 
 function makeDirectory(disk: Disk, path: string, create: boolean): string {
@@ -116,9 +142,7 @@ function makeDirectory(disk: Disk, path: string, create: boolean): string {
 /** Asks in another process: a mount whose server is stopped would hold us for ever. */
 function isStale(io: MountPointIo, path: string): boolean {
   const probe = ['-s', 'KILL', `${PROBE_SECONDS}`, 'stat', '-f', '-c', '%i', '--', path];
-  const result = io.processes.run('timeout', probe, {
-    streams: ['ignore', 'pipe', 'pipe'],
-    environment: PLAIN_MESSAGES,
-  });
+  const options = { streams: ['ignore', 'pipe', 'pipe'] as const, environment: PLAIN_MESSAGES };
+  const result = io.processes.run('timeout', probe, options);
   return result.exitCode !== 0 && result.errors.includes(STALE_TEXT);
 }

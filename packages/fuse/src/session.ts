@@ -20,7 +20,7 @@ const CACHE_SECONDS = 86_400;
 const BACKGROUND_MAX = 256;
 const READAHEAD_MAX_BYTES = 4 * 1024 * 1024;
 const PARKED_COUNT_MAX = 16_384;
-const PARKED_MAX_BYTES = 64 * 1024 * 1024;
+const PARKED_MAX_BYTES = 256 * 1024 * 1024;
 const IDLE_INTERVAL_MS = 50;
 const BLOCK_SIZE_BYTES = 4096;
 /** Operations are counted one by one below this code. */

@@ -32,6 +32,31 @@ test('a place that is no directory is refused with what to do', async () => {
   place.clear();
 });
 
+test('a stopped server’s mount is found out without touching it', async () => {
+  const place = new Place();
+  const server = await serve({ mountPoint: place.mountPoint, cacheSeconds: 0 });
+  server.process.kill('SIGSTOP');
+  assert.equal((await refusal({ mountPoint: place.mountPoint }))['error'], 'already-mounted');
+  server.process.kill('SIGCONT');
+  await server.unmount();
+  place.clear();
+});
+
+test('a mount point may be named through a symlink, and the mount is where it leads', async () => {
+  const place = new Place();
+  const link = join(place.folder, 'link');
+  fs.symlinkSync('mnt', link);
+  const server = await serve({ mountPoint: `${link}/.` });
+  assert.ok(place.isMounted);
+  assert.equal((await refusal({ mountPoint: link }))['error'], 'already-mounted');
+  await server.unmount();
+  fs.unlinkSync(link);
+  fs.symlinkSync('nowhere', link);
+  assert.equal((await refusal({ mountPoint: link, createMountPoint: true }))['error'], 'no-mount-point');
+  assert.equal((await refusal({ mountPoint: join(place.folder, 'link/x') }))['error'], 'no-mount-point');
+  place.clear();
+});
+
 test('a missing mount point is made when asked for, with its parents', async () => {
   const place = new Place();
   const mountPoint = join(place.folder, 'deep/er');
