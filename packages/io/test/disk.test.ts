@@ -194,6 +194,14 @@ describe('the real disk', () => {
     assert.equal(result.stdout.trim(), JSON.stringify(['EFBIG', 65536, 'EFBIG', 65536, 1000]), result.stderr);
   });
 
+  it('names the errno of a device without room', () => {
+    const file = realDisk.open('/dev/full', 'write');
+    assert.throws(() => file.write(new Uint8Array(10), 0), { code: 'ENOSPC' });
+    assert.throws(() => file.writeVector([new Uint8Array(10), new Uint8Array(10)], 0), { code: 'ENOSPC' });
+    assert.throws(() => file.reserve(0, 10), { code: 'ENODEV' });
+    file.close();
+  });
+
   it('removes the half-written file when a replacement fails', () => {
     const disk = new SimulatedDisk({ capacityBytes: 8192 });
     replaceWhole(disk, '/a', new Uint8Array(4096).fill(1));
