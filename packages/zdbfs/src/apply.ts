@@ -44,6 +44,7 @@ export function apply(state: VolumeState, time: Moment, operation: Operation): v
     case 'reserve':
       for (const run of operation.runs) {
         for (let at = run.count - 1; at >= 0; at--) state.freeIds.push(run.first + at);
+        state.metaEnd = Math.max(state.metaEnd, run.first + run.count);
       }
       break;
     case 'create':

@@ -19,6 +19,16 @@ export interface LocalVolumeOptions extends Omit<VolumeOptions, 'clock' | 'rando
   readonly segmentBytes?: number;
 }
 
+/** Makes a directory and those above it, on stable storage: what is synced in it later must not be lost with its name. */
+function makeLasting(disk: Disk, path: string): void {
+  if (disk.stat(path)) return;
+  const cut = path.lastIndexOf('/');
+  const parent = cut < 0 ? '.' : cut === 0 ? '/' : path.slice(0, cut);
+  if (parent !== path) makeLasting(disk, parent);
+  disk.makeDirectory(path, 0o700);
+  disk.syncDirectory(parent);
+}
+
 /**
  * Opens, or makes, the volume in a directory. `close` of the volume closes its engine too.
  * @throws StoreError when another process uses the directory; VolumeError; IoError
@@ -27,8 +37,8 @@ export function openLocalVolume(options: LocalVolumeOptions): Volume {
   const { disk, clock, random, directory, log } = options;
   const dataDirectory = `${directory}/data`;
   const indexDirectory = `${directory}/index`;
-  disk.makeDirectory(dataDirectory, 0o700);
-  disk.makeDirectory(indexDirectory, 0o700);
+  makeLasting(disk, dataDirectory);
+  makeLasting(disk, indexDirectory);
   const engine = openEngine({
     disk,
     clock,

@@ -86,7 +86,7 @@ export function recover(store: Store, options: RecoveryOptions): Recovered {
     throw new VolumeError(
       'the superblock of the volume is damaged and the journal has no copy; restore zdbfs-meta from the backends or a backup',
     );
-  if (store.data.nextId < base.nextDataId || store.meta.nextId < base.nextMetaId)
+  if (store.data.nextId < base.nextDataId || store.meta.nextId < base.metaEnd)
     throw new VolumeError(
       `zdbfs-${store.data.nextId < base.nextDataId ? 'data' : 'meta'} is older than the superblock: files are missing in its directory; put them back and mount again`,
     );
@@ -108,7 +108,7 @@ export function recover(store: Store, options: RecoveryOptions): Recovered {
     if (!replay.records.has(id) && store.data.length(id) !== undefined) state.doomedData.push(id);
   }
   const unusedIds: number[] = [];
-  for (let id = base.nextMetaId; id < store.meta.nextId; id++) {
+  for (let id = base.metaEnd; id < store.meta.nextId; id++) {
     if (!replay.reserved.has(id) && store.meta.length(id) !== undefined) unusedIds.push(id);
   }
   return { state, journal, unusedIds, repeated: replay.operations };
@@ -306,7 +306,7 @@ function create(store: Store, options: RecoveryOptions): Recovered {
     seedHigh: seed.getUint32(4, true),
     createdSeconds: (options.time ?? EPOCH).seconds,
     checkpoint: 1,
-    nextMetaId: 2,
+    metaEnd: 2,
     nextDataId: 0,
     generation: 1,
     usedBytes: 0,

@@ -14,8 +14,9 @@ export interface Superblock {
   readonly createdSeconds: number;
   /** Counts checkpoints; the journal's records say on which one they build. */
   readonly checkpoint: number;
-  /** `nextId` of zdbfs-meta and zdbfs-data at the checkpoint. */
-  readonly nextMetaId: number;
+  /** One more than the largest id of zdbfs-meta that was ever set aside. */
+  readonly metaEnd: number;
+  /** `nextId` of zdbfs-data at the checkpoint. */
   readonly nextDataId: number;
   /** The next inode's generation. */
   readonly generation: number;
@@ -62,7 +63,7 @@ export function encodeSuperblock(writer: ByteWriter, superblock: Superblock): Ui
   writer.u32(superblock.seedHigh);
   writer.u64(superblock.createdSeconds);
   writer.u64(superblock.checkpoint);
-  writer.u64(superblock.nextMetaId);
+  writer.u64(superblock.metaEnd);
   writer.u64(superblock.nextDataId);
   writer.u32(superblock.generation);
   writer.u32(0);
@@ -85,7 +86,7 @@ export function decodeSuperblock(bytes: Uint8Array): Superblock {
   const seedHigh = reader.u32();
   const createdSeconds = reader.i64();
   const checkpoint = reader.u64();
-  const nextMetaId = reader.u64();
+  const metaEnd = reader.u64();
   const nextDataId = reader.u64();
   const generation = reader.u32();
   reader.u32();
@@ -97,7 +98,7 @@ export function decodeSuperblock(bytes: Uint8Array): Superblock {
     seedHigh,
     createdSeconds,
     checkpoint,
-    nextMetaId,
+    metaEnd,
     nextDataId,
     generation,
     usedBytes,

@@ -41,7 +41,7 @@ export interface TransactionLimits {
 export class Transactions {
   readonly state: VolumeState;
   readonly #journal: Journal;
-  readonly #clock: Pick<Clock, 'nowMs'>;
+  readonly #clock: Pick<Clock, 'now'>;
   readonly #limits: TransactionLimits;
   #broken: Error | undefined;
   /** What was committed and not synced since. */
@@ -54,7 +54,7 @@ export class Transactions {
   checkpoints = 0;
   operations = 0;
 
-  constructor(state: VolumeState, journal: Journal, clock: Pick<Clock, 'nowMs'>, limits: TransactionLimits) {
+  constructor(state: VolumeState, journal: Journal, clock: Pick<Clock, 'now'>, limits: TransactionLimits) {
     this.state = state;
     this.#journal = journal;
     this.#clock = clock;
@@ -72,9 +72,7 @@ export class Transactions {
 
   /** The present time. */
   now(): Moment {
-    const ms = this.#clock.nowMs();
-    const seconds = Math.floor(ms / 1000);
-    return { seconds, nanoseconds: Math.floor((ms - seconds * 1000) * 1e6) };
+    return this.#clock.now();
   }
 
   /**

@@ -42,6 +42,8 @@ export class VolumeState {
   generation: number;
   usedBytes: number;
   inodes: number;
+  /** One more than the largest id ever set aside. That one is never removed, so zdbfs-meta never gives out a smaller one. */
+  metaEnd: number;
   /** Ids set aside in zdbfs-meta, taken from the end. */
   readonly freeIds: number[];
   /** Inodes without a name. */
@@ -67,6 +69,7 @@ export class VolumeState {
     this.generation = superblock.generation;
     this.usedBytes = superblock.usedBytes;
     this.inodes = superblock.inodes;
+    this.metaEnd = superblock.metaEnd;
     this.freeIds = [...superblock.freeIds];
     this.orphans = new Set(superblock.orphans);
     this.removableMeta = [...superblock.doomedMeta];
@@ -91,7 +94,7 @@ export class VolumeState {
       seedHigh: this.seedHigh,
       createdSeconds: this.createdSeconds,
       checkpoint,
-      nextMetaId: this.store.meta.nextId,
+      metaEnd: this.metaEnd,
       nextDataId: this.store.data.nextId,
       generation: this.generation,
       usedBytes: this.usedBytes,
@@ -127,7 +130,7 @@ export class VolumeState {
   /** Forgets a record and gives its id back. */
   freeId(id: number): void {
     this.cache.delete(id);
-    if (this.freeIds.length < FREE_IDS_MAX) this.freeIds.push(id);
+    if (this.freeIds.length < FREE_IDS_MAX || id === this.metaEnd - 1) this.freeIds.push(id);
     else this.doomedMeta.push(id);
   }
 

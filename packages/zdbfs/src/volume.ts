@@ -54,7 +54,7 @@ const IDLE_CHECKPOINT_BYTES = 256 * 1024;
 
 /** How to open a volume. Sizes in bytes. */
 export interface VolumeOptions {
-  readonly clock: Pick<Clock, 'nowMs' | 'monotonicMs'>;
+  readonly clock: Pick<Clock, 'now' | 'monotonicMs'>;
   readonly random: Random;
   readonly log?: Log;
   /** What files may hold together; 0 or absent: whatever the disk has. */
@@ -414,12 +414,10 @@ export class Volume implements Filesystem {
  */
 export function openVolume(store: Store, options: VolumeOptions): Volume {
   const log: Log = options.log ?? (() => {});
-  const nowMs = options.clock.nowMs();
-  const seconds = Math.floor(nowMs / 1000);
   const recovered = recover(store, {
     cacheBytes: options.cacheBytes ?? 128 * 1024 * 1024,
     random: options.random,
-    time: { seconds, nanoseconds: Math.floor((nowMs - seconds * 1000) * 1e6) },
+    time: options.clock.now(),
     log,
     rootOwner: options.rootOwner ?? { userId: 0, groupId: 0, mode: 0o755 },
   });

@@ -255,7 +255,7 @@ describe('records', () => {
           seedHigh: 1,
           createdSeconds: -5,
           checkpoint: 7,
-          nextMetaId: 8,
+          metaEnd: 8,
           nextDataId: 9,
           generation: 0xfffffffe,
           usedBytes: 2 ** 50,

@@ -3,83 +3,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { NotLocal } from '@qsfs/zdb';
-import type { Volume } from '../src/volume.ts';
 import { Killed, MemoryStore } from './memory-store.ts';
-import {
-  assertConsistent,
-  create,
-  dump,
-  list,
-  mkdir,
-  open,
-  ROOT,
-  ROOT_CALLER,
-  read,
-  write,
-} from './volume-fixture.ts';
-
-const LIMITS = { cacheBytes: 0, dirtyBytes: 60_000, journalBytes: 40_000 };
-
-const CUT = 'cutLarge';
-
-/** Single calls, so that each can be repeated when it failed. Inodes are found by name: numbers depend on failures. */
-function workload(): ((volume: Volume) => void)[] {
-  const at = (volume: Volume, path: string): number => {
-    let inode = ROOT;
-    for (const part of path.split('/')) inode = volume.lookup(inode, part)?.inode ?? 0;
-    return inode;
-  };
-  const steps: ((volume: Volume) => void)[] = [
-    (volume) => void mkdir(volume, ROOT, 'folder'),
-    (volume) => void mkdir(volume, at(volume, 'folder'), 'inner'),
-    (volume) => void create(volume, ROOT, 'large'),
-    (volume) => write(volume, at(volume, 'large'), 0, Buffer.alloc(200_000, 1)),
-    (volume) => write(volume, at(volume, 'large'), 70_000, Buffer.alloc(5000, 2)),
-    (volume) => void create(volume, ROOT, 'small'),
-    (volume) => write(volume, at(volume, 'small'), 0, 'inline'),
-    (volume) => write(volume, at(volume, 'small'), 3, Buffer.alloc(2000, 3)),
-    (volume) => volume.sync(at(volume, 'small'), false),
-    (volume) => void volume.link(at(volume, 'small'), at(volume, 'folder'), 'linked'),
-    (volume) => volume.setExtendedAttribute(at(volume, 'small'), 'user.a', Buffer.alloc(2000, 'a'), 0),
-    (volume) => void volume.makeSymlink(ROOT, 'pointer', Buffer.from('small'), ROOT_CALLER),
-    (volume) => volume.rename(ROOT, 'small', at(volume, 'folder/inner'), 'renamed', 0),
-    (volume) => volume.checkpoint(),
-  ];
-  for (let number = 0; number < 120; number++) {
-    steps.push((volume) => void create(volume, at(volume, 'folder/inner'), `${number}`.padStart(40, 'n')));
-  }
-  for (let number = 0; number < 150; number++) {
-    const offset = ((number * 7919) % 400) * 500;
-    steps.push((volume) => write(volume, at(volume, 'large'), offset, Buffer.alloc(300, number)));
-  }
-  steps.push(
-    (volume) => volume.rename(ROOT, 'pointer', at(volume, 'folder'), 'linked', 2),
-    (volume) => volume.rename(ROOT, 'pointer', at(volume, 'folder'), 'linked', 0),
-    (volume) => volume.allocate(at(volume, 'large'), 3, 10_000, 90_000),
-    function cutLarge(volume) {
-      volume.setAttributes(at(volume, 'large'), { sizeBytes: 20_000 });
-    },
-    (volume) => volume.syncAll(),
-    (volume) => void volume.setAttributes(at(volume, 'folder'), { userId: 5, groupId: 6, mode: 0o2750 }),
-  );
-  for (let number = 0; number < 100; number++) {
-    steps.push((volume) => volume.unlink(at(volume, 'folder/inner'), `${number}`.padStart(40, 'n')));
-  }
-  steps.push(
-    (volume) => volume.unlink(ROOT, 'large'),
-    (volume) => volume.idle(),
-    (volume) => volume.checkpoint(),
-    (volume) => volume.idle(),
-  );
-  return steps;
-}
-
-/** A dump without what depends on how often the clock was read, and without inode numbers. */
-function essence(volume: Volume): string {
-  return JSON.stringify(dump(volume), (key, value) =>
-    ['accessed', 'modified', 'changed', 'inode'].includes(key) ? undefined : value,
-  );
-}
+import { assertConsistent, create, list, open, ROOT, read, write } from './volume-fixture.ts';
+import { CUT, essence, LIMITS, workload } from './workload.ts';
 
 describe('a process that dies', () => {
   it('at any change of the store leaves the volume as it was before or after the call it was in', () => {

@@ -12,7 +12,10 @@ export const ROOT_CALLER: Caller = { userId: 0, groupId: 0, processId: 1 };
 export function countingClock(startMs = 1_700_000_000_000) {
   let now = startMs;
   return {
-    nowMs: () => now++,
+    now: () => {
+      const ms = now++;
+      return { seconds: Math.floor(ms / 1000), nanoseconds: (ms % 1000) * 1_000_000 };
+    },
     monotonicMs: () => now++,
     advance: (ms: number) => {
       now += ms;
