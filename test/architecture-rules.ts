@@ -58,6 +58,9 @@ const AMBIENT_NAMES: ReadonlySet<string> = new Set([
 /** What a program's first file may use beside, to hand it in. */
 const PROGRAM_NAMES: ReadonlySet<string> = new Set(['process', 'console']);
 
+/** And what it may import beside: the cache of compiled code has to be on before anything else is loaded. */
+const PROGRAM_BUILTINS: ReadonlySet<string> = new Set(['module']);
+
 /** Randomness of node:crypto and Web Crypto, under whatever name the module is imported. */
 const RANDOM_NAMES: ReadonlySet<string> = new Set([
   ...[
@@ -232,6 +235,7 @@ function circles(edges: ReadonlyMap<string, readonly string[]>): string[][] {
 
 /** Nothing outside io touches the machine. */
 function checkEffects(file: ParsedFile): Violation[] {
+  const isProgram = /^packages\/[^/]+\/src\/main\.ts$/.test(file.path);
   const violations: Violation[] = [];
   const refuse = (line: number, message: string) =>
     void violations.push({ rule: 'effect', path: file.path, line, message });
@@ -239,12 +243,11 @@ function checkEffects(file: ParsedFile): Violation[] {
     if (specifier === undefined) continue;
     const name = specifier.replace(/^node:/, '');
     if (/^koffi(?:\/|$)/.test(name)) refuse(line, 'koffi is for packages/io');
-    if (isBuiltin(specifier) && !PURE_BUILTINS.has(name)) {
+    if (isBuiltin(specifier) && !PURE_BUILTINS.has(name) && !(isProgram && PROGRAM_BUILTINS.has(name))) {
       refuse(line, `${specifier} touches the machine; take the effect from @qsfs/io`);
     }
   }
   const scopes = new NameScopes(file.tokens, AMBIENT_NAMES);
-  const isProgram = /^packages\/[^/]+\/src\/main\.ts$/.test(file.path);
   file.tokens.forEach((token, index) => {
     if (token.kind !== 'word') return;
     const { text, line } = token;

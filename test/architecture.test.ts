@@ -382,6 +382,7 @@ describe('the rule about effects', () => {
   it('leaves process and console to the first file of a program, and nothing else', () => {
     const main = 'packages/zdb/src/main.ts';
     assert.deepEqual(broken(main, 'process.exit(1); console.log(process.argv);'), []);
+    assert.deepEqual(broken(main, "import { enableCompileCache } from 'node:module';"), []);
     assert.deepEqual(broken(main, 'Date.now();'), ['effect']);
     assert.deepEqual(broken(main, "import 'node:fs';"), ['effect']);
     assert.deepEqual(broken('packages/zdb/src/server/main.ts', 'process.exit(1);'), ['effect']);
