@@ -34,12 +34,9 @@ export interface EvictAnswer {
 /** Serves requests for one frontend. */
 export class ControlService {
   readonly #frontend: Frontend;
-  readonly #stop: () => void;
 
-  /** @param stop ends the process, after the answer to `down` */
-  constructor(frontend: Frontend, stop: () => void) {
+  constructor(frontend: Frontend) {
     this.#frontend = frontend;
-    this.#stop = stop;
   }
 
   async handle(request: ControlRequest, progress: (line: unknown) => void): Promise<unknown> {
@@ -203,7 +200,7 @@ export class ControlService {
     };
   }
 
-  /** Sync, unmount, stop. The process goes down whatever the backends say; the answer tells what is only here. */
+  /** Sync and unmount; the process ends when this is answered, whatever the backends say. The answer tells what is only here. */
   async #down(progress: (line: unknown) => void): Promise<{ complete: boolean; reason: string }> {
     let reason = '';
     try {
@@ -216,7 +213,6 @@ export class ControlService {
     }
     const end = await this.#frontend.close();
     if (!end.clean && reason === '') reason = end.message;
-    this.#stop();
     return { complete: reason === '', reason };
   }
 }

@@ -51,8 +51,14 @@ function send(connection: Connection, value: unknown): void {
 /**
  * Listens on the control socket.
  * @param handler called for every request; a QsfsError goes to the client with its code
+ * @param answered called when the client of a served request has its answer, or is gone
  */
-export function serveControl(network: Network, address: Address, handler: ControlHandler): Promise<Listener> {
+export function serveControl(
+  network: Network,
+  address: Address,
+  handler: ControlHandler,
+  answered: (request: ControlRequest) => void = () => {},
+): Promise<Listener> {
   let clients = 0;
   return network.listen(address, (connection) => {
     if (clients >= CLIENTS_MAX) {
@@ -64,6 +70,7 @@ export function serveControl(network: Network, address: Address, handler: Contro
     const abort = new AbortController();
     let asked = false;
     let gone = false;
+    let served: ControlRequest | undefined;
     const reply = (value: unknown) => {
       if (!gone) send(connection, value);
     };
@@ -71,6 +78,7 @@ export function serveControl(network: Network, address: Address, handler: Contro
       try {
         const request = parseRequest(line);
         const result = await handler(request, (progress) => reply({ progress }), abort.signal);
+        served = request;
         reply({ result: result ?? null });
       } catch (error) {
         const known = error instanceof QsfsError;
@@ -83,6 +91,7 @@ export function serveControl(network: Network, address: Address, handler: Contro
         });
       }
       if (!gone) connection.end();
+      else if (served) answered(served);
     };
     connection.start({
       data(chunk) {
@@ -101,6 +110,7 @@ export function serveControl(network: Network, address: Address, handler: Contro
         gone = true;
         clients -= 1;
         abort.abort(new Error('the client went away'));
+        if (served) answered(served);
       },
     });
   });

@@ -83,12 +83,16 @@ export class LocalBackends {
     return true;
   }
 
-  /** Starts all that do not run, side by side. @returns the names of those that were started */
-  async startAll(): Promise<string[]> {
-    const started = await Promise.all(
-      this.backends.map(async (backend) => ((await this.start(backend)) ? backend.name : undefined)),
+  /**
+   * Starts all that do not run, side by side.
+   * @param started called with the name of each that was started
+   */
+  async startAll(started: (name: string) => void = () => {}): Promise<void> {
+    await Promise.all(
+      this.backends.map(async (backend) => {
+        if (await this.start(backend)) started(backend.name);
+      }),
     );
-    return started.filter((name) => name !== undefined);
   }
 
   /** Ends a backend in order, or by force when it does not; fine when it does not run. @returns false in that case */
@@ -113,8 +117,10 @@ export class LocalBackends {
     throw new QsfsError('QSFS_E_LOCAL_BACKEND', `backend ${backend.name} (process ${pid}) does not end`);
   }
 
-  async stopAll(): Promise<void> {
-    await Promise.all(this.backends.map((backend) => this.stop(backend)));
+  /** Ends all, or those whose names are chosen. */
+  async stopAll(chosen: (name: string) => boolean = () => true): Promise<void> {
+    const wanted = this.backends.filter((backend) => chosen(backend.name));
+    await Promise.all(wanted.map((backend) => this.stop(backend)));
   }
 
   /** Empties a backend, as if its disk had been replaced; it runs afterwards if it ran before. */

@@ -1,13 +1,12 @@
 // What has to be true before a frontend runs: backends started, the store open, and the decision whose volume this is.
 // Nothing below the state folder is changed here before everything that can be refused was.
 import { isZstorError, openZstor, type Zstor } from '@qsfs/zstor';
-import { type Configuration, localBackendsOf } from './configuration.ts';
+import type { Configuration } from './configuration.ts';
 import type { Context } from './context.ts';
 import { messageOf, QsfsError } from './errors.ts';
 import { type Identity, readIdentity } from './identity.ts';
 import type { Layout } from './layout.ts';
 import { type FoundLease, fencedBy, readLease } from './lease.ts';
-import { LocalBackends } from './local-backends.ts';
 import type { Log } from './log-file.ts';
 import { MANIFEST_PREFIX, type Manifest, parseManifestName, type Version } from './manifest.ts';
 import { RepairFile } from './repair-file.ts';
@@ -70,11 +69,6 @@ export async function asking<Result>(context: Context, ask: () => Promise<Result
     }
     await context.clock.sleep(ATTEMPT_PAUSE_MS);
   }
-}
-
-/** Starts the local backends of a configuration. @returns the names of those that did not run */
-export async function startBackends(context: Context, configuration: Configuration): Promise<string[]> {
-  return await new LocalBackends(context, localBackendsOf(configuration)).startAll();
 }
 
 /** Versions of the manifests on the backends, newest first. */

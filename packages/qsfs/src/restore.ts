@@ -8,12 +8,18 @@ import { dirname, join } from 'node:path';
 import { type Disk, readWhole, replaceWhole } from '@qsfs/io';
 import { isZstorError, type Zstor } from '@qsfs/zstor';
 import type { StoredIndex } from './catalog.ts';
-import { type Configuration, readConfiguration, writeConfiguration } from './configuration.ts';
+import {
+  type Configuration,
+  localBackendsOf,
+  readConfiguration,
+  writeConfiguration,
+} from './configuration.ts';
 import type { Context } from './context.ts';
 import { messageOf, QsfsError } from './errors.ts';
 import { type Identity, writeIdentity } from './identity.ts';
 import { type Layout, layoutOf } from './layout.ts';
 import { type FoundLease, fencedBy, LeaseHolder, livenessOf, readLease } from './lease.ts';
+import { LocalBackends } from './local-backends.ts';
 import type { Log } from './log-file.ts';
 import {
   compareVersions,
@@ -30,14 +36,7 @@ import {
 } from './manifest.ts';
 import { OFFLOADED, type OffloadedName } from './messages.ts';
 import { isComplete } from './offload.ts';
-import {
-  asBackendsError,
-  asking,
-  manifestVersions,
-  openStore,
-  startBackends,
-  successorIdentity,
-} from './opening.ts';
+import { asBackendsError, asking, manifestVersions, openStore, successorIdentity } from './opening.ts';
 import { count } from './quantities.ts';
 import { DESCRIPTOR } from './sync-state.ts';
 import { VolumeFiles } from './volume-files.ts';
@@ -83,8 +82,26 @@ export async function restore(context: Context, options: RestoreOptions): Promis
   const source = readConfiguration(disk, options.from);
   const configuration = successorConfiguration(context, source, layout, options);
   refuseOccupied(disk, layout);
-  const started = await startBackends(context, source);
-  if (started.length > 0) options.progress(`started the local backends ${started.join(', ')}`);
+  const local = new LocalBackends(context, localBackendsOf(source));
+  const started = new Set<string>();
+  let done = false;
+  try {
+    await local.startAll((name) => started.add(name));
+    if (started.size > 0) options.progress(`started the local backends ${[...started].join(', ')}`);
+    const report = await restoreFrom(context, { source, configuration, layout, options });
+    done = true;
+    return report;
+  } finally {
+    if (!done) await local.stopAll((name) => started.has(name));
+  }
+}
+
+/** The part that needs the backends. */
+async function restoreFrom(
+  context: Context,
+  plan: { source: Configuration; configuration: Configuration; layout: Layout; options: RestoreOptions },
+): Promise<RestoreReport> {
+  const { source, configuration, layout, options } = plan;
   const zstor = await openStore(context, source, undefined, options.log);
   try {
     const lease = await asking(context, () => readLease(zstor));

@@ -72,12 +72,16 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
       writeConfiguration(disk, configuration);
     }
     const local = new LocalBackends(context, localBackendsOf(configuration));
-    undo.add('stop local backends', () => local.stopAll());
-    const started = await local.startAll();
+    // Those that ran before may serve somebody else, until it is clear that this is their frontend.
+    let mine = false;
+    const started = new Set<string>();
+    undo.add('stop local backends', () => local.stopAll((name) => mine || started.has(name)));
+    await local.startAll((name) => started.add(name));
     const early = await openStore(context, configuration, undefined, log);
     let zstor: Zstor | undefined = early;
     undo.add('close the store', () => zstor?.close());
     const ownership = await decideOwnership(context, layout, early);
+    mine = true;
     if (!disk.stat(layout.frontend)) {
       disk.makeDirectory(layout.frontend);
       undo.add('unlock', lock(context, layout));
@@ -113,7 +117,7 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
     const stopped = new Stopping(context, frontend);
     undo.add('signals', () => stopped.forget());
     undo.add('control socket', await serveRequests(context, layout, frontend, stopped));
-    announce(context, options, { configuration, frontend, cacheBytes, started });
+    announce(context, options, { configuration, frontend, cacheBytes, started: [...started] });
     const reason = await stopped.reason;
     log('info', `stopping: ${reason}`);
     if (!background && reason !== 'down') context.warn(`${reason}; unmounting …`);
@@ -226,11 +230,14 @@ async function serveRequests(
   const { disk, network } = context;
   // We hold the lock: a socket that is there belongs to a process that was killed.
   if (disk.stat(layout.controlSocket)) disk.remove(layout.controlSocket);
-  const service = new ControlService(frontend, () => stopped.down());
+  const service = new ControlService(frontend);
   const listener: Listener = await serveControl(
     network,
     { path: layout.controlSocket },
     (request, progress) => service.handle(request, progress),
+    (request) => {
+      if (request.verb === 'down') stopped.down();
+    },
   );
   return () => listener.close();
 }

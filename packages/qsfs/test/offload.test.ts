@@ -24,6 +24,8 @@ test('every closed file reaches the backends, with its bytes', async () => {
   assert.deepEqual(stored.sort(), ['0', '1', '2', '3', '4']);
   assert.equal(offload.status.pendingFiles, 0);
   assert.equal(offload.status.pendingBytes, 0);
+  offload.add('zdbfs-data', 3);
+  assert.equal(offload.status.pendingFiles, 0, 'what is stored is not stored again');
   assert.equal(made.volume['zdbfs-data'].data(3).safety, 'complete');
   assert.equal(made.zstor.objects.get(dataName('zdbfs-data', 3, 1))?.content.length, 8 * STRIPE);
 });
