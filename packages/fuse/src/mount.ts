@@ -166,8 +166,10 @@ function mountAsRoot(io: Mounting, path: string, options: MountOptions): number 
     `group_id=${io.processes.groupId}`,
     ...commonOptions(options, true),
   ];
+  // -i: no helper program; -c: the source is a name, not a path to be resolved.
   const parameters = [
     '-i',
+    '-c',
     '-t',
     `fuse.${options.subtype}`,
     '-o',

@@ -133,6 +133,28 @@ test('a file can be made without write permission and written by who made it', {
   assert.notEqual(peeked.status, 0);
 });
 
+test('a stranger’s write takes the set-user-id bit away', {
+  skip: ROOT ? false : 'needs another user',
+}, () => {
+  fs.writeFileSync(at('setid'), 'x');
+  fs.chmodSync(at('setid'), 0o6777);
+  fs.appendFileSync(at('setid'), 'by root');
+  assert.equal(fs.statSync(at('setid')).mode & 0o7777, 0o6777);
+  const written = spawnSync('sh', ['-c', 'echo x >> "$1"', 'sh', at('setid')], {
+    uid: SOMEBODY,
+    gid: SOMEBODY,
+  });
+  assert.equal(written.status, 0);
+  assert.equal(fs.statSync(at('setid')).mode & 0o7777, 0o777);
+});
+
+test('locks are kept by the kernel and work between processes', () => {
+  fs.writeFileSync(at('locked'), '');
+  const script = 'exec 9< "$1"; flock -n 9 && ! flock -n "$1" true && flock -u 9 && flock -n "$1" echo free';
+  const tried = spawnSync('sh', ['-c', script, 'sh', at('locked')], { encoding: 'utf8' });
+  assert.equal(tried.stdout, 'free\n');
+});
+
 test('extended attributes', () => {
   fs.writeFileSync(at('attributed'), '');
   const path = at('attributed');
