@@ -175,21 +175,32 @@ export class Session {
       for (;;) {
         if (channel.takeWake()) this.#options.woken?.();
         if (this.#stopping) return 'stopped';
-        if (this.#readyNext < this.#ready.length) {
+        if (this.#isReady) {
           this.#runAgain();
           // A read would wait there, and there is more to do.
           if (!channel.polled) continue;
         }
-        if (!channel.polled) this.#idle();
+        if (!channel.polled) {
+          this.#idle();
+          if (this.#isReady || this.#stopping) continue;
+        }
         const length = channel.receive(bytes);
         if (length > 0) this.#serve(length);
         else if (length === ENDED) return 'unmounted';
-        else if (length === NOTHING && this.#readyNext >= this.#ready.length) channel.wait(this.#idle());
+        else if (length === NOTHING && !this.#isReady) {
+          const restMs = this.#idle();
+          // Idle hooks may have found something to do.
+          if (!this.#isReady && !this.#stopping) channel.wait(restMs);
+        }
       }
     } finally {
       this.#endParked();
       channel.close();
     }
+  }
+
+  get #isReady(): boolean {
+    return this.#readyNext < this.#ready.length;
   }
 
   /** Makes `run` return before the next request. What is parked is answered with EIO. */

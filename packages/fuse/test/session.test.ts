@@ -1,7 +1,7 @@
 // The loop, with a scripted kernel: answers, errors, parking, interrupts, the end.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ERRNO, loadLibc } from '@qsfs/io';
+import { ERRNO, type Libc, loadLibc } from '@qsfs/io';
 import { FilesystemError, Session, type SessionOptions } from '../src/index.ts';
 import { OPERATION, WRITE_FLAG } from '../src/protocol.ts';
 import { RecordingFilesystem } from './recording-filesystem.ts';
@@ -290,6 +290,33 @@ test('an error thrown in the middle of a listing does not lose what was listed',
   assert.equal(device.answer(1).errno, 0);
   assert.equal(device.answer(1).body.toString('latin1', 24, 29), 'first');
   assert.deepEqual(logged, []);
+});
+
+test('what an idle hook finds to do is done before the thread sleeps', () => {
+  const real = loadLibc();
+  assert.ok(real);
+  let slept = 0;
+  const libc: Libc = {
+    ...real,
+    poll: (_set, _count, timeoutMs) => {
+      if (timeoutMs > 0) slept++;
+      return 0;
+    },
+  };
+  const { device, filesystem, session } = serving(
+    [
+      () => (filesystem.thrown = new Later('t')),
+      readRequest(1, 5, 0n, 10),
+      () => {
+        filesystem.thrown = undefined;
+        slept = 0;
+      },
+      () => assert.deepEqual([device.answered(1), slept], [true, 0]),
+    ],
+    { libc, onIdle: () => (filesystem.thrown ? undefined : session.retryAll()) },
+  );
+  session.run();
+  assert.equal(device.answer(1).errno, 0);
 });
 
 test('idle work that fails is logged and does not end the session', () => {
