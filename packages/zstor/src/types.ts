@@ -49,17 +49,29 @@ export interface FetchTarget {
   readonly offset?: number;
 }
 
-/** How hard `put` makes sure of a shard before the record names it. */
+/**
+ * How hard `put` makes sure of a shard before the record names it. Whatever was made sure of then may be lost later: `check` looks again.
+ */
 export type Verification =
-  /** The backend has acknowledged the write; nothing was read back. */
+  /** The backend has acknowledged the write. */
   | 'acknowledged'
-  /** And the backend, asked afterwards, found the shard with matching checksum (zdb: CHECK; dir: read and compared). */
+  /**
+   * And the backend, asked afterwards, finds the shard under its key with its full length (zdb: LENGTH). Proves that the write is in
+   * the backend's index, not only in a reply; the bytes were not read back.
+   */
+  | 'present'
+  /**
+   * And the backend, asked afterwards, has read the shard back and compared it with its own checksum (zdb: CHECK). Directly after
+   * writing this reads the backend's memory more often than its disk, and it costs the backend as much again as the write.
+   */
   | 'checked';
 
 /** Settings of one `put`. */
 export interface PutOptions {
-  /** Default `checked`. */
+  /** Default `present`. */
   readonly verification?: Verification;
+  /** Fail, and leave the object as it was, when the source file's size or time of change is another one at the end. */
+  readonly watchSource?: boolean;
   /** Called after each stripe with the source bytes done so far. */
   readonly progress?: (doneBytes: number) => void;
   readonly signal?: AbortSignal;
@@ -87,7 +99,7 @@ export interface ObjectRecord {
   readonly expectedShards: number;
   /** Wall clock of the `put`, milliseconds. */
   readonly storedMs: number;
-  /** Shards the record knows to be missing, over all stripes. 0: every shard was acknowledged (and checked, if asked for). */
+  /** Shards the record knows to be missing, over all stripes. 0: all n shards of every stripe were made sure of (see `verification`). */
   readonly missingShards: number;
   /** How sure `put` or the last repair made of the shards that are not missing. */
   readonly verification: Verification;

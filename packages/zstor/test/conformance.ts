@@ -51,6 +51,7 @@ export function shardStoreConformance(
       const short = await store.get(location, { into: new Uint8Array(values[index]!.length - 1) });
       assert.ok(values[index]!.equals(short!), 'memory that is too short is not');
       assert.equal(await store.check(location), 'good');
+      assert.equal(await store.length(location), values[index]!.length);
     }
   });
 
@@ -89,6 +90,7 @@ export function shardStoreConformance(
     const never = { incarnation: location.incarnation, key: location.key + 1000 };
     assert.equal(await store.get(never), undefined);
     assert.equal(await store.check(never), 'missing');
+    assert.equal(await store.length(never), undefined);
     await store.delete(never);
     await store.delete(location);
     await store.delete(location);

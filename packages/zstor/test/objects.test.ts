@@ -12,7 +12,7 @@ test('what was stored comes back: whole, in part, and into a sparse file', async
   assert.equal(record.sizeBytes, 300_000);
   assert.equal(record.stripeCount, 5);
   assert.equal(record.missingShards, 0);
-  assert.equal(record.verification, 'checked');
+  assert.equal(record.verification, 'present');
 
   const copy = join(folder, 'deep/er/copy');
   await zstor.retrieve('a name', copy);

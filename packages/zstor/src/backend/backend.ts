@@ -89,6 +89,8 @@ export interface ShardStore extends Backend {
   put(content: Uint8Array, options?: CallOptions): Promise<ShardLocation>;
   /** undefined when the value is missing or cannot be read. */
   get(location: ShardLocation, options?: GetOptions): Promise<Uint8Array | undefined>;
+  /** Length of the value; undefined when it is missing. Cheap: the store looks at its index only. */
+  length(location: ShardLocation, options?: CallOptions): Promise<number | undefined>;
   /** Asks the store to read the value and compare it with its own checksum, without sending it. */
   check(location: ShardLocation, options?: CallOptions): Promise<'good' | 'bad' | 'missing'>;
   /** Fine when the value is missing. */

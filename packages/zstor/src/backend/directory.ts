@@ -188,6 +188,13 @@ export class DirectoryShardStore implements ShardStore {
     return this.#at(location, options, (disk, path) => this.#directory.read(disk, path, options.into));
   }
 
+  length(location: ShardLocation, options: CallOptions = {}): Promise<number | undefined> {
+    return this.#at(location, options, (disk, path) => {
+      const status = disk.stat(path);
+      return status?.kind === 'file' ? status.sizeBytes - HEADER_BYTES : undefined;
+    });
+  }
+
   async check(location: ShardLocation, options: CallOptions = {}): Promise<'good' | 'bad' | 'missing'> {
     return (
       (await this.#at(location, options, (disk, path) => this.#directory.check(disk, path))) ?? 'missing'

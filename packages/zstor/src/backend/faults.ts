@@ -93,6 +93,10 @@ export class FaultyShardStore extends FaultyBackend<ShardStore> implements Shard
     return this.run('get', async () => this.corrupted(await this.store.get(location, options)));
   }
 
+  length(location: ShardLocation, options?: CallOptions): Promise<number | undefined> {
+    return this.run('length', () => this.store.length(location, options));
+  }
+
   check(location: ShardLocation, options?: CallOptions): Promise<'good' | 'bad' | 'missing'> {
     return this.run('check', () => this.store.check(location, options));
   }

@@ -70,6 +70,10 @@ export class GuardedShardStore implements ShardStore {
     return this.#guard.run(() => this.#store.get(location, options), true);
   }
 
+  length(location: ShardLocation, options?: CallOptions): Promise<number | undefined> {
+    return this.#guard.run(() => this.#store.length(location, options));
+  }
+
   check(location: ShardLocation, options?: CallOptions): Promise<'good' | 'bad' | 'missing'> {
     return this.#guard.run(() => this.#store.check(location, options));
   }

@@ -221,6 +221,11 @@ export class ZdbShardStore implements ShardStore {
     }
   }
 
+  length(location: ShardLocation, { signal }: CallOptions = {}): Promise<number | undefined> {
+    const options = signal ? { signal } : {};
+    return this.#at(location, 'write', signal, (client, key) => client.length(key, options));
+  }
+
   async check(location: ShardLocation, { signal }: CallOptions = {}): Promise<'good' | 'bad' | 'missing'> {
     const options = signal ? { signal } : {};
     const answer = await this.#at(location, 'write', signal, (client, key) => client.check(key, options));

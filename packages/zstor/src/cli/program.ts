@@ -174,14 +174,6 @@ class Invocation {
         { progress: (doneBytes) => progress.update(doneBytes) },
       )
       .finally(() => progress.end());
-    const after = disk.stat(path);
-    if (after?.sizeBytes !== before.sizeBytes || after.modifiedMs !== before.modifiedMs) {
-      throw new ZstorError(
-        'QSFS_E_LOCAL',
-        `${path} changed while it was stored; what is stored is a mixture`,
-        'store it again',
-      );
-    }
     if (record.missingShards > 0) {
       const tolerance = zstor.tolerance(record).backends;
       this.#log(

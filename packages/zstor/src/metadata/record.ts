@@ -67,7 +67,7 @@ export class StoredRecord implements ObjectRecord {
 export const LONGEST_NAME_BYTES = 4096;
 const FORMAT_VERSION = 1;
 const KIND_OBJECT = 1;
-const VERIFICATIONS: readonly Verification[] = ['acknowledged', 'checked'];
+const VERIFICATIONS: readonly Verification[] = ['acknowledged', 'present', 'checked'];
 
 /** The head of a record and its stripe table, still apart: a large table goes into pages of its own. */
 export interface RecordParts {

@@ -1,7 +1,7 @@
 // Puts the shards of one stripe on backends: chooses places, writes in parallel, has each checked, and replaces a backend that
 // fails by another one that fits the policy. What finds no place is left missing, above the quorum.
 import type { Random } from '@qsfs/io';
-import { BackendError, isBackendError, type ShardLocation } from '../backend/backend.ts';
+import { BackendError, isBackendError, type ShardLocation, type ShardStore } from '../backend/backend.ts';
 import { ZstorError } from '../errors.ts';
 import type { StripeTable } from '../metadata/stripe-table.ts';
 import { explain, type PlacementRequest, place } from '../placement/placement.ts';
@@ -76,11 +76,7 @@ export async function writeShards(
           location = await backend.store.put(shard.bytes, { signal: write.signal });
           backends.wrote(backend.name, shard.bytes.length);
           table.set(write.stripe, shard.index, backend.name, location);
-          if (write.verification === 'checked') {
-            const verdict = await backend.store.check(location, { signal: write.signal });
-            if (verdict !== 'good')
-              throw new BackendError(backend.name, 'unreachable', `shard is ${verdict} after writing`);
-          }
+          await confirm(backend.store, location, shard, write);
           holders.add(backend.name);
           return undefined;
         } catch (error) {
@@ -102,6 +98,27 @@ export async function writeShards(
       return open;
     }
   }
+}
+
+/** Makes sure of a shard that was written, as far as the write asks for. @throws BackendError when it is not as it should be */
+async function confirm(
+  store: ShardStore,
+  location: ShardLocation,
+  shard: ShardToWrite,
+  write: StripeWrite,
+): Promise<void> {
+  const { verification, signal } = write;
+  if (verification === 'acknowledged') return;
+  let defect = '';
+  if (verification === 'present') {
+    const length = await store.length(location, { signal });
+    if (length !== shard.bytes.length) defect = length === undefined ? 'missing' : `${length} bytes long`;
+  } else {
+    const state = await store.check(location, { signal });
+    if (state !== 'good') defect = state;
+  }
+  if (defect !== '')
+    throw new BackendError(store.name, 'refused', `a shard is ${defect} right after writing it`);
 }
 
 function belowQuorum(why: string, reasons: readonly string[]): ZstorError {

@@ -3,7 +3,7 @@
 // 2. the record switched (metadata write with its quorum);
 // 3. the old shards deleted.
 // A crash before 2 leaves new shards nobody refers to, after it old ones: garbage, never damage.
-import type { Clock, Random } from '@qsfs/io';
+import type { Clock, Disk, Random } from '@qsfs/io';
 import { type Codec, newObjectIdentity } from '../codec/index.ts';
 import type { ZstorConfig } from '../config/types.ts';
 import { ZstorError } from '../errors.ts';
@@ -30,6 +30,7 @@ export interface WriterParts {
   readonly records: Records;
   readonly cluster: MetadataCluster;
   readonly clock: Clock;
+  readonly disk: Disk;
   readonly random: Random;
   /** Shards of this object are missing from the start. */
   readonly damaged: (name: string) => void;
@@ -54,7 +55,7 @@ export class ObjectWriter {
     const sizeBytes = source instanceof Uint8Array ? source.length : source.lengthBytes;
     const { id, salt } = newObjectIdentity(random);
     const { stripeSizeBytes, minimalShards, expectedShards } = config;
-    const verification = options.verification ?? 'checked';
+    const verification = options.verification ?? 'present';
     const table = new StripeTable(stripesOf(sizeBytes, stripeSizeBytes), expectedShards);
     const fields = {
       name,
@@ -68,8 +69,11 @@ export class ObjectWriter {
       storedMs: clock.nowMs(),
       verification,
     };
+    const unchanged =
+      options.watchSource && !(source instanceof Uint8Array) ? this.#watch(source.path) : undefined;
     try {
       await this.#writeStripes(new StoredRecord(fields, table, 0n), source, options);
+      unchanged?.();
       // Only now is the table complete: the record counts what is missing when it is made.
       return await this.#switch(new StoredRecord(fields, table, 0n));
     } catch (error) {
@@ -83,6 +87,20 @@ export class ObjectWriter {
       }
       throw error;
     }
+  }
+
+  /** Remembers a file's size and time of change. @returns a call that throws when they are others */
+  #watch(path: string): () => void {
+    const before = this.#parts.disk.stat(path);
+    return () => {
+      const after = this.#parts.disk.stat(path);
+      if (after?.sizeBytes === before?.sizeBytes && after?.modifiedMs === before?.modifiedMs) return;
+      throw new ZstorError(
+        'QSFS_E_LOCAL',
+        `${path} changed while it was stored; nothing was stored`,
+        'store it again',
+      );
+    };
   }
 
   async #writeStripes(
