@@ -37,6 +37,9 @@ import type { Volume } from './volume-files.ts';
 
 /** Index files and pages on their way at a time. */
 const CONCURRENT_MAX = 4;
+/** How long a small object is tried again while the backends do not take it, and how often. */
+const PATIENCE_MS = 10_000;
+const RETRY_MS = 500;
 /** An index file changed this shortly before it was copied may have changed again with the same time stamp. */
 const RACY_MS = 2000;
 
@@ -215,8 +218,20 @@ export class SyncPoints {
         this.#staged.set(`${namespace}/${file}`, { namespace, file, path, modifiedMs, copiedMs });
       }
     }
-    const changed = state.some((synced) => synced.closed.length > 0 || synced.copied.length > 0);
-    if (changed || !this.#manifest || this.#state) this.#state = state;
+    if (this.#state || this.#differs(state)) this.#state = state;
+  }
+
+  /** Whether a state is not what the newest manifest says. */
+  #differs(state: readonly SyncedNamespace[]): boolean {
+    return state.some((synced) => {
+      const known = this.#manifest?.namespaces.find(({ name }) => name === synced.namespace);
+      return (
+        known?.activeFile !== synced.activeFile ||
+        synced.closed.length > 0 ||
+        synced.copied.length > 0 ||
+        this.#dirtyPages[synced.namespace].size > 0
+      );
+    });
   }
 
   async #send(state: readonly SyncedNamespace[]): Promise<void> {
@@ -250,11 +265,13 @@ export class SyncPoints {
     const content = encodeManifest(manifest);
     // Last look: a frontend that took over meanwhile must not find a newer manifest of ours.
     await this.#parts.lease.confirm();
-    this.#note(manifestName(version), await this.#parts.zstor.putSmall(manifestName(version), content));
+    const name = manifestName(version);
+    this.#note(name, await this.#stubbornly(() => this.#parts.zstor.putSmall(name, content)));
     replaceWhole(context.disk, join(this.#parts.layout.frontend, 'manifest'), content);
     if (this.#manifest) this.#supersede(manifestName(this.#manifest));
     this.#manifest = manifest;
     this.#state = undefined;
+    if (this.#staged.size === 0) context.disk.removeTree(this.#parts.layout.staging);
     for (const name of OFFLOADED) this.#dirtyPages[name] = new Set(this.#stillDirty(name, manifest));
     this.#parts.log('info', `sync point ${version.generation} is on the backends`);
   }
@@ -271,7 +288,9 @@ export class SyncPoints {
     } else {
       const { epoch, generation } = identity.current;
       const name = indexName(namespace, file, { epoch, generation });
-      const record = await zstor.put(name, { path: staged.path, lengthBytes: sizeBytes });
+      const record = await this.#stubbornly(() =>
+        zstor.put(name, { path: staged.path, lengthBytes: sizeBytes }),
+      );
       const complete = isComplete(record);
       catalog.setIndex(file, { ...state, epoch, generation, complete });
       this.#note(name, record, () => {
@@ -304,7 +323,8 @@ export class SyncPoints {
         files.push(this.#entry(namespace, file));
       }
       const name = pageName(namespace, page, version);
-      this.#note(name, await this.#parts.zstor.putSmall(name, encodePage(first, files)));
+      const content = encodePage(first, files);
+      this.#note(name, await this.#stubbornly(() => this.#parts.zstor.putSmall(name, content)));
       const old = before[page];
       if (old) this.#supersede(pageName(namespace, page, old));
     });
@@ -327,6 +347,20 @@ export class SyncPoints {
         generation: index.generation,
       },
     };
+  }
+
+  /** Does it again for a while when the backends do not take it. */
+  async #stubbornly<Result>(act: () => Promise<Result>): Promise<Result> {
+    const { clock } = this.#parts.context;
+    const end = clock.monotonicMs() + PATIENCE_MS;
+    for (;;) {
+      try {
+        return await act();
+      } catch (error) {
+        if (!isZstorError(error, 'QSFS_E_UNAVAILABLE') || clock.monotonicMs() > end) throw error;
+      }
+      await clock.sleep(RETRY_MS);
+    }
   }
 
   /** Remembers an object that lacks shards. */
@@ -352,6 +386,11 @@ export class SyncPoints {
 
   /** Repairs what lacks shards, as far as the backends allow now. @returns how many objects still do */
   async #heal(): Promise<number> {
+    const lacking = () => this.#degraded.size + this.#parts.offload.status.degradedFiles;
+    if (lacking() === 0) return 0;
+    // With backends missing nothing can become whole: looking at every object would only take time.
+    const { data } = await this.#parts.zstor.status();
+    if (!data.placeable) return lacking();
     for (const [name, whenWhole] of this.#degraded) {
       try {
         const { record } = await this.#parts.zstor.rebuild(name);
@@ -363,7 +402,8 @@ export class SyncPoints {
         if (error.code === 'QSFS_E_UNAVAILABLE') break;
       }
     }
-    return this.#degraded.size + (await this.#parts.offload.heal(true));
+    await this.#parts.offload.heal(true);
+    return lacking();
   }
 
   /** Deletes what no manifest names any more. Never in the way of anything: what fails is done another time. */

@@ -16,7 +16,10 @@ function socket(context: TestContext): { path: string } {
 test('a request is answered with progress and a result, and its answer is noticed', async (context) => {
   const address = socket(context);
   const { path } = address;
-  const answered: string[] = [];
+  let tell: (verb: string) => void = () => {};
+  const answered = new Promise<string>((resolve) => {
+    tell = resolve;
+  });
   const listener = await serveControl(
     realNetwork,
     { path },
@@ -24,7 +27,7 @@ test('a request is answered with progress and a result, and its answer is notice
       progress({ done: 1 });
       return Promise.resolve({ verb, parameters });
     },
-    ({ verb }) => void answered.push(verb),
+    ({ verb }) => tell(verb),
   );
   const seen: unknown[] = [];
   const result = await callControl(realNetwork, { path }, { verb: 'x', parameters: { a: 1 } }, (line) =>
@@ -32,8 +35,8 @@ test('a request is answered with progress and a result, and its answer is notice
   );
   assert.deepEqual(result, { verb: 'x', parameters: { a: 1 } });
   assert.deepEqual(seen, [{ done: 1 }]);
+  assert.equal(await answered, 'x');
   await listener.close();
-  assert.deepEqual(answered, ['x']);
 });
 
 test('an error keeps its code, message and hint; anything else is an internal error without a stack', async (context) => {
