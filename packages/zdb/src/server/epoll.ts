@@ -45,6 +45,8 @@ const ARENA_BYTES = 1024 * 1024;
 const GATHER_BYTES = 64 * 1024;
 /** Longest run of turns before Node's loop gets its turn. */
 const TURN_MS = 2;
+/** Looks for more requests before the writes of a turn are committed: one commit for more of them is worth the wait. */
+const GATHER_ROUNDS = 4;
 /** Longest blocking wait while there was traffic just now. */
 const SPIN_MS = 1;
 /** Longest blocking wait where the event loop cannot sleep on the epoll set. */
@@ -91,6 +93,7 @@ export class EpollLoop implements SocketLoop {
   readonly #sockets: (EpollSocket | undefined)[] = [];
   readonly #accepting: (Accepting | undefined)[] = [];
   #turnEnded: () => void = () => {};
+  #gathering: () => boolean = () => false;
   #wanted = false;
   #inTurn = false;
   #soonScheduled = false;
@@ -141,8 +144,9 @@ export class EpollLoop implements SocketLoop {
     return { host: address.host, port: portOf(bound) };
   }
 
-  start(turnEnded: () => void): void {
+  start(turnEnded: () => void, gathering: () => boolean): void {
     this.#turnEnded = turnEnded;
+    this.#gathering = gathering;
     this.#clock.soon(() => this.#run());
   }
 
@@ -174,8 +178,14 @@ export class EpollLoop implements SocketLoop {
     let spin = 0;
     while (!this.#closed) {
       const count = this.#libc.epollWait(this.#epoll, this.#eventBytes, MAX_EVENTS, this.#wanted ? 0 : spin);
-      if (count > 0) this.#deliver(count);
-      else if (!this.#wanted) {
+      if (count > 0) {
+        this.#deliver(count);
+        for (let i = 0; i < GATHER_ROUNDS && this.#gathering(); i++) {
+          const more = this.#libc.epollWait(this.#epoll, this.#eventBytes, MAX_EVENTS, 0);
+          if (more <= 0) break;
+          this.#deliver(more);
+        }
+      } else if (!this.#wanted) {
         this.#idle();
         return;
       }

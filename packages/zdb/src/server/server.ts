@@ -160,7 +160,10 @@ export class Server {
 
   /** Starts serving. */
   start(): void {
-    this.loop.start(() => this.#turn());
+    this.loop.start(
+      () => this.#turn(),
+      () => this.#uncommitted,
+    );
     this.#every(1000, this.options.rotateSeconds > 0, () => this.#rotateOld());
     this.#every(this.options.syncSeconds * 1000, this.options.syncSeconds > 0, () => this.#syncRest());
   }

@@ -47,8 +47,11 @@ export interface SocketLoop {
    * @throws an error with code EADDRINUSE, EACCES, EADDRNOTAVAIL, …
    */
   listen(address: Address, accepted: (socket: ServerSocket) => SocketEvents): Promise<Address>;
-  /** Starts delivering. `turnEnded` is called after each turn in which something was delivered, and after `wantTurn`. */
-  start(turnEnded: () => void): void;
+  /**
+   * Starts delivering. `turnEnded` is called after each turn in which something was delivered, and after `wantTurn`.
+   * @param gathering answers whether a turn gets cheaper the more it holds: it may then be kept open while more arrives
+   */
+  start(turnEnded: () => void, gathering: () => boolean): void;
   /** Asks for a turn soon although nothing may arrive. */
   wantTurn(): void;
   /** Stops listening and delivering, closes every socket. */
