@@ -91,10 +91,13 @@ export class DataScanner {
 
   /** Whether the payload of the entry matches its checksum. The fields stay. */
   intact(): boolean {
-    const payload = new Uint8Array(this.payloadBytes);
     const start = this.offset + DATA_ENTRY_BYTES + this.keyBytes;
-    if (this.payloadBytes > 0 && this.#file.read(payload, start) < this.payloadBytes) return false;
-    return checksum(payload) === this.crc;
+    if (start + this.payloadBytes <= this.#end) {
+      const at = start - this.#start;
+      return checksum(this.#window.subarray(at, at + this.payloadBytes)) === this.crc;
+    }
+    const payload = new Uint8Array(this.payloadBytes);
+    return this.#file.read(payload, start) === payload.length && checksum(payload) === this.crc;
   }
 
   #load(offset: number): void {

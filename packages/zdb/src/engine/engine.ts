@@ -1,4 +1,5 @@
 // The engine: namespaces in one pair of directories, the lock against a second opener, and the commit over all of them.
+import { dirname } from 'node:path';
 import { type Clock, type DiskFile, errorCode, type Random } from '@qsfs/io';
 import { zeroStatistics } from './counters.ts';
 import { DEFAULT_DESCRIPTOR, DESCRIPTOR_NAME, encodeDescriptor } from './descriptor-format.ts';
@@ -126,7 +127,6 @@ class StoreEngine implements Engine, NamespaceHost {
       disk.makeDirectory(this.#indexDirectory(name), 0o700);
       this.#writeDescriptor(name);
       namespace = this.#open(name, mode);
-      namespace.writer.checkpoint();
       disk.syncDirectory(this.#options.dataDirectory);
       disk.syncDirectory(this.#options.indexDirectory);
     } catch (error) {
@@ -210,7 +210,6 @@ class StoreEngine implements Engine, NamespaceHost {
     namespace.log.closeFiles();
     this.#finishFlush(name);
     namespace.adopt(this.#parts(name, mode));
-    namespace.writer.checkpoint();
   }
 
   #dataDirectory(name: string): string {
@@ -274,6 +273,9 @@ class StoreEngine implements Engine, NamespaceHost {
       }
       this.#enter(namespace);
     }
+    // What was made here, or just before a crash, is on stable storage before anything in it is promised to be.
+    for (const directory of [this.#options.dataDirectory, indexDirectory])
+      for (const each of [directory, dirname(disk.resolve(directory))]) disk.syncDirectory(each);
   }
 
   #writeDescriptor(name: string): void {

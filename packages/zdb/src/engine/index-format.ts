@@ -30,12 +30,14 @@ export function encodeIndexHeader(file: number, mode: NamespaceMode): Uint8Array
 export type IndexHeader =
   | { readonly kind: 'good'; readonly mode: NamespaceMode | undefined }
   | { readonly kind: 'short' }
+  | { readonly kind: 'blank' }
   | { readonly kind: 'foreign' }
   | { readonly kind: 'other-version'; readonly version: number };
 
-/** Judges a file header; a mode byte other than 0 and 1 is no mode. */
+/** Judges a file header; a mode byte other than 0 and 1 is no mode. A blank one (zeros) was lost with the power. */
 export function decodeIndexHeader(bytes: Uint8Array): IndexHeader {
   if (bytes.length < INDEX_HEADER_BYTES) return { kind: 'short' };
+  if (bytes.subarray(0, INDEX_HEADER_BYTES).every((byte) => byte === 0)) return { kind: 'blank' };
   if (get32(bytes, 0) !== MAGIC) return { kind: 'foreign' };
   const version = get32(bytes, 4);
   if (version !== VERSION) return { kind: 'other-version', version };

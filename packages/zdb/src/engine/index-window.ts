@@ -1,6 +1,13 @@
 // A window over index files for walking them: reads large pieces, hands out single entries. Entries come as they are now: changes
 // that are not in the files yet lie over them.
-import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES, indexEntry } from './index-format.ts';
+import {
+  ID_BYTES,
+  INDEX_DELETED,
+  INDEX_ENTRY_BYTES,
+  INDEX_HEADER_BYTES,
+  indexEntry,
+  SLOT_BYTES,
+} from './index-format.ts';
 import type { Log } from './log.ts';
 
 /** Longest entry: fixed part and a key of 255 bytes. */
@@ -45,8 +52,10 @@ export class IndexWindow {
     }
     this.bytes = this.#buffer;
     this.at = offset - this.#start;
-    const keyBytes = this.#buffer[this.at]!;
-    if (keyBytes === 0 || offset + INDEX_ENTRY_BYTES + keyBytes > end) return false;
+    if (this.#log.mode === 'user') {
+      const keyBytes = this.#buffer[this.at]!;
+      if (keyBytes === 0 || offset + INDEX_ENTRY_BYTES + keyBytes > end) return false;
+    } else if (offset + SLOT_BYTES > end) return false;
     if (this.#log.overlaid) {
       this.#log.view(file, offset);
       this.bytes = this.#log.bytes;
@@ -65,8 +74,15 @@ export class IndexWindow {
     return this.#buffer.slice(from, from + indexEntry.keyBytes(this.#buffer, at));
   }
 
+  /** Whether the entry last moved to is a live one; damaged slots are not. */
+  get live(): boolean {
+    if (this.#log.mode === 'seq' && this.bytes[this.at] !== ID_BYTES) return false;
+    return (indexEntry.flags(this.bytes, this.at) & INDEX_DELETED) === 0;
+  }
+
   /** Length of the entry last moved to. */
   get entryBytes(): number {
+    if (this.#log.mode === 'seq') return SLOT_BYTES;
     return INDEX_ENTRY_BYTES + this.#buffer[this.#offset - this.#start]!;
   }
 }

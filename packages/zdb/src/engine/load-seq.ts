@@ -278,7 +278,7 @@ class SeqLoader {
     const { log } = this.#loading;
     const { offset, payloadBytes, crc, timestamp } = scanner;
     const id = get64(scanner.bytes, scanner.keyAt);
-    const copy = copies.take(id);
+    copies.take(id);
     const place = this.#place;
     if (!records.findSlot(id, place)) {
       if (!open) return 'known';
@@ -298,22 +298,24 @@ class SeqLoader {
     if (exists && (place.dataFile > file || (place.dataFile === file && place.dataOffset > offset)))
       return 'known';
     if (exists && place.dataFile === file && place.dataOffset === offset) {
-      if (flagged) {
-        records.flag(place, false);
-        records.count(1, file, place.payloadBytes);
-      }
+      const torn = place.payloadBytes !== payloadBytes || place.crc !== crc || place.timestamp !== timestamp;
+      // Flagged by something that is not in the data, or comes next.
+      if (flagged && !scanner.intact()) return 'known';
+      if (flagged) records.flag(place, false);
+      if (torn || !this.#hasKey(id, place)) this.#rewrite(id, file, place, scanner, copies);
+      if (!flagged) records.count(-1, file, place.payloadBytes);
+      records.count(1, file, payloadBytes);
       return 'known';
     }
     if (!scanner.intact()) return 'damaged';
-    if (!good) this.#revive(id, place);
-    if (open && exists && copy === 0 && place.dataOffset >= DATA_HEADER_BYTES) {
-      const key = scanner.key();
-      const copyOffset = records.indexCopy(key, place);
-      records.point(place, file, offset, payloadBytes, crc, timestamp, log.active, copyOffset);
-    } else {
-      const parent = copy > 0 && exists;
-      records.point(place, file, offset, payloadBytes, crc, timestamp, parent ? file : 0, parent ? copy : 0);
+    if (!good || !this.#hasKey(id, place)) this.#revive(id, place);
+    let parent = exists ? copies.offset : 0;
+    if (exists && copies.offset > 0 && copies.dead) this.#fillCopy(id, file, place, copies.offset);
+    if (exists && copies.offset === 0 && open) {
+      parent = records.indexCopy(scanner.key(), place);
+      copies.appended();
     }
+    records.point(place, file, offset, payloadBytes, crc, timestamp, parent > 0 ? file : 0, parent);
     if (!flagged && exists) records.count(-1, place.dataFile, place.payloadBytes);
     records.count(1, file, payloadBytes);
     this.#repairedSlots++;
@@ -338,6 +340,20 @@ class SeqLoader {
     return end < 0 || place.dataOffset + RECORD_OVERHEAD_BYTES + place.payloadBytes <= end;
   }
 
+  /** Writes the copy that an update makes of the old slot into the slot it used up. */
+  #fillCopy(id: number, file: number, place: Place, offset: number): void {
+    const { log, flush } = this.#loading;
+    flush();
+    log.view(place.indexFile, place.indexOffset);
+    const slot = new Uint8Array(SLOT_BYTES);
+    slot.set(log.bytes.subarray(log.at, log.at + INDEX_ENTRY_BYTES));
+    indexEntry.setFlags(slot, 0, INDEX_DELETED);
+    indexEntry.setPrevious(slot, 0, offset > slotOffset(0) ? offset - SLOT_BYTES : 0);
+    put64(slot, INDEX_ENTRY_BYTES, id);
+    log.indexFile(file).write(slot, offset);
+    log.cache.clear();
+  }
+
   /** Appends a slot that is nobody's: what stood there is lost, and its id is not given out again. */
   #appendDead(): void {
     const { log } = this.#loading;
@@ -345,6 +361,33 @@ class SeqLoader {
     put64(key, 0, this.#records.nextId);
     this.#records.tally.written++;
     log.appendIndex(key, 0, 0, INDEX_DELETED, 0, 0, 0, 0, 0);
+    this.#repairedSlots++;
+  }
+
+  /** Whether a slot carries its id; a slot of this batch does. */
+  #hasKey(id: number, place: Place): boolean {
+    const { log } = this.#loading;
+    if (place.indexOffset >= log.writtenIndexEnd(place.indexFile)) return true;
+    const slot = (place.indexOffset - INDEX_HEADER_BYTES) / SLOT_BYTES;
+    const frame = log.frameOf(place.indexFile, slot);
+    const at = log.cache.at(frame) + (slot % BLOCK_SLOTS) * SLOT_BYTES;
+    return get64(log.cache.bytes(frame), at + INDEX_ENTRY_BYTES) === id;
+  }
+
+  /** Makes a half-written slot what it was to become. */
+  #rewrite(id: number, file: number, place: Place, scanner: DataScanner, copies: CopyFinder): void {
+    if (!this.#hasKey(id, place)) this.#revive(id, place);
+    const parent = copies.dead ? 0 : copies.offset;
+    this.#records.point(
+      place,
+      file,
+      scanner.offset,
+      scanner.payloadBytes,
+      scanner.crc,
+      scanner.timestamp,
+      parent > 0 ? file : 0,
+      parent,
+    );
     this.#repairedSlots++;
   }
 
@@ -479,10 +522,14 @@ class SeqLoader {
 }
 
 /**
- * Finds the slot that a data entry used up in its own index file: for an insert the slot itself, for an update the copy. Both files are
- * in the same order, so the next slot with the entry's id is it.
+ * Finds the slot that an update used up in its own index file, for the copy of the old slot. Data and index file are in the same
+ * order, one slot for each record: so it is the next slot behind those of the records before.
  */
 class CopyFinder {
+  /** Where the copy of the last `take` is; 0: the entry was an insert, or the copy is not there. */
+  offset = 0;
+  /** There is a slot for the copy at `offset`, but nothing in it. */
+  dead = false;
   readonly #log: Loading['log'];
   readonly #file: number;
   readonly #slots: number;
@@ -496,16 +543,26 @@ class CopyFinder {
     this.#slots = (loading.log.writtenIndexEnd(file) - INDEX_HEADER_BYTES) / SLOT_BYTES;
   }
 
-  /** @returns offset of the copy made by an update; 0: an insert, or not found */
-  take(id: number): number {
-    if (this.#next >= this.#slots) return 0;
+  /** Must be called for every record of the data file, in order. */
+  take(id: number): void {
+    this.offset = 0;
+    this.dead = false;
+    const slot = id - this.#firstId;
+    if (slot >= this.#next) {
+      this.#next = slot + 1;
+      return;
+    }
+    if (this.#next >= this.#slots) return;
     const frame = this.#log.frameOf(this.#file, this.#next);
     const bytes = this.#log.cache.bytes(frame);
     const at = this.#log.cache.at(frame) + (this.#next % BLOCK_SLOTS) * SLOT_BYTES;
-    const dead = bytes[at] !== ID_BYTES || indexEntry.dataOffset(bytes, at) === 0;
-    if (!dead && get64(bytes, at + INDEX_ENTRY_BYTES) !== id) return 0;
-    const slot = this.#next++;
-    return dead || this.#firstId + slot === id ? 0 : slotOffset(slot);
+    this.dead = bytes[at] !== ID_BYTES || indexEntry.dataOffset(bytes, at) === 0;
+    if (this.dead || get64(bytes, at + INDEX_ENTRY_BYTES) === id) this.offset = slotOffset(this.#next++);
+  }
+
+  /** A slot was appended for the entry of the last `take`. */
+  appended(): void {
+    this.#next++;
   }
 }
 

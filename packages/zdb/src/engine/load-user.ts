@@ -4,6 +4,7 @@
 // Replaying decides by position: a data entry is known when the table points at it or at something newer, or when an index
 // entry for it exists. Replaying what is known changes nothing, so it can be repeated (docs/formats/zdb.md, "Recovery").
 
+import { checksum } from './checksum.ts';
 import { cutData, findEnd, type Gap, type IndexedEntry } from './data-end.ts';
 import { DATA_ENTRY_BYTES, DATA_HEADER_BYTES, KEY_MAX_BYTES } from './data-format.ts';
 import { DataScanner } from './data-scanner.ts';
@@ -57,6 +58,7 @@ class UserLoader {
         ? findEnd(this.#loading, pair, () => indexEntries(this.#loading, pair.file, pair.indexSize))
         : [];
       if (pair.rebuild) this.#replayFrom = Math.min(this.#replayFrom, pair.file);
+      if (active) this.#checkActiveIndex(pair, gaps);
       const loaded = this.#readIndex(pair, active);
       log.previousIndex = log.lastEntries[pair.file]! || previousIndex;
       if (active || pair.file >= this.#replayFrom || this.#tailUnknown(pair, loaded.coveredEnd))
@@ -67,10 +69,44 @@ class UserLoader {
     this.#restoreDangling();
     for (const [count, what] of [
       [this.#superseded, 'superseded index entries were not flagged; flagged'],
-      [this.#gone, 'index entries point behind the end of their data file; flagged'],
+      [this.#gone, 'index entries name records that are gone; flagged'],
       [this.#restored, 'keys lost their newest record; the one before it counts again'],
     ] as const)
       if (count > 0) repaired(`${count} ${what}`);
+  }
+
+  /**
+   * Index entries have no checksum, but those of the active pair can be compared with the data. The first that does not match is
+   * where the index ends: all behind it is made anew from the data.
+   */
+  #checkActiveIndex(pair: PairState, gaps: readonly Gap[]): void {
+    const { log } = this.#loading;
+    const scanner = new DataScanner(log.data.reading(pair.file), 'user', pair.dataEnd);
+    let gap = 0;
+    let last = 0;
+    for (const { dataOffset, offset, key, payloadBytes, crc, timestamp } of this.#indexed(pair)) {
+      if (dataOffset <= last) return; // Written over a lost data file: such entries are told apart when replaying.
+      last = dataOffset;
+      while (gap < gaps.length && dataOffset >= gaps[gap]!.end) scanner.seek(gaps[gap++]!.end);
+      if (gap < gaps.length && dataOffset >= gaps[gap]!.start) continue;
+      let found = scanner.next();
+      while (found && scanner.offset < dataOffset) found = scanner.next();
+      const matches =
+        found &&
+        scanner.offset === dataOffset &&
+        scanner.payloadBytes === payloadBytes &&
+        scanner.crc === crc &&
+        scanner.timestamp === timestamp &&
+        !scanner.deleted &&
+        Buffer.compare(scanner.key(), key) === 0;
+      if (matches) continue;
+      if (dataOffset < pair.dataEnd) this.#cutIndex(pair, offset, 'entries that do not match the data');
+      return;
+    }
+  }
+
+  #indexed(pair: PairState): Generator<FullEntry> {
+    return indexEntries(this.#loading, pair.file, pair.indexSize);
   }
 
   /** Room for about as many keys as the index files can hold, judged by their size. */
@@ -150,7 +186,12 @@ class UserLoader {
       last = lastBeforeRun;
     }
     this.#loading.flush();
-    if (end < pair.indexSize) this.#cutIndex(pair, end, danglingRun > 0 && active);
+    if (end < pair.indexSize)
+      this.#cutIndex(
+        pair,
+        end,
+        danglingRun > 0 && active ? 'entries whose records are gone' : 'no whole entry',
+      );
     log.lastEntries[file] = last;
     log.openPair(file, pair.dataEnd, end);
     return { coveredEnd, monotonic };
@@ -163,7 +204,13 @@ class UserLoader {
     const { table } = records;
     const entry = table.find(buffer, keyAt, keyBytes);
     if (entry >= 0) {
-      // Two live entries of one key: the older one lost its flag.
+      // Two live entries of one key: the flag of the older one was lost, or waited for the newer record, which may be lost itself.
+      if (!this.#recordIntact(buffer, at, file)) {
+        records.flag(file, offset, true);
+        this.#gone++;
+        this.#relieve();
+        return;
+      }
       records.flag(table.file(entry), table.indexOffset(entry), true);
       this.#superseded++;
       this.#relieve();
@@ -179,6 +226,16 @@ class UserLoader {
       indexEntry.crc(buffer, at),
       indexEntry.timestamp(buffer, at),
     );
+  }
+
+  /** Whether the record that an index entry names can be read and matches its checksum; what is not here counts as whole. */
+  #recordIntact(buffer: Uint8Array, at: number, file: number): boolean {
+    const { log, pairs } = this.#loading;
+    if (!pairs[file]!.readable) return true;
+    const start = indexEntry.dataOffset(buffer, at) + DATA_ENTRY_BYTES + buffer[at]!;
+    const payload = new Uint8Array(indexEntry.payloadBytes(buffer, at));
+    const got = log.data.reading(file).read(payload, start);
+    return got === payload.length && checksum(payload) === indexEntry.crc(buffer, at);
   }
 
   /** Writes repairs when many are pending. */
@@ -200,13 +257,12 @@ class UserLoader {
     }
   }
 
-  #cutIndex(pair: PairState, end: number, dangling: boolean): void {
+  #cutIndex(pair: PairState, end: number, why: string): void {
     const { log, nowSeconds } = this.#loading;
     const path = log.index.path(pair.file);
     const size = pair.indexSize;
     const copy = cutTail(log.surroundings.disk, path, end, nowSeconds);
     pair.indexSize = end;
-    const why = dangling ? 'entries whose records are gone' : 'no whole entry';
     this.#loading.repaired(`${path}: ${size - end} bytes at ${end} are ${why}; cut off, kept as ${copy}`);
     // What stood there comes from the data.
     this.#replayFrom = Math.min(this.#replayFrom, pair.file);
@@ -281,6 +337,7 @@ class UserLoader {
       return 'known';
     const indexOffset = known.find(offset, key);
     if (indexOffset > 0) {
+      if (!scanner.intact()) return 'known';
       // Its entry exists but is flagged, and what superseded it is not in the data, or comes next.
       records.flag(file, indexOffset, false);
       if (live) records.flag(place.indexFile, place.indexOffset, true);
@@ -343,6 +400,13 @@ class UserLoader {
   }
 }
 
+/** An index entry with what must agree with the data. */
+interface FullEntry extends IndexedEntry {
+  readonly payloadBytes: number;
+  readonly crc: number;
+  readonly timestamp: number;
+}
+
 /** Which data entries of a file have an index entry. The index file is read along with the data file: both are in the same order. */
 class KnownEntries {
   readonly #entries: Iterator<IndexedEntry>;
@@ -376,7 +440,7 @@ class KnownEntries {
 }
 
 /** Entries that stand in an index file before `end`; the key is valid until the next one. */
-function* indexEntries(loading: Loading, file: number, end: number): Generator<IndexedEntry> {
+function* indexEntries(loading: Loading, file: number, end: number): Generator<FullEntry> {
   const { index } = loading.log;
   const buffer = new Uint8Array(Math.min(READ_BYTES, end));
   let start = INDEX_HEADER_BYTES;
@@ -393,6 +457,9 @@ function* indexEntries(loading: Loading, file: number, end: number): Generator<I
       dataOffset: indexEntry.dataOffset(buffer, at),
       offset: start + at,
       key: buffer.subarray(keyAt, keyAt + buffer[at]!),
+      payloadBytes: indexEntry.payloadBytes(buffer, at),
+      crc: indexEntry.crc(buffer, at),
+      timestamp: indexEntry.timestamp(buffer, at),
     };
     at = keyAt + buffer[at]!;
   }

@@ -45,12 +45,12 @@ export interface PairState {
   readonly file: number;
   /** Size of the index file on disk; 0 when it has to be made anew. */
   indexSize: number;
-  /** The index file is missing or was moved aside: its entries must come from the data file. */
-  rebuild: boolean;
+  /** The index file had no good header: what it lacks must come from the data file. */
+  readonly rebuild: boolean;
   /** End of the data: of the file, in the last one of whole entries (once found); -1: not on this machine. */
   dataEnd: number;
   /** The data file can be read wholly. */
-  readonly readable: boolean;
+  readable: boolean;
 }
 
 /** The state of loading one namespace. */
@@ -84,6 +84,7 @@ export function loadNamespace(
     log.startFirst();
     writer.write();
     writer.accept();
+    writer.checkpoint();
     return { log, writer, records: newRecords(log, options) };
   }
   const changes = { repaired: false };
@@ -140,11 +141,14 @@ function prepare(
   };
   const pairs: PairState[] = [];
   let mode: NamespaceMode | undefined;
+  let lastIsActive = true;
   for (let file = 0; file < count; file++) {
     const status = disk.stat(log.data.path(file));
     const dataEnd = status?.sizeBytes ?? -1;
-    const readable =
-      dataEnd >= 0 && (presence?.has(log.name, file, 0, Math.max(dataEnd, DATA_HEADER_BYTES)) ?? true);
+    const here = presence?.has(log.name, file, 0, Math.max(dataEnd, DATA_HEADER_BYTES)) ?? true;
+    const readable = dataEnd >= 0 && here;
+    // The last data file is never removed on purpose: when it is missing, it was lost before it was on stable storage.
+    if (file === count - 1) lastIsActive = here;
     const head = readHead(log, file);
     const header = decodeIndexHeader(head);
     if (header.kind === 'other-version')
@@ -159,11 +163,12 @@ function prepare(
       );
     if (header.kind === 'good') mode = header.mode ?? mode;
     const rebuild = header.kind !== 'good';
-    const indexSize = rebuild ? 0 : (disk.stat(log.index.path(file))?.sizeBytes ?? 0);
     if (header.kind === 'foreign')
       repaired(
         `${log.index.path(file)} is damaged; kept as ${moveAside(disk, log.index.path(file), nowSeconds)}`,
       );
+    const whole = header.kind === 'good' || header.kind === 'blank';
+    const indexSize = whole ? (disk.stat(log.index.path(file))?.sizeBytes ?? 0) : 0;
     pairs.push({ file, indexSize, rebuild, dataEnd, readable });
   }
   log.mode = mode ?? options.mode ?? guessMode(log, pairs) ?? options.newMode;
@@ -173,7 +178,6 @@ function prepare(
       `${log.name}: its files are in ${log.mode} mode, this engine runs in ${options.mode} mode only`,
     );
   const last = pairs[count - 1]!;
-  const lastIsActive = last.readable || (last.dataEnd < 0 && last.indexSize <= INDEX_HEADER_BYTES);
   const loading: Loading = {
     log,
     writer,
@@ -207,7 +211,7 @@ function readHead(log: Log, file: number): Uint8Array {
   }
 }
 
-/** Gives every missing or empty index file its header. */
+/** Gives every index file without header one; what stands behind a blank header stays. */
 function makeIndexFiles(loading: Loading): void {
   const { log } = loading;
   const { disk } = log.surroundings;
@@ -217,17 +221,18 @@ function makeIndexFiles(loading: Loading): void {
     const status = disk.stat(path);
     const file = disk.open(path, 'create');
     try {
-      file.truncate(0);
+      if (pair.indexSize === 0) file.truncate(0);
       file.write(encodeIndexHeader(pair.file, log.mode), 0);
       file.datasync();
     } finally {
       file.close();
     }
-    pair.indexSize = INDEX_HEADER_BYTES;
-    const found = status ? `had ${status.sizeBytes} bytes` : 'was missing';
-    if (!pair.readable && pair.dataEnd !== -1)
-      loading.warn(`${path} ${found} and its data file is not on this machine: what was in it is not found`);
-    loading.repaired(`${path} ${found}; made anew`);
+    if (!pair.readable && pair.indexSize === 0 && pair.dataEnd >= 0)
+      loading.warn(`${path} is gone and its data file is not on this machine: what was in it is not found`);
+    loading.repaired(
+      `${path} ${status ? `had ${status.sizeBytes} bytes and no header` : 'was missing'}; header written`,
+    );
+    pair.indexSize = Math.max(pair.indexSize, INDEX_HEADER_BYTES);
   }
 }
 
@@ -241,7 +246,7 @@ function prepareActiveData(loading: Loading, last: PairState): void {
       const copy = cutTail(disk, path, 0, loading.nowSeconds);
       loading.repaired(`${path} had only ${last.dataEnd} bytes; kept as ${copy}`);
     } else if (last.dataEnd === 0 || last.indexSize > INDEX_HEADER_BYTES) {
-      loading.repaired(`${path} was empty`);
+      loading.repaired(`${path} was ${last.dataEnd === 0 ? 'empty' : 'missing'}; made anew`);
     }
     const file = disk.open(path, 'create');
     try {
@@ -250,6 +255,7 @@ function prepareActiveData(loading: Loading, last: PairState): void {
       file.close();
     }
     last.dataEnd = DATA_HEADER_BYTES;
+    last.readable = true;
     loading.writer.suspectUnsynced('data', last.file);
     return;
   }

@@ -260,7 +260,7 @@ export class SeqRecords implements Records {
   /** The last file whose first id is not above `id`: of several with the same, the one that is not empty. */
   #fileOf(id: number): number {
     const { firstIds } = this;
-    let high = firstIds.length - 1;
+    let high = this.#log.active;
     if (firstIds[high]! <= id) return high;
     let low = 0;
     while (low < high) {

@@ -3,7 +3,6 @@ import {
   encodeHistoryCursor,
   encodeScanCursor,
   HISTORY_CURSOR_BYTES,
-  INDEX_DELETED,
   INDEX_HEADER_BYTES,
   indexEntry,
   SCAN_CURSOR_BYTES,
@@ -37,7 +36,7 @@ export function scan(
   let last: Uint8Array | undefined;
   for (let seen = 1; entries.length < maximum && walker.next(); seen++) {
     const { bytes, at } = window;
-    if ((indexEntry.flags(bytes, at) & INDEX_DELETED) === 0) {
+    if (window.live) {
       entries.push({
         key: window.key(),
         lengthBytes: indexEntry.payloadBytes(bytes, at),
