@@ -171,7 +171,7 @@ class Invocation {
       .put(
         name,
         { path, lengthBytes: before.sizeBytes },
-        { progress: (doneBytes) => progress.update(doneBytes) },
+        { progress: (doneBytes) => progress.update(doneBytes), watchSource: true },
       )
       .finally(() => progress.end());
     if (record.missingShards > 0) {

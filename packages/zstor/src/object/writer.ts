@@ -48,6 +48,8 @@ export class ObjectWriter {
   /** Stores bytes of a file or of memory under a name. See `Zstor.put`. */
   async put(name: string, source: ObjectSource | Uint8Array, options: PutOptions): Promise<StoredRecord> {
     const { config, backends, records, cluster, clock, random } = this.#parts;
+    const isWatched = options.watchSource === true && !(source instanceof Uint8Array);
+    const assertUnchanged = isWatched ? this.#watch(source.path) : () => {};
     // Nothing is written to backends before it is known that the end can be reached.
     await records.head(name);
     cluster.assertWritable();
@@ -69,11 +71,9 @@ export class ObjectWriter {
       storedMs: clock.nowMs(),
       verification,
     };
-    const unchanged =
-      options.watchSource && !(source instanceof Uint8Array) ? this.#watch(source.path) : undefined;
     try {
       await this.#writeStripes(new StoredRecord(fields, table, 0n), source, options);
-      unchanged?.();
+      assertUnchanged();
       // Only now is the table complete: the record counts what is missing when it is made.
       return await this.#switch(new StoredRecord(fields, table, 0n));
     } catch (error) {
