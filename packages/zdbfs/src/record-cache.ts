@@ -29,25 +29,25 @@ function weigh(record: MetaRecord): number {
   }
 }
 
-/** The records in memory, by id. */
+/** The records in memory, by id. A record is in one of two maps, so that eviction looks at clean ones only. */
 export class RecordCache {
-  readonly #records = new Map<number, MetaRecord>();
+  readonly #clean = new Map<number, MetaRecord>();
   readonly #dirty = new Map<number, MetaRecord>();
   readonly #limitBytes: number;
   #hand: Iterator<MetaRecord> | undefined;
-  /** Memory of all records, estimated. */
-  weightBytes = 0;
-  /** Memory of the changed ones, estimated. */
+  /** Memory of the clean and of the changed records, estimated. */
+  cleanBytes = 0;
   dirtyBytes = 0;
   hits = 0;
   misses = 0;
 
+  /** @param limitBytes memory for clean records */
   constructor(limitBytes: number) {
     this.#limitBytes = limitBytes;
   }
 
   get size(): number {
-    return this.#records.size;
+    return this.#clean.size + this.#dirty.size;
   }
 
   get dirtyCount(): number {
@@ -55,7 +55,7 @@ export class RecordCache {
   }
 
   get(id: number): MetaRecord | undefined {
-    const record = this.#records.get(id);
+    const record = this.#dirty.get(id) ?? this.#clean.get(id);
     if (record === undefined) {
       this.misses++;
       return undefined;
@@ -68,31 +68,38 @@ export class RecordCache {
   /** Takes in a record that is not in memory. */
   add(record: MetaRecord): void {
     record.weightBytes = weigh(record);
-    this.weightBytes += record.weightBytes;
-    this.#records.set(record.id, record);
+    this.cleanBytes += record.weightBytes;
+    this.#clean.set(record.id, record);
   }
 
   /** Notes that the record was changed (again). */
   changed(record: MetaRecord): void {
     const weight = weigh(record);
-    this.weightBytes += weight - record.weightBytes;
     if (record.dirty) {
-      this.dirtyBytes += weight - record.weightBytes;
+      this.dirtyBytes -= record.weightBytes;
     } else {
       record.dirty = true;
-      this.dirtyBytes += weight;
+      this.cleanBytes -= record.weightBytes;
+      this.#clean.delete(record.id);
       this.#dirty.set(record.id, record);
     }
     record.weightBytes = weight;
+    this.dirtyBytes += weight;
   }
 
   /** Forgets a record, changed or not. */
   delete(id: number): void {
-    const record = this.#records.get(id);
-    if (record === undefined) return;
-    this.#records.delete(id);
-    this.weightBytes -= record.weightBytes;
-    if (record.dirty) this.#clean(record);
+    const clean = this.#clean.get(id);
+    if (clean) {
+      this.#clean.delete(id);
+      this.cleanBytes -= clean.weightBytes;
+      return;
+    }
+    const dirty = this.#dirty.get(id);
+    if (!dirty) return;
+    this.#dirty.delete(id);
+    this.dirtyBytes -= dirty.weightBytes;
+    dirty.dirty = false;
   }
 
   /** The changed records. */
@@ -102,36 +109,23 @@ export class RecordCache {
 
   /** All changed records are stored. */
   cleanAll(): void {
-    for (const record of this.#dirty.values()) record.dirty = false;
+    for (const record of this.#dirty.values()) {
+      record.dirty = false;
+      this.#clean.set(record.id, record);
+    }
     this.#dirty.clear();
+    this.cleanBytes += this.dirtyBytes;
     this.dirtyBytes = 0;
   }
 
-  /** Evicts clean records until the cache is within its budget, or a bounded number was looked at. */
+  /** Evicts clean records until they are within their budget, or a bounded number was looked at. */
   trim(): void {
-    if (this.weightBytes <= this.#limitBytes) return;
-    for (let step = 0; step < TRIM_STEPS && this.weightBytes > this.#limitBytes; step++) {
-      this.#hand ??= this.#records.values();
+    for (let step = 0; step < TRIM_STEPS && this.cleanBytes > this.#limitBytes; step++) {
+      this.#hand ??= this.#clean.values();
       const next = this.#hand.next();
-      if (next.done) {
-        this.#hand = undefined;
-        continue;
-      }
-      const record = next.value;
-      if (record.dirty) continue;
-      if (record.used) record.used = false;
-      else this.delete(record.id);
+      if (next.done) this.#hand = undefined;
+      else if (next.value.used) next.value.used = false;
+      else this.delete(next.value.id);
     }
-  }
-
-  /** Evicts everything clean. */
-  dropClean(): void {
-    for (const record of this.#records.values()) if (!record.dirty) this.delete(record.id);
-  }
-
-  #clean(record: MetaRecord): void {
-    record.dirty = false;
-    this.dirtyBytes -= record.weightBytes;
-    this.#dirty.delete(record.id);
   }
 }

@@ -34,7 +34,7 @@ import {
 import { type Inode, isDirectory, TYPE_DIRECTORY, TYPE_MASK, TYPE_SYMLINK } from './record.ts';
 import { type RootOwner, recover } from './recovery.ts';
 import { References } from './references.ts';
-import { storageError } from './storage-error.ts';
+import { isOutOfSpace, storageError } from './storage-error.ts';
 import type { Store } from './store.ts';
 import { reserveOperation, Transactions } from './transactions.ts';
 import { type VerifyReport, verifyVolume } from './verify.ts';
@@ -209,12 +209,12 @@ export class Volume implements Filesystem {
   }
 
   write(inode: number, offset: number, source: Uint8Array, _caller: Caller, clearSetId: boolean): void {
-    writeFile(this.#begin(), inode, offset, source, clearSetId);
+    this.#withRoom(() => writeFile(this.#begin(), inode, offset, source, clearSetId));
     this.#defragmenter.written(inode, offset, source.length);
   }
 
   allocate(inode: number, mode: number, offset: number, lengthBytes: number): void {
-    allocateRange(this.#begin(), inode, mode, offset, lengthBytes);
+    this.#withRoom(() => allocateRange(this.#begin(), inode, mode, offset, lengthBytes));
   }
 
   seek(inode: number, offset: number, whence: number): number {
@@ -228,7 +228,9 @@ export class Volume implements Filesystem {
     targetOffset: number,
     lengthBytes: number,
   ): number {
-    return copyFileRange(this.#begin(), source, sourceOffset, target, targetOffset, lengthBytes);
+    return this.#withRoom(() =>
+      copyFileRange(this.#begin(), source, sourceOffset, target, targetOffset, lengthBytes),
+    );
   }
 
   sync(_inode: number, _dataOnly: boolean): void {
@@ -317,7 +319,7 @@ export class Volume implements Filesystem {
       orphans: state.orphans.size,
       usedBytes: state.usedBytes,
       cachedRecords: state.cache.size,
-      cachedBytes: state.cache.weightBytes,
+      cachedBytes: state.cache.cleanBytes + state.cache.dirtyBytes,
       dirtyRecords: state.cache.dirtyCount,
       dirtyBytes: state.cache.dirtyBytes,
       cacheHits: state.cache.hits,
@@ -395,6 +397,17 @@ export class Volume implements Filesystem {
     if (now - this.#lastCheckpointMs < IDLE_CHECKPOINT_MS) return;
     this.#lastCheckpointMs = now;
     if (this.#transactions.journalBytes >= IDLE_CHECKPOINT_BYTES) this.#transactions.checkpoint();
+  }
+
+  /** Does it again when there was no room, but there are removed files that still count. */
+  #withRoom<Result>(action: () => Result): Result {
+    try {
+      return action();
+    } catch (error) {
+      if (!isOutOfSpace(error) || this.#reapable.size === 0) throw error;
+      this.#quietly(() => this.#reapAll());
+      return action();
+    }
   }
 
   /** Background work that cannot be done now is done later. */
