@@ -4,7 +4,7 @@
 //   PATH/shards/ab/abcdef012345   a shard: key 0xabcdef012345, fanned out by the first two digits
 //   PATH/records/ab/NAME          a record: `/` in the key becomes `_`; fanned out by the last two characters of the key
 //
-// A value's file is `QZF1`, CRC-32 of the content (u32, little-endian), then the content (docs/formats/objects.md, "Backends").
+// A value's file is `QZF1`, CRC-32 of the content (u32, little-endian), then the content (docs/formats/records.md, "Backends").
 // Calls are synchronous underneath, so nothing can hang; they still answer as promises, like every store.
 import { dirname, join } from 'node:path';
 import { crc32 } from 'node:zlib';

@@ -177,7 +177,7 @@ async function spaceOf(
   return { usedBytes, freeBytes, entries: number('entries') ?? 0 };
 }
 
-/** `qsfs shard store`, then 8 random bytes, then 8 zero bytes, under key 0 (docs/formats/objects.md, "Backends"). */
+/** `qsfs shard store`, then 8 random bytes, then 8 zero bytes, under key 0 (docs/formats/records.md, "Backends"). */
 const IDENTITY_MAGIC = Buffer.from('qsfs shard store');
 const IDENTITY_BYTES = 32;
 

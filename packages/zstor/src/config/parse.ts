@@ -199,7 +199,7 @@ export function defaultMinimalStores(stores: number): number {
 }
 
 /**
- * The fewest acknowledgements with which a record is safe (docs/adr/0031-metadata-quorum.md): two writes share a store
+ * The fewest acknowledgements with which a record is safe (docs/adr/zstor-metadata-quorum.md): two writes share a store
  * (a majority); one further loss is survived (k + 1); and whoever hears from k stores has heard from a store that
  * knows of every acknowledged write (M - k + 1).
  */

@@ -3,7 +3,7 @@
 // A write is acknowledged when `writeQuorum` (W) of M stores have its part. A reader that has not heard of u stores can
 // therefore be sure that it knows of every acknowledged write only while u < W; stores that hold debris of newer, cut-off
 // writes count as unheard for what was before. What cannot be known is said to be unavailable: never an older record,
-// never "not found" (docs/adr/0031-metadata-quorum.md).
+// never "not found" (docs/adr/zstor-metadata-quorum.md).
 import { compareStamps, type Part, type WriteStamp } from './part.ts';
 
 /** What a store said about one key. */
