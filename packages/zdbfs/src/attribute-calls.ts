@@ -87,12 +87,20 @@ export function changeAttributes(transactions: Transactions, id: number, change:
 /**
  * Takes the extents behind `sizeBytes` off a large file, one tree page an operation, from the end, so that no operation is
  * large; the last page is left to the caller's own operation. Running it again after it was interrupted goes on.
+ * @param pages stop after so many
+ * @returns false when there is more to take off
  */
-export function cutDown(transactions: Transactions, file: Inode, sizeBytes: number): void {
+export function cutDown(
+  transactions: Transactions,
+  file: Inode,
+  sizeBytes: number,
+  pages = Number.POSITIVE_INFINITY,
+): boolean {
   const { state } = transactions;
-  while (file.extents && file.extents.level > 0) {
+  for (let page = 0; file.extents && file.extents.level > 0; page++) {
     const cut = state.files.lastLeafKey(file, file.extents);
     if (cut <= sizeBytes) break;
+    if (page >= pages) return false;
     prepareRange(state, file, cut, Number.MAX_SAFE_INTEGER);
     transactions.reserveIds();
     transactions.run({
@@ -109,6 +117,7 @@ export function cutDown(transactions: Transactions, file: Inode, sizeBytes: numb
     });
   }
   prepareRange(state, file, sizeBytes, Number.MAX_SAFE_INTEGER);
+  return true;
 }
 
 function assertAttributeName(name: string): void {

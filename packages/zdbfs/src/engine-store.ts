@@ -50,7 +50,7 @@ class NamespaceSpace implements RecordSpace {
   }
 }
 
-/** See the module's header. `close` closes the engine when the store owns it. */
+/** See the module's header. */
 export class EngineStore implements Store {
   readonly meta: RecordSpace;
   readonly data: RecordSpace;
@@ -59,17 +59,20 @@ export class EngineStore implements Store {
   readonly #disk: Disk;
   readonly #dataDirectory: string;
   readonly #ownsEngine: boolean;
+  readonly #compacts: boolean;
 
   /**
    * Creates the namespaces that are missing.
    * @param dataDirectory where the engine's data files are, to ask the disk for its space
    * @param ownsEngine `close` closes the engine too
+   * @param compacts `tend` compacts mostly dead data files; not where somebody keeps copies of the files elsewhere
    */
-  constructor(engine: Engine, disk: Disk, dataDirectory: string, ownsEngine = true) {
+  constructor(engine: Engine, disk: Disk, dataDirectory: string, ownsEngine = true, compacts = false) {
     this.#engine = engine;
     this.#disk = disk;
     this.#dataDirectory = dataDirectory;
     this.#ownsEngine = ownsEngine;
+    this.#compacts = compacts;
     const space = (name: string) =>
       new NamespaceSpace(engine.namespace(name) ?? engine.createNamespace(name, 'seq'));
     this.meta = space(NAMESPACES.meta);
@@ -83,6 +86,13 @@ export class EngineStore implements Store {
 
   space(): StoreSpace {
     return this.#disk.space(this.#dataDirectory);
+  }
+
+  tend(liveShare: number, budgetBytes: number): void {
+    this.#engine.closeIdleFiles();
+    if (!this.#compacts) return;
+    for (const name of [NAMESPACES.data, NAMESPACES.meta])
+      this.#engine.namespace(name)?.compact(liveShare, budgetBytes);
   }
 
   close(): void {

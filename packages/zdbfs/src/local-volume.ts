@@ -52,7 +52,7 @@ export function openLocalVolume(options: LocalVolumeOptions): Volume {
     ...(log ? { events: { log } } : {}),
   });
   try {
-    return openVolume(new EngineStore(engine, disk, dataDirectory), options);
+    return openVolume(new EngineStore(engine, disk, dataDirectory, true, true), options);
   } catch (error) {
     engine.close();
     throw error;

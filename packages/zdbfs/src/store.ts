@@ -45,5 +45,10 @@ export interface Store {
   /** Writes what was inserted, updated and removed since the last commit, of all three spaces. */
   commit(): void;
   space(): StoreSpace;
+  /**
+   * Housekeeping, called about once a second when nothing else is to do. May give back the space of files of which at most
+   * `liveShare` (0 … 1) is in use, and move up to `budgetBytes` for that. Everything was committed before.
+   */
+  tend(liveShare: number, budgetBytes: number): void;
   close(): void;
 }

@@ -28,6 +28,12 @@ const SPACE_CHECK_BYTES = 1024 * 1024;
 /** After a checkpoint that failed for lack of space, the journal grows by this before the next attempt. */
 const RETRY_BYTES = 4 * 1024 * 1024;
 
+/** So many records that became unnecessary lead to a checkpoint, because their list is part of the superblock. */
+const DOOMED_MAX = 256 * 1024;
+/** With a longer list of removable records than this, each operation removes some. */
+const BACKLOG = 4096;
+const BACKLOG_STEP = 64;
+
 /** Bounds a volume works within. */
 export interface TransactionLimits {
   /** Bytes that files may hold; 0: whatever the disk has. */
@@ -50,7 +56,8 @@ export class Transactions {
   #unsyncedJournal = true;
   #availableBytes = 0;
   #uncheckedBytes = Number.POSITIVE_INFINITY;
-  #checkpointAtBytes: number;
+  /** Journal size at which a checkpoint that failed is tried again; 0: none failed. */
+  #retryAtBytes = 0;
   checkpoints = 0;
   operations = 0;
 
@@ -59,7 +66,6 @@ export class Transactions {
     this.#journal = journal;
     this.#clock = clock;
     this.#limits = limits;
-    this.#checkpointAtBytes = limits.journalBytes;
   }
 
   get journalBytes(): number {
@@ -84,11 +90,7 @@ export class Transactions {
     this.#append(time, operation);
     this.#apply(time, operation);
     this.operations++;
-    if (
-      this.#journal.sizeBytes > this.#checkpointAtBytes ||
-      this.state.cache.dirtyBytes > this.#limits.dirtyBytes
-    )
-      this.#checkpointIfPossible();
+    if (this.#needsCheckpoint()) this.#checkpointIfPossible();
   }
 
   /** @throws FilesystemError(EIO) when an earlier failure left memory and store in doubt */
@@ -163,10 +165,12 @@ export class Transactions {
   /** Brings zdbfs-meta up to date and empties the journal (checkpoint.ts). @throws FilesystemError */
   checkpoint(): void {
     this.assertWritable();
+    const { state } = this;
+    while (state.removableData.length + state.removableMeta.length > DOOMED_MAX) this.removeDoomed(BACKLOG);
     const time = this.now();
-    this.#durably(() => writeCheckpoint(this.state, this.#journal, time));
+    this.#durably(() => writeCheckpoint(state, this.#journal, time));
     this.#allSynced();
-    this.#checkpointAtBytes = this.#limits.journalBytes;
+    this.#retryAtBytes = 0;
     this.checkpoints++;
   }
 
@@ -205,12 +209,27 @@ export class Transactions {
     return state.removableData.length > 0 || state.removableMeta.length > 0;
   }
 
+  #needsCheckpoint(): boolean {
+    const { state } = this;
+    const { sizeBytes } = this.#journal;
+    if (this.#retryAtBytes > 0) return sizeBytes > this.#retryAtBytes;
+    return (
+      sizeBytes > this.#limits.journalBytes ||
+      state.cache.dirtyBytes > this.#limits.dirtyBytes ||
+      state.doomedData.length + state.doomedMeta.length > DOOMED_MAX
+    );
+  }
+
   #append(time: Moment, operation: Operation): void {
+    const { removableData, store } = this.state;
+    const left = removableData.length > BACKLOG ? removableData.length - BACKLOG_STEP : removableData.length;
     try {
+      for (let at = left; at < removableData.length; at++) store.data.remove(removableData[at] as number);
       this.#journal.append(time, operation);
     } catch (error) {
       throw storageError(error);
     }
+    removableData.length = left;
     this.#unsyncedJournal = true;
     if (operation.kind === 'write') this.#unsyncedData = true;
     if (operation.kind === 'reserve') this.#unsyncedMeta = true;
@@ -248,7 +267,7 @@ export class Transactions {
     try {
       this.checkpoint();
     } catch (error) {
-      this.#checkpointAtBytes = this.#journal.sizeBytes + RETRY_BYTES;
+      this.#retryAtBytes = this.#journal.sizeBytes + RETRY_BYTES;
       const message = error instanceof Error ? error.message : String(error);
       this.state.log('warning', `the checkpoint has to wait: ${message}`);
     }

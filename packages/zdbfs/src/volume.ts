@@ -45,12 +45,21 @@ const BLOCK_BYTES = 4096;
 const INODES_FREE = 2 ** 32;
 /** Nameless inodes are freed in batches of this many. */
 const REAP_BATCH = 64;
+/** Pages taken off large nameless files in one step. */
+const REAP_PAGES = 16;
 /** Records no checkpoint needs any more, removed in one idle step. */
 const REMOVE_BATCH = 1024;
 /** A journal that has waited this long is checkpointed when nothing else happens. */
 const IDLE_CHECKPOINT_MS = 30_000;
 /** … if there is at least so much of it. */
 const IDLE_CHECKPOINT_BYTES = 256 * 1024;
+
+const TEND_INTERVAL_MS = 1000;
+const TEND_BUDGET_BYTES = 32 * 1024 * 1024;
+/** Files of which at most this share is in use are given back; and when less than LITTLE_SPACE of the disk is left. */
+const LIVE_SHARE = 0.3;
+const LIVE_SHARE_FULL = 0.8;
+const LITTLE_SPACE = 0.1;
 
 /** How to open a volume. Sizes in bytes. */
 export interface VolumeOptions {
@@ -98,12 +107,14 @@ export class Volume implements Filesystem {
   /** Nameless inodes the kernel does not hold any more. */
   readonly #reapable = new Set<number>();
   #lastCheckpointMs: number;
+  #lastTendedMs: number;
   #closed = false;
 
   constructor(transactions: Transactions, clock: VolumeOptions['clock']) {
     this.#transactions = transactions;
     this.#clock = clock;
     this.#lastCheckpointMs = clock.monotonicMs();
+    this.#lastTendedMs = this.#lastCheckpointMs;
     this.#defragmenter = new Defragmenter(transactions, clock);
     for (const orphan of transactions.state.orphans) this.#reapable.add(orphan);
   }
@@ -273,6 +284,7 @@ export class Volume implements Filesystem {
       if (this.#reapable.size > 0) this.#reap();
       else if (this.#transactions.removeDoomed(REMOVE_BATCH)) return;
       else if (this.#defragmenter.step()) return;
+      else if (this.#tend()) return;
       else this.#checkpointWhenQuiet();
     });
   }
@@ -344,8 +356,8 @@ export class Volume implements Filesystem {
     if (inode.linkCount === 0 && !this.#references.held(inode.id)) this.#reapable.add(inode.id);
   }
 
-  /** Frees a batch of nameless inodes; large ones are cut down first. */
-  #reap(): void {
+  /** Frees a batch of nameless inodes; large ones are cut down first, so many pages at most. */
+  #reap(pages = REAP_PAGES): void {
     const { state } = this.#transactions;
     const batch: number[] = [];
     for (const id of this.#reapable) {
@@ -353,8 +365,9 @@ export class Volume implements Filesystem {
         this.#reapable.delete(id);
         continue;
       }
-      const inode = this.#loadOrphan(id);
-      if (!inode) continue;
+      const ready = this.#readyToFree(id, pages);
+      if (ready === 'more') break;
+      if (ready === 'damaged') continue;
       batch.push(id);
       if (batch.length >= REAP_BATCH) break;
     }
@@ -368,28 +381,37 @@ export class Volume implements Filesystem {
   }
 
   /** Brings an orphan to where one operation can free it. A damaged one stays as it is. */
-  #loadOrphan(id: number): Inode | undefined {
+  #readyToFree(id: number, pages: number): 'ready' | 'more' | 'damaged' {
     const { state } = this.#transactions;
     try {
       const inode = state.inode(id);
       if (inode.attributeRecord !== 0) state.attributes(inode);
-      if (!isDirectory(inode)) cutDown(this.#transactions, inode, 0);
-      return inode;
+      return isDirectory(inode) || cutDown(this.#transactions, inode, 0, pages) ? 'ready' : 'more';
     } catch (error) {
-      if (error instanceof FilesystemError && error.code === 'EIO') {
-        this.#reapable.delete(id);
-        return undefined;
-      }
-      throw error;
+      if (!(error instanceof FilesystemError) || error.code !== 'EIO') throw error;
+      this.#reapable.delete(id);
+      return 'damaged';
     }
   }
 
   #reapAll(): void {
     while (this.#reapable.size > 0) {
       const before = this.#reapable.size;
-      this.#reap();
+      this.#reap(Number.POSITIVE_INFINITY);
       if (this.#reapable.size >= before) return;
     }
+  }
+
+  /** Lets the store keep house once a second; it gives space back more eagerly when there is little. */
+  #tend(): boolean {
+    const now = this.#clock.monotonicMs();
+    if (now - this.#lastTendedMs < TEND_INTERVAL_MS) return false;
+    this.#lastTendedMs = now;
+    const { store } = this.#transactions.state;
+    const { totalBytes, availableBytes } = store.space();
+    const isFull = availableBytes < totalBytes * LITTLE_SPACE;
+    store.tend(isFull ? LIVE_SHARE_FULL : LIVE_SHARE, TEND_BUDGET_BYTES);
+    return true;
   }
 
   #checkpointWhenQuiet(): void {

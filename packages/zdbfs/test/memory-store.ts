@@ -200,6 +200,8 @@ export class MemoryStore implements Store {
     return { totalBytes: 2 ** 41, availableBytes: this.availableBytes };
   }
 
+  tend(): void {}
+
   close(): void {
     this.commit();
     this.closed = true;
