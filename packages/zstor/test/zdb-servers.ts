@@ -8,14 +8,14 @@ import { fileURLToPath } from 'node:url';
 const PROGRAM = fileURLToPath(new URL('../../zdb/src/main.ts', import.meta.url));
 const START_TIMEOUT_MS = 20_000;
 
-/** One server, with namespace `default` in the given mode. */
+/** One server; with a mode, that of its namespace `default`, otherwise namespaces have their own. */
 export class ZdbServer {
   readonly folder: string;
   readonly socket: string;
-  readonly #mode: 'seq' | 'user';
+  readonly #mode: 'seq' | 'user' | undefined;
   #process: ChildProcess | undefined;
 
-  constructor(folder: string, mode: 'seq' | 'user') {
+  constructor(folder: string, mode?: 'seq' | 'user') {
     this.folder = folder;
     this.socket = join(folder, 'socket');
     this.#mode = mode;
@@ -24,7 +24,8 @@ export class ZdbServer {
 
   async start(): Promise<void> {
     const words = [PROGRAM, '--data', join(this.folder, 'data'), '--index', join(this.folder, 'index')];
-    this.#process = spawn(process.execPath, [...words, '--socket', this.socket, '--mode', this.#mode], {
+    const mode = this.#mode === undefined ? [] : ['--mode', this.#mode];
+    this.#process = spawn(process.execPath, [...words, '--socket', this.socket, ...mode], {
       stdio: 'ignore',
     });
     const started = Date.now();
