@@ -11,7 +11,7 @@ import type { Journal } from './journal.ts';
 import type { Moment } from './record.ts';
 import { encodeRecord } from './record-codec.ts';
 import type { Store } from './store.ts';
-import { encodeSuperblock } from './superblock.ts';
+import { encodeSuperblock, SUPERBLOCK_IDS, superblockFor } from './superblock.ts';
 import type { VolumeState } from './volume-state.ts';
 
 /** Images per journal record, and per commit of records in place. */
@@ -44,7 +44,7 @@ export function writeInPlace(store: Store, images: readonly Image[], superblock:
     for (const image of batch) store.meta.update(image.id, image.bytes);
     store.commit();
   }
-  store.meta.update(0, superblock);
+  for (const id of SUPERBLOCK_IDS) store.meta.update(id, superblockFor(superblock, id));
   store.meta.sync();
 }
 

@@ -15,7 +15,13 @@ import type { Operation } from './operation.ts';
 import { EPOCH, Inode, type Moment, Page, TYPE_DIRECTORY } from './record.ts';
 import { encodeRecord, FORMAT_VERSION, KIND, RESERVED_RECORD } from './record-codec.ts';
 import type { RecordSpace, Store } from './store.ts';
-import { decodeSuperblock, encodeSuperblock, isVersion1, type Superblock } from './superblock.ts';
+import {
+  decodeSuperblock,
+  encodeSuperblock,
+  isVersion1,
+  SUPERBLOCK_IDS,
+  type Superblock,
+} from './superblock.ts';
 import { type Log, VolumeState } from './volume-state.ts';
 
 /** Id of the root directory. */
@@ -23,6 +29,8 @@ export const ROOT_INODE = 1;
 /** So much data written after the last sync is read back and verified, oldest first; the rest is trusted. */
 const VERIFY_MAX_BYTES = 1024 * 1024 * 1024;
 
+/** The first id of zdbfs-meta that is neither a superblock nor the root directory. */
+const FIRST_FREE_ID = 3;
 /** Making a volume takes at most so many ids of zdbfs-meta, attempts that were cut short included. */
 const CREATION_IDS_MAX = 64;
 
@@ -201,22 +209,27 @@ function imagesBefore(
 
 /** undefined: there should be one, but it is damaged. */
 function readSuperblock(store: Store, survey: JournalSurvey): Superblock | undefined | 'empty' {
-  const bytes = readRecord(store.meta, 0);
-  if (bytes === undefined || (bytes[0] === KIND.reserved && bytes[1] === FORMAT_VERSION)) {
-    // A new volume is complete only when its superblock is; one that is not has hardly taken any ids.
-    if (store.meta.nextId <= CREATION_IDS_MAX && store.data.nextId === 0 && !survey.mark) return 'empty';
-    return undefined;
+  let damaged = false;
+  let foreign = false;
+  for (const id of SUPERBLOCK_IDS) {
+    const bytes = readRecord(store.meta, id);
+    if (bytes === undefined || (bytes[0] === KIND.reserved && bytes[1] === FORMAT_VERSION)) continue;
+    if (id === 0 && isVersion1(bytes))
+      throw new VolumeError('this is a volume of format version 1, which this program does not mount yet');
+    try {
+      return decodeSuperblock(bytes, id);
+    } catch (error) {
+      if (!(error instanceof CorruptRecord)) throw error;
+      if (bytes[0] === KIND.superblock) damaged = true;
+      else foreign = true;
+    }
   }
-  if (isVersion1(bytes))
-    throw new VolumeError('this is a volume of format version 1, which this program does not mount yet');
-  try {
-    return decodeSuperblock(bytes);
-  } catch (error) {
-    if (!(error instanceof CorruptRecord)) throw error;
-    if (bytes[0] !== KIND.superblock && !survey.mark)
-      throw new VolumeError('zdbfs-meta holds something that is no zdbfs volume; nothing was changed');
-    return undefined;
-  }
+  if (survey.mark || damaged) return undefined;
+  if (foreign)
+    throw new VolumeError('zdbfs-meta holds something that is no zdbfs volume; nothing was changed');
+  // A new volume is complete only when its superblock is; one that is not has hardly taken any ids.
+  if (store.meta.nextId <= CREATION_IDS_MAX && store.data.nextId <= 1) return 'empty';
+  return undefined;
 }
 
 interface Replay {
@@ -285,8 +298,10 @@ function areLive(store: Store, operation: Extract<Operation, { kind: 'reserve' }
 
 /** Makes an empty volume. The superblock comes last, so that a crash on the way leaves an empty store. */
 function create(store: Store, options: RecoveryOptions): Recovered {
-  while (store.meta.nextId < 2) store.meta.insert(RESERVED_RECORD);
+  while (store.meta.nextId < FIRST_FREE_ID) store.meta.insert(RESERVED_RECORD);
+  if (store.data.nextId === 0) store.data.insert(RESERVED_RECORD);
   store.commit();
+  store.data.sync();
   store.meta.sync();
   const writer = new ByteWriter();
   const root = new Inode(ROOT_INODE);
@@ -306,8 +321,8 @@ function create(store: Store, options: RecoveryOptions): Recovered {
     seedHigh: seed.getUint32(4, true),
     createdSeconds: (options.time ?? EPOCH).seconds,
     checkpoint: 1,
-    metaEnd: 2,
-    nextDataId: 0,
+    metaEnd: FIRST_FREE_ID,
+    nextDataId: 1,
     generation: 1,
     usedBytes: 0,
     inodes: 1,

@@ -1,8 +1,13 @@
-// The superblock, record 0 of zdbfs-meta: docs/formats/zdbfs.md, section 3. It is the state of the whole volume at its
+// The superblock, records 0 and 2 of zdbfs-meta: docs/formats/zdbfs.md, section 3. It is the state of the whole volume at its
 // last checkpoint, as far as that is not in other records.
 import { ByteReader, type ByteWriter, CorruptRecord } from './bytes.ts';
 import { beginRecord, finishRecord, KIND, readHeader } from './record-codec.ts';
 
+/** Where it is stored: the same bytes twice, because without one nothing can be found. */
+export const SUPERBLOCK_IDS = [0, 2] as const;
+
+/** Of the header every record has. */
+const OWN_ID_OFFSET = 8;
 /** `ZDBFSV2` and a zero byte. */
 const MAGIC = 'ZDBFSV2\0';
 
@@ -76,10 +81,17 @@ export function encodeSuperblock(writer: ByteWriter, superblock: Superblock): Ui
   return finishRecord(writer);
 }
 
+/** The bytes to store under another of its ids. */
+export function superblockFor(bytes: Uint8Array, id: number): Uint8Array {
+  const copy = new Uint8Array(bytes);
+  copy[OWN_ID_OFFSET] = id;
+  return copy;
+}
+
 /** @throws CorruptRecord when it is no intact superblock of this format version */
-export function decodeSuperblock(bytes: Uint8Array): Superblock {
+export function decodeSuperblock(bytes: Uint8Array, id = 0): Superblock {
   const reader = new ByteReader(bytes);
-  if (readHeader(reader, 0) !== KIND.superblock) throw new CorruptRecord('record 0 is no superblock');
+  if (readHeader(reader, id) !== KIND.superblock) throw new CorruptRecord(`record ${id} is no superblock`);
   if (reader.latin1(8) !== MAGIC) throw new CorruptRecord('the superblock has another magic');
   const volumeId = reader.bytes(16);
   const seedLow = reader.u32();

@@ -8,6 +8,7 @@ import { KEY_GROUP, nameKey } from './name-hash.ts';
 import { type Inode, isDirectory, isRegular, TYPE_MASK, TYPE_SYMLINK } from './record.ts';
 import { directoryEntryBytes } from './record-codec.ts';
 import { ROOT_INODE } from './recovery.ts';
+import { SUPERBLOCK_IDS } from './superblock.ts';
 import type { VolumeState } from './volume-state.ts';
 
 /** Problems reported at most; more are only counted. */
@@ -58,7 +59,7 @@ class Walk {
 
   run(): VerifyReport {
     const { state } = this;
-    this.#use(0, 'the superblock');
+    for (const id of SUPERBLOCK_IDS) this.#use(id, 'the superblock');
     this.#meet(ROOT_INODE);
     for (const orphan of state.orphans) this.#meet(orphan);
     for (let id = this.#pending.pop(); id !== undefined; id = this.#pending.pop()) {
@@ -254,7 +255,8 @@ class Walk {
     const doomed = new Set([...state.doomedData, ...state.removableData]);
     for (const id of doomed)
       if (this.#records.has(id)) this.#problem(`data record ${id} is in use and doomed`);
-    for (let id = 0; id < data.nextId; id++) {
+    // Id 0 belongs to nobody (docs/formats/zdbfs.md, section 1).
+    for (let id = 1; id < data.nextId; id++) {
       if (data.length(id) !== undefined && !this.#records.has(id) && !doomed.has(id))
         this.#problem(`data record ${id} is not used by anything`);
     }

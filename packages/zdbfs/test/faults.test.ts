@@ -224,12 +224,14 @@ describe('a damaged record', () => {
     }
   });
 
-  it('of the superblock stops the mount and changes nothing', () => {
+  it('of the superblock is helped by its copy; both stop the mount and change nothing', () => {
     const store = new MemoryStore();
     open(store).close();
     const left = store.afterKill();
-    left.meta.damage(0, Buffer.from('garbage that is no superblock'));
     const { changes } = left;
+    left.meta.damage(0, Buffer.from('garbage that is no superblock'));
+    assertConsistent(open(left.afterKill()));
+    left.meta.damage(2, Buffer.from('garbage that is no superblock'));
     assert.throws(() => open(left), { name: 'VolumeError' });
     left.meta.damage(0, Buffer.from('ZDBFSM\u0001\0aaaaaaaaaaaaaaaa'));
     assert.throws(() => open(left), /version 1/);

@@ -247,7 +247,7 @@ describe('background work', () => {
     assert.ok(read(volume, file, 0, 400_000).equals(expected));
     volume.checkpoint();
     while (volume.statistics().doomedRecords > 0) volume.idle();
-    assert.equal(store.data.size, 2);
+    assert.equal(store.data.size, 3);
     assertConsistent(volume);
   });
 });
