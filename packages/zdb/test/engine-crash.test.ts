@@ -69,7 +69,8 @@ class Model {
         payload = namespace.get(key);
       } catch (error) {
         // Of what was not promised an error may be left, wrong bytes never.
-        if (from < 0 && (error instanceof NotLocal || isCorrupt(error))) continue;
+        const nothing = from < 0 || list[from]!.value === undefined;
+        if (nothing && (error instanceof NotLocal || isCorrupt(error))) continue;
         throw new Error(`${hex}: ${JSON.stringify(list)}`, { cause: error });
       }
       const found = payload && textOf(payload);
