@@ -25,6 +25,11 @@ export async function reportStatus(
   const data = config.groups.flatMap((group) =>
     group.backends.map((backend) => ({ group: group.name, backend })),
   );
+  // Whoever asks wants to know about now: what is believed to be down is asked again instead of waiting for its next probe.
+  const doubtful = [...backends.all.map(({ store }) => store), ...stores].filter(
+    ({ health }) => !health.usable,
+  );
+  await Promise.all(doubtful.map(({ health }) => health.inspect()));
   const dataRows = backends.all.map(async (backend, index) => {
     const space = await backends.space(backend);
     const { group, backend: settings } = data[index]!;
