@@ -24,13 +24,14 @@ export interface Layout {
   /** Locked by the running process; holds its id. */
   readonly lock: string;
   readonly log: string;
-  /** Present while a restore is being prepared; renamed to `frontend` when it is whole. */
+  /** Present while a restore is under way: what is in `frontend` then is not a frontend yet. */
   readonly restoring: string;
   readonly backends: string;
 }
 
-/** The layout below a state folder; `frontend` elsewhere while a restore is being prepared. */
-export function layoutOf(root: string, frontend: string = join(root, 'frontend')): Layout {
+/** The layout below a state folder. */
+export function layoutOf(root: string): Layout {
+  const frontend = join(root, 'frontend');
   return {
     root,
     config: join(root, 'qsfs.toml'),
@@ -45,7 +46,7 @@ export function layoutOf(root: string, frontend: string = join(root, 'frontend')
     controlSocket: join(frontend, 'control.sock'),
     lock: join(frontend, 'lock'),
     log: join(frontend, 'log'),
-    restoring: join(root, 'frontend.restoring'),
+    restoring: join(frontend, 'restoring'),
     backends: join(root, 'backends'),
   };
 }

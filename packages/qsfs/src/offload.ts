@@ -217,7 +217,7 @@ export class Offload {
       const record = await zstor.put(
         name,
         { path: files.dataPath(job.file), lengthBytes: sizeBytes },
-        { verification: 'checked', signal: this.#abort.signal, progress },
+        { verification: 'present', watchSource: true, signal: this.#abort.signal, progress },
       );
       if (this.#failures > 0) log('info', 'the backends take data again');
       this.#failures = 0;
@@ -306,9 +306,9 @@ export class Offload {
   }
 }
 
-/** All n shards are there and were asked for. */
+/** All n backends were asked for their shards after the write and have them. */
 export function isComplete(record: ObjectRecord): boolean {
-  return record.missingShards === 0 && record.verification === 'checked';
+  return record.missingShards === 0 && record.verification !== 'acknowledged';
 }
 
 function keyOf(namespace: OffloadedName, file: number): string {

@@ -98,6 +98,13 @@ export async function decideOwnership(context: Context, layout: Layout, zstor: Z
     if (lease && lease.lease.frontendId !== identity.frontendId) throw fencedBy(lease.lease);
     return { kind: 'existing', identity, lease };
   }
+  if (context.disk.stat(layout.restoring)) {
+    throw new QsfsError(
+      'QSFS_E_EXISTS',
+      `a restore into ${layout.root} was interrupted`,
+      `Type "qsfs restore --from CONFIG --dir ${layout.root}" again.`,
+    );
+  }
   if (context.disk.stat(layout.data)) {
     throw new QsfsError(
       'QSFS_E_DISK',

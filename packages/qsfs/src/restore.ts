@@ -1,8 +1,8 @@
 // Makes a frontend from nothing but a configuration: finds the newest manifest that is wholly there, writes the index files,
 // and makes the data files as holes whose bytes come when they are read.
 //
-// The new frontend is prepared in DIR/frontend.restoring and renamed when it is whole, so an interrupted restore leaves no
-// frontend that looks like one. It never shows less than the newest manifest: what cannot be read is an error that says so.
+// The identity is written last, and a mark says until then that the folder is not a frontend, so an interrupted restore leaves
+// nothing that looks like one. It never shows less than the newest manifest: what cannot be read is an error that says so.
 import { createHash } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import { type Disk, readWhole, replaceWhole } from '@qsfs/io';
@@ -118,9 +118,10 @@ async function restoreFrom(
   }
 }
 
-/** @throws QsfsError QSFS_E_EXISTS when there is a frontend that is not empty */
+/** @throws QsfsError QSFS_E_EXISTS when there is a frontend that is not empty, nor left by an interrupted restore */
 function refuseOccupied(disk: Disk, layout: Layout): void {
-  if (disk.stat(layout.frontend) && disk.list(layout.frontend).length > 0) {
+  const interrupted = disk.stat(layout.restoring) && !disk.stat(layout.identity);
+  if (!interrupted && disk.stat(layout.frontend) && disk.list(layout.frontend).length > 0) {
     throw new QsfsError(
       'QSFS_E_EXISTS',
       `${layout.frontend} is not empty`,
@@ -231,17 +232,17 @@ async function build(parts: BuildParts): Promise<RestoreReport> {
   const { context, layout, configuration, zstor, lease, manifest, options } = parts;
   const { disk } = context;
   const identity = successorIdentity(context, manifest, lease);
-  disk.makeDirectory(layout.root);
-  disk.removeTree(layout.restoring);
-  const building = layoutOf(layout.root, layout.restoring);
-  disk.makeDirectory(building.frontend);
+  disk.makeDirectory(layout.frontend);
+  empty(disk, layout.frontend);
+  disk.open(layout.restoring, 'create').close();
+  disk.syncDirectory(layout.frontend);
   let dataFiles = 0;
   let dataBytes = 0;
   try {
     for (const name of OFFLOADED) {
       const namespace = manifest.namespaces.find((candidate) => candidate.name === name);
       if (!namespace) throw new QsfsError('QSFS_E_NO_VOLUME', `the manifest has no namespace ${name}`);
-      const done = await buildNamespace(parts, building, identity, namespace, name);
+      const done = await buildNamespace(parts, identity, namespace, name);
       dataFiles += done.files;
       dataBytes += done.bytes;
     }
@@ -250,16 +251,14 @@ async function build(parts: BuildParts): Promise<RestoreReport> {
     await holder.take(lease).catch((error: unknown) => {
       throw asBackendsError(error);
     });
-    writeIdentity(disk, building.identity, identity);
-    disk.syncDirectory(building.frontend);
     if (configuration.path === layout.config) writeConfiguration(disk, configuration);
-    if (disk.stat(layout.frontend)) disk.remove(layout.frontend);
-    disk.rename(layout.restoring, layout.frontend);
-    disk.syncDirectory(layout.root);
+    writeIdentity(disk, layout.identity, identity);
+    disk.remove(layout.restoring);
+    disk.syncDirectory(layout.frontend);
     // The restore itself is over; `up` takes the lease again as the same frontend.
     await holder.release().catch(() => {});
   } catch (error) {
-    disk.removeTree(layout.restoring);
+    empty(disk, layout.frontend);
     throw error;
   }
   options.progress(`${count(dataFiles, 'data file')} will be read from the backends when they are needed`);
@@ -273,20 +272,24 @@ async function build(parts: BuildParts): Promise<RestoreReport> {
   };
 }
 
+/** Removes everything in a folder, which may be a mount point and stays. */
+function empty(disk: Disk, folder: string): void {
+  for (const name of disk.list(folder)) disk.removeTree(join(folder, name));
+}
+
 async function buildNamespace(
   parts: BuildParts,
-  building: Layout,
   identity: Identity,
   namespace: ManifestNamespace,
   name: OffloadedName,
 ): Promise<{ files: number; bytes: number }> {
-  const { context, pages, options, zstor } = parts;
+  const { context, layout, pages, options, zstor } = parts;
   const { disk } = context;
-  const indexFolder = join(building.index, name);
-  const dataFolder = join(building.data, name);
+  const indexFolder = join(layout.index, name);
+  const dataFolder = join(layout.data, name);
   disk.makeDirectory(indexFolder);
   disk.makeDirectory(dataFolder);
-  const files = VolumeFiles.open(disk, building, name, identity.stripeBytes, identity.segmentBytes);
+  const files = VolumeFiles.open(disk, layout, name, identity.stripeBytes, identity.segmentBytes);
   const indexes: { file: number; version: Version; sizeBytes: number }[] = [];
   let fileCount = 0;
   let bytes = 0;

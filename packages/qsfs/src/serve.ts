@@ -148,7 +148,7 @@ function makePlan(context: Context, options: ServeOptions): Plan {
   const { layout, mount, cacheBytes } = options;
   const path = options.config ?? layout.config;
   const fresh = options.config === undefined && !disk.stat(layout.config);
-  if (fresh && disk.stat(layout.frontend)) {
+  if (fresh && disk.stat(layout.frontend) && disk.list(layout.frontend).length > 0) {
     throw new QsfsError(
       'QSFS_E_CONFIG',
       `${layout.frontend} is there, but its configuration ${layout.config} is missing`,

@@ -386,11 +386,20 @@ export class SyncPoints {
 
   /** Repairs what lacks shards, as far as the backends allow now. @returns how many objects still do */
   async #heal(): Promise<number> {
-    const lacking = () => this.#degraded.size + this.#parts.offload.status.degradedFiles;
-    if (lacking() === 0) return 0;
-    // With backends missing nothing can become whole: looking at every object would only take time.
-    const { data } = await this.#parts.zstor.status();
-    if (!data.placeable) return lacking();
+    const { context, offload, zstor } = this.#parts;
+    const lacking = () => this.#degraded.size + offload.status.degradedFiles;
+    const end = context.clock.monotonicMs() + PATIENCE_MS;
+    while (lacking() > 0 && context.clock.monotonicMs() < end) {
+      // With backends missing nothing can become whole: looking at every object would only take time.
+      const { data } = await zstor.status();
+      if (!data.placeable) break;
+      await this.#healOnce();
+      if (lacking() > 0) await context.clock.sleep(RETRY_MS);
+    }
+    return lacking();
+  }
+
+  async #healOnce(): Promise<void> {
     for (const [name, whenWhole] of this.#degraded) {
       try {
         const { record } = await this.#parts.zstor.rebuild(name);
@@ -403,7 +412,6 @@ export class SyncPoints {
       }
     }
     await this.#parts.offload.heal(true);
-    return lacking();
   }
 
   /** Deletes what no manifest names any more. Never in the way of anything: what fails is done another time. */

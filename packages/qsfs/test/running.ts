@@ -96,12 +96,16 @@ export class Running {
   }
 }
 
-/** A temporary folder with state folders in it; all is stopped and removed after the test. */
-export function scratchFor(context: TestContext): (name?: string) => Running {
+/** A temporary folder with state folders in it; all is stopped and removed after the test. @param last runs before the removal */
+export function scratchFor(
+  context: TestContext,
+  last: (scratch: string) => void = () => {},
+): (name?: string) => Running {
   const scratch = mkdtempSync(join(tmpdir(), 'qsfs-test-'));
   const made: Running[] = [];
   context.after(() => {
     for (const running of made.reverse()) running.clean();
+    last(scratch);
     rmSync(scratch, { recursive: true, force: true });
   });
   return (name) => {
