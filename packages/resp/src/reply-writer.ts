@@ -16,6 +16,8 @@ const LF = 10;
 
 /** Gathers replies. */
 export class ReplyWriter {
+  /** Write nil and maps as RESP3 has them. */
+  resp3 = false;
   readonly #scratch: Buffer = Buffer.allocUnsafeSlow(SCRATCH_BYTES);
   #memory: Buffer = this.#scratch;
   #at = 0;
@@ -132,11 +134,23 @@ export class ReplyWriter {
   nil(): void {
     this.#room(5);
     const memory = this.#memory;
+    if (this.resp3) {
+      memory[this.#at++] = 95;
+      memory[this.#at++] = CR;
+      memory[this.#at++] = LF;
+      return;
+    }
     memory[this.#at++] = 36;
     memory[this.#at++] = 45;
     memory[this.#at++] = 49;
     memory[this.#at++] = CR;
     memory[this.#at++] = LF;
+  }
+
+  /** A map of so many pairs; in RESP2 a flat array. */
+  map(pairs: number): void {
+    if (this.resp3) this.#header(37, pairs);
+    else this.#header(42, 2 * pairs);
   }
 
   array(length: number): void {

@@ -291,6 +291,22 @@ describe('server', () => {
     client.close();
   });
 
+  it('greets the usual Redis clients, also in the third version of the protocol', async () => {
+    await serve('--admin', 'secret');
+    const connection = await RawConnection.open({ path: scratch.socket });
+    assert.equal(await connection.request('CLIENT', 'SETINFO', 'LIB-NAME', 'x'), '+OK\r\n');
+    assert.equal(await connection.request('HELLO', '4'), '-NOPROTO unsupported protocol version\r\n');
+    assert.match(await connection.request('HELLO'), /^\*14\r\n\$6\r\nserver\r\n\$3\r\nzdb\r\n/);
+    assert.equal(await connection.request('GET', 'none'), '$-1\r\n');
+    assert.equal(await connection.request('HELLO', '3', 'AUTH', 'default', 'bad'), '-Access denied\r\n');
+    await connection.send(
+      encode(['HELLO', '3', 'AUTH', 'default', 'secret'], ['GET', 'none'], ['NSNEW', 'n'], ['QUIT']),
+    );
+    await connection.end();
+    const answers = (await connection.receive(0)).toString();
+    assert.ok(answers.startsWith('%7\r\n') && answers.endsWith('*0\r\n_\r\n+OK\r\n+OK\r\n'), answers);
+  });
+
   it('refuses names that would leave their directory or forge lines', async () => {
     await serve();
     const connection = await RawConnection.open({ path: scratch.socket });

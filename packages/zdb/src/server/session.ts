@@ -36,6 +36,8 @@ export class Session implements SocketEvents {
   admin: boolean;
   challenge: string | undefined;
   wait: Wait | undefined;
+  /** The client asked for the third version of the protocol. */
+  resp3 = false;
   mirror = false;
   master = false;
   owner: number;
@@ -115,6 +117,7 @@ export class Session implements SocketEvents {
       return;
     }
     replies.begin();
+    replies.resp3 = this.resp3;
     server.current = this;
     const resumption = this.#resumption;
     if (resumption !== undefined) {

@@ -45,7 +45,7 @@ export class RawConnection {
   async receive(count: number): Promise<Buffer> {
     const deadline = Date.now() + ANSWER_MS;
     for (;;) {
-      if (this.closed || this.#count() >= count) break;
+      if (this.closed || count === 0 || this.#count() >= count) break;
       if (Date.now() > deadline)
         throw new Error(`no answer; so far ${JSON.stringify(this.#bytes().toString('latin1'))}`);
       await new Promise<void>((resolve) => {

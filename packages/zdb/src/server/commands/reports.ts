@@ -3,7 +3,8 @@ import type { Server } from '../server.ts';
 import type { Session } from '../session.ts';
 import type { Slot } from '../slot.ts';
 
-const REVISION = '0.1.0';
+/** Version of this program. */
+export const REVISION = '0.1.0';
 const MIB = 1024 * 1024;
 
 /** NSINFO's text. */

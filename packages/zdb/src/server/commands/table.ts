@@ -1,5 +1,6 @@
 // All commands, in the order in which a prefix selects them (specification section 2.3).
 import { CommandTable } from '../command.ts';
+import * as handshake from './handshake.ts';
 import * as keys from './keys.ts';
 import * as namespaces from './namespaces.ts';
 import * as system from './system.ts';
@@ -45,5 +46,8 @@ export function commandTable(debug: boolean): CommandTable {
     namespaces.SELECT,
     namespaces.RELOAD,
     namespaces.FLUSH,
+    handshake.HELLO,
+    handshake.CLIENT,
+    handshake.QUIT,
   ]);
 }
