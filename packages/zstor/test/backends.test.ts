@@ -120,6 +120,26 @@ test('a backend that is slow but answers PING is waited for', async (t) => {
   assert.equal(Buffer.from((await reading)!).toString(), 'value');
 });
 
+test('on a slow line a backend is given the time that what is on its way takes', async (t) => {
+  const { clock, faults, store } = await guarded(t);
+  const shard = new Uint8Array(100_000);
+  faults.before = (operation) => (operation === 'put' ? clock.sleep(200) : undefined); // 500 KB/s
+  const learning = (async () => {
+    for (let round = 0; round < 20; round++) await store.put(shard);
+  })();
+  await clock.until(learning);
+  // Ten shards take two seconds on this line, and the PING stands behind them.
+  faults.before = (operation) => clock.sleep(operation === 'ping' ? 2100 : 2000);
+  const puts = Promise.all(Array.from({ length: 10 }, () => store.put(shard)));
+  await clock.until(puts);
+  assert.equal(store.health.state, 'up');
+  faults.mode = 'freeze';
+  faults.before = undefined;
+  const startMs = clock.monotonicMs();
+  await clock.until(assert.rejects(store.put(new Uint8Array(100)), unreachable));
+  assert.ok(clock.monotonicMs() - startMs <= 1100, 'with little on its way it is still a second');
+});
+
 test('a refused write makes a backend unwritable for a while, not down', async (t) => {
   const { clock, faults, store, location } = await guarded(t);
   faults.full = true;

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { SimulatedClock } from '@qsfs/io/simulated';
 import { isZstorError } from '../src/errors.ts';
 import { openRig, type Rig, randomFile } from './support.ts';
 
@@ -121,6 +122,39 @@ test('a write with dead backends keeps the quorum, records what is missing, and 
   assert.equal(after?.missingShards, 0);
   assert.equal(other.tolerance(after!).backends, 5);
   assert.deepEqual([...pending], [], 'and forgotten when it is whole');
+});
+
+test('in the background a backend that returns gets what it missed, and a wiped one everything', async (t) => {
+  const clock = new SimulatedClock();
+  const rig = await openRig(t, {}, { clock, maintenance: true });
+  await clock.run(60_000);
+  rig.fault('a0').mode = 'refuse';
+  rig.fault('m0').mode = 'refuse';
+  const { path, content } = randomFile(rig.folder, 'source', 200_000);
+  const record = await rig.zstor.put('name', { path, lengthBytes: content.length });
+  assert.equal(record.missingShards, 4);
+  await clock.run(600_000);
+  assert.equal((await rig.zstor.head('name'))?.missingShards, 4);
+  assert.equal((await rig.zstor.status()).repair.pendingObjects, 1);
+  rig.fault('a0').mode = 'healthy';
+  rig.fault('m0').mode = 'healthy';
+  await clock.run(30_000);
+  assert.equal((await rig.zstor.head('name'))?.missingShards, 0);
+  assert.equal((await rig.zstor.status()).repair.pendingObjects, 0);
+  for (const name of ['m1', 'm2']) rig.fault(name).mode = 'refuse';
+  assert.equal((await rig.zstor.head('name'))?.missingShards, 0, 'the metadata store has caught up too');
+  for (const name of ['m1', 'm2']) rig.fault(name).mode = 'healthy';
+
+  rig.fault('b1').mode = 'refuse';
+  assert.ok(content.equals(await rig.zstor.getSmall('name')));
+  rmSync(join(rig.folder, 'data/b1'), { recursive: true });
+  mkdirSync(join(rig.folder, 'data/b1'));
+  await rig.zstor.check('name');
+  await clock.run(20_000);
+  rig.fault('b1').mode = 'healthy';
+  await clock.run(30_000);
+  assert.equal(shardFiles(rig, 'b1').length, 4);
+  assert.equal((await rig.zstor.check('name', { deep: true })).verdict, 'complete');
 });
 
 test('a write below the quorum fails, says which backends would help, and leaves nothing behind', async (t) => {

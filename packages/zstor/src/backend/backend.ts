@@ -62,6 +62,8 @@ export interface Backend {
   /** Resolves when it answers. Does not wait behind other calls. */
   ping(options?: CallOptions): Promise<void>;
   space(options?: CallOptions): Promise<SpaceReport>;
+  /** Grows with everything that arrives from it: while it does, the backend lives. */
+  readonly arrivedBytes: number;
   /** Gives up everything under way: those calls reject as unreachable, with this reason. Later calls start afresh. */
   reset(reason: string): void;
   /** `reset`, and nothing afterwards. */

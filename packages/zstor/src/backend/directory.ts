@@ -240,6 +240,9 @@ export class DirectoryShardStore implements ShardStore {
     return this.#directory.run(options, () => {});
   }
 
+  /** Nothing is ever under way. */
+  readonly arrivedBytes = 0;
+
   reset(): void {}
 
   close(): Promise<void> {
@@ -297,6 +300,9 @@ export class DirectoryRecordStore implements RecordStore {
   ping(options: CallOptions = {}): Promise<void> {
     return this.#directory.run(options, () => {});
   }
+
+  /** Nothing is ever under way. */
+  readonly arrivedBytes = 0;
 
   reset(): void {}
 

@@ -67,6 +67,10 @@ class FaultyBackend<Store extends Backend> implements Backend {
     return this.run('space', () => this.store.space(options));
   }
 
+  get arrivedBytes(): number {
+    return this.store.arrivedBytes;
+  }
+
   reset(reason: string): void {
     for (const reject of this.#frozen) reject(new BackendError(this.name, 'unreachable', reason));
     this.#frozen.clear();

@@ -1,24 +1,36 @@
 // Stands between the object code and a backend: fails at once while the backend is down, bounds how much is under way,
 // measures, and notices silence. The object code therefore never waits for a dead backend longer than once a second.
 //
-// Silence: when nothing at all has come back for SILENCE_MS although something is under way, the backend is asked PING on
+// Silence: when nothing at all has arrived for SILENCE_MS although something is under way, the backend is asked PING on
 // its own connection; no answer within SILENCE_MS more and it is down, and everything under way on it fails. A backend that
-// is merely slow (a stalled disk, a saturated line) answers the PING and is waited for.
+// is merely slow (a stalled disk) answers the PING and is waited for. On a slow line the PING stands behind what is being
+// sent: it is given the time this takes at the rate seen so far.
 import type { Clock, Timer } from '@qsfs/io';
 import { type Backend, BackendError, isBackendError } from './backend.ts';
 import type { Health } from './health.ts';
 
-/** Without any answer for this long a backend is asked whether it lives. Twice this is what a frozen one costs. */
+/** Without any arrival for this long a backend is asked whether it lives. Twice this is what a frozen one costs. */
 const SILENCE_MS = 500;
-/** Even a living backend must answer within this. */
-const LONGEST_CALL_MS = 30_000;
+/** The most patience a backend gets because of what is being sent to it. */
+const MOST_PATIENCE_MS = 10_000;
+/** Rate a backend is thought to take before one was seen, and the most that is believed. */
+const FIRST_RATE_BYTES_PER_MS = 10_000;
+const MOST_RATE_BYTES_PER_MS = 1_000_000;
+/** Patience covers what is on the way at this fraction of the rate seen. */
+const RATE_MARGIN = 4;
+/** Weight of a new rate against the mean of those before. */
+const RATE_WEIGHT = 0.2;
 /** Calls under way per backend; more wait their turn. */
 const MOST_UNDER_WAY = 512;
 /** Calls that wait their turn; more than this is a defect of the program. */
 const MOST_WAITING = 100_000;
 
-interface Running {
-  readonly startedMs: number;
+/** What a call tells the guard about itself. */
+export interface CallTraits {
+  /** Its duration says something about the backend's latency. */
+  readonly isMeasured?: boolean;
+  /** Length of what it sends. */
+  readonly sentBytes?: number;
 }
 
 /** Guards one backend. */
@@ -26,9 +38,14 @@ export class Guard {
   readonly health: Health;
   readonly #backend: Backend;
   readonly #clock: Clock;
-  readonly #running = new Set<Running>();
   readonly #waiting: (() => void)[] = [];
-  #lastAnswerMs = 0;
+  #underWay = 0;
+  #sendingBytes = 0;
+  #rateBytesPerMs = FIRST_RATE_BYTES_PER_MS;
+  #lastSentMs = 0;
+  /** When something arrived last, and how much had arrived then. */
+  #arrivalMs = 0;
+  #arrivedBytes = 0;
   #watch: Timer | undefined;
   #asking = false;
 
@@ -40,40 +57,43 @@ export class Guard {
 
   /** Calls under way and waiting. */
   get load(): number {
-    return this.#running.size + this.#waiting.length;
+    return this.#underWay + this.#waiting.length;
   }
 
-  /**
-   * Runs one call of the backend.
-   * @param measured whether its duration says something about the backend's latency
-   */
-  async run<T>(call: () => Promise<T>, measured = false): Promise<T> {
-    this.#refuseWhenDown();
-    if (this.#running.size >= MOST_UNDER_WAY) {
-      if (this.#waiting.length >= MOST_WAITING)
-        throw new Error(`${this.health.name}: ${MOST_WAITING} calls wait`);
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-      if (!this.health.usable) {
-        this.#waiting.shift()?.();
-        this.#refuseWhenDown();
-      }
-    }
-    const running = { startedMs: this.#clock.monotonicMs() };
-    if (this.#running.size === 0) this.#lastAnswerMs = running.startedMs;
-    this.#running.add(running);
+  /** Runs one call of the backend. */
+  async run<T>(call: () => Promise<T>, { isMeasured = false, sentBytes = 0 }: CallTraits = {}): Promise<T> {
+    await this.#admit();
+    const startMs = this.#clock.monotonicMs();
+    if (this.#underWay === 0) this.#arrivalMs = startMs;
+    this.#underWay++;
+    this.#sendingBytes += sentBytes;
     this.#startWatch();
     try {
       const result = await call();
-      this.#lastAnswerMs = this.#clock.monotonicMs();
-      this.health.succeeded(measured ? this.#lastAnswerMs - running.startedMs : undefined);
+      const nowMs = this.#clock.monotonicMs();
+      this.#arrivalMs = nowMs;
+      if (sentBytes > 0) this.#learnRate(sentBytes, startMs, nowMs);
+      this.health.succeeded(isMeasured ? nowMs - startMs : undefined);
       return result;
     } catch (error) {
       if (isBackendError(error)) this.health.failed(error);
       throw error;
     } finally {
-      this.#running.delete(running);
+      this.#underWay--;
+      this.#sendingBytes -= sentBytes;
       this.#waiting.shift()?.();
     }
+  }
+
+  async #admit(): Promise<void> {
+    this.#refuseWhenDown();
+    if (this.#underWay < MOST_UNDER_WAY) return;
+    if (this.#waiting.length >= MOST_WAITING)
+      throw new Error(`${this.health.name}: ${MOST_WAITING} calls wait`);
+    await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    if (this.health.usable) return;
+    this.#waiting.shift()?.();
+    this.#refuseWhenDown();
   }
 
   #refuseWhenDown(): void {
@@ -82,35 +102,52 @@ export class Guard {
     throw new BackendError(name, state === 'foreign' ? 'foreign' : 'unreachable', reason);
   }
 
-  #startWatch(): void {
+  /** Pipelined writes overlap: one took the time since the one before it was answered. */
+  #learnRate(sentBytes: number, startMs: number, nowMs: number): void {
+    const tookMs = Math.max(0.01, nowMs - Math.max(startMs, this.#lastSentMs));
+    this.#lastSentMs = nowMs;
+    const rate = Math.min(sentBytes / tookMs, MOST_RATE_BYTES_PER_MS);
+    this.#rateBytesPerMs += RATE_WEIGHT * (rate - this.#rateBytesPerMs);
+  }
+
+  /** Looks again when the silence will have been long enough, if there is one. */
+  #startWatch(delayMs = SILENCE_MS): void {
     this.#watch ??= this.#clock.after(
-      SILENCE_MS,
+      delayMs,
       () => {
         this.#watch = undefined;
-        if (this.#running.size === 0) return;
-        this.#startWatch();
-        const nowMs = this.#clock.monotonicMs();
-        const [oldest] = this.#running;
-        if (oldest && nowMs - oldest.startedMs > LONGEST_CALL_MS) {
-          this.#backend.reset(`no answer within ${LONGEST_CALL_MS / 1000} s`);
-        } else if (nowMs - this.#lastAnswerMs >= SILENCE_MS && !this.#asking) {
-          void this.#askWhetherItLives();
-        }
+        if (this.#underWay === 0) return;
+        const leftMs = SILENCE_MS - this.#silentMs();
+        this.#startWatch(leftMs > 0 ? leftMs : SILENCE_MS);
+        if (leftMs <= 0 && !this.#asking) void this.#askWhetherItLives();
       },
       true,
     );
   }
 
+  /** How long nothing has arrived. */
+  #silentMs(): number {
+    const nowMs = this.#clock.monotonicMs();
+    const { arrivedBytes } = this.#backend;
+    if (arrivedBytes !== this.#arrivedBytes) {
+      this.#arrivedBytes = arrivedBytes;
+      this.#arrivalMs = nowMs;
+    }
+    return nowMs - this.#arrivalMs;
+  }
+
   async #askWhetherItLives(): Promise<void> {
     this.#asking = true;
+    const patienceMs = Math.min(MOST_PATIENCE_MS, (RATE_MARGIN * this.#sendingBytes) / this.#rateBytesPerMs);
+    const limitMs = SILENCE_MS + patienceMs;
     const timer = this.#clock.after(
-      SILENCE_MS,
-      () => this.#backend.reset(`no answer within ${2 * SILENCE_MS} ms`),
+      limitMs,
+      () => this.#backend.reset(`no answer within ${Math.round(SILENCE_MS + limitMs)} ms`),
       true,
     );
     try {
       await this.#backend.ping();
-      this.#lastAnswerMs = this.#clock.monotonicMs();
+      this.#arrivalMs = this.#clock.monotonicMs();
     } catch (error) {
       if (!isBackendError(error)) throw error;
       this.health.failed(error);

@@ -50,7 +50,9 @@ export class GuardedShardStore implements ShardStore {
 
   async put(content: Uint8Array, options?: CallOptions): Promise<ShardLocation> {
     try {
-      const location = await this.#guard.run(() => this.#store.put(content, options));
+      const location = await this.#guard.run(() => this.#store.put(content, options), {
+        sentBytes: content.length,
+      });
       this.incarnation = location.incarnation;
       return location;
     } catch (error) {
@@ -67,7 +69,7 @@ export class GuardedShardStore implements ShardStore {
   }
 
   get(location: ShardLocation, options?: GetOptions): Promise<Uint8Array | undefined> {
-    return this.#guard.run(() => this.#store.get(location, options), true);
+    return this.#guard.run(() => this.#store.get(location, options), { isMeasured: true });
   }
 
   length(location: ShardLocation, options?: CallOptions): Promise<number | undefined> {
@@ -87,7 +89,11 @@ export class GuardedShardStore implements ShardStore {
   }
 
   ping(options?: CallOptions): Promise<void> {
-    return this.#guard.run(() => this.#store.ping(options), true);
+    return this.#guard.run(() => this.#store.ping(options), { isMeasured: true });
+  }
+
+  get arrivedBytes(): number {
+    return this.#store.arrivedBytes;
   }
 
   reset(reason: string): void {
@@ -119,11 +125,11 @@ export class GuardedRecordStore implements RecordStore {
   }
 
   get(key: string, options?: CallOptions): Promise<Uint8Array | undefined> {
-    return this.#guard.run(() => this.#store.get(key, options), true);
+    return this.#guard.run(() => this.#store.get(key, options), { isMeasured: true });
   }
 
   set(key: string, content: Uint8Array, options?: CallOptions): Promise<void> {
-    return this.#guard.run(() => this.#store.set(key, content, options));
+    return this.#guard.run(() => this.#store.set(key, content, options), { sentBytes: content.length });
   }
 
   delete(key: string, options?: CallOptions): Promise<void> {
@@ -144,7 +150,11 @@ export class GuardedRecordStore implements RecordStore {
   }
 
   ping(options?: CallOptions): Promise<void> {
-    return this.#guard.run(() => this.#store.ping(options), true);
+    return this.#guard.run(() => this.#store.ping(options), { isMeasured: true });
+  }
+
+  get arrivedBytes(): number {
+    return this.#store.arrivedBytes;
   }
 
   reset(reason: string): void {

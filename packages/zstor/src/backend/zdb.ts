@@ -15,6 +15,7 @@ import {
   type ShardStore,
   type SpaceReport,
 } from './backend.ts';
+import { MeteredNetwork } from './metered-network.ts';
 
 /** Where a namespace is. */
 export interface ZdbLocation {
@@ -26,8 +27,11 @@ export interface ZdbLocation {
 
 /** Time for connecting and selecting: the second a silent backend may cost, once. */
 const CONNECT_TIMEOUT_MS = 1000;
-/** A connection on which nothing moves for this long is given up; the guard is far quicker where it matters. */
-const COMMAND_TIMEOUT_MS = 15_000;
+/**
+ * A connection on which nothing moves for this long is given up. The guard (guard.ts) is far quicker for a backend that is silent
+ * altogether; what is sent on a slow line may sit in the kernel's buffers for long.
+ */
+const COMMAND_TIMEOUT_MS: Readonly<Record<Lane, number>> = { write: 60_000, read: 10_000, control: 10_000 };
 /** Commands on the way per connection, so that small ones are not limited by the round trip. */
 const MOST_IN_FLIGHT = 256;
 
@@ -36,16 +40,20 @@ type Lane = 'write' | 'read' | 'control';
 /** The connections to one namespace. */
 class ZdbConnections {
   readonly location: ZdbLocation;
-  readonly #network: Network;
+  readonly #network: MeteredNetwork;
   readonly #clock: Clock;
   readonly #lanes = new Map<Lane, Promise<ZdbClient>>();
   #resetReason = '';
   #closed = false;
 
   constructor(network: Network, clock: Clock, location: ZdbLocation) {
-    this.#network = network;
+    this.#network = new MeteredNetwork(network);
     this.#clock = clock;
     this.location = location;
+  }
+
+  get arrivedBytes(): number {
+    return this.#network.arrivedBytes;
   }
 
   /** Runs a command on a lane. Every error comes out as BackendError. */
@@ -93,7 +101,7 @@ class ZdbConnections {
             },
           }),
       connectTimeoutMs: CONNECT_TIMEOUT_MS,
-      commandTimeoutMs: COMMAND_TIMEOUT_MS,
+      commandTimeoutMs: COMMAND_TIMEOUT_MS[lane],
       maxInFlight: MOST_IN_FLIGHT,
     });
     this.#lanes.set(lane, connecting);
@@ -299,6 +307,10 @@ export class ZdbShardStore implements ShardStore {
     return this.#connections.run('control', (client) => client.ping(signal ? { signal } : {}), signal);
   }
 
+  get arrivedBytes(): number {
+    return this.#connections.arrivedBytes;
+  }
+
   reset(reason: string): void {
     this.#connections.reset(reason);
   }
@@ -401,6 +413,10 @@ export class ZdbRecordStore implements RecordStore {
 
   ping({ signal }: CallOptions = {}): Promise<void> {
     return this.#connections.run('control', (client) => client.ping(signal ? { signal } : {}), signal);
+  }
+
+  get arrivedBytes(): number {
+    return this.#connections.arrivedBytes;
   }
 
   reset(reason: string): void {

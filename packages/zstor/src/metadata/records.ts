@@ -3,7 +3,7 @@
 import type { Random } from '@qsfs/io';
 import { ZstorError } from '../errors.ts';
 import type { ObjectSummary } from '../types.ts';
-import type { Found, MetadataCluster, Reconciled } from './cluster.ts';
+import { type Found, type MetadataCluster, type Reconciled, UncertainWrite } from './cluster.ts';
 import { isRecordKey, type MetadataKeys, pageKey, recordKey, type WriteStamp } from './part.ts';
 import { decodeHead, decodeRecord, encodeRecord, LONGEST_NAME_BYTES, type StoredRecord } from './record.ts';
 import { MalformedRecord, RecordReader, RecordWriter } from './record-bytes.ts';
@@ -93,6 +93,8 @@ export class Records {
       }
     } catch (error) {
       for (const key of written) await this.#cluster.remove(key);
+      // Whatever became of the pages, no record names them.
+      if (error instanceof UncertainWrite) throw new ZstorError(error.code, error.message, error.hint, error);
       throw error;
     }
     const root = encodeRoot({ head, table: pages > 0 ? undefined : table, pageSet, pages });

@@ -58,7 +58,15 @@ export class Maintenance {
 
   /** Something came back or was found wrong: have a round soon, if rounds are ours to start. */
   wanted(): void {
-    if (!this.#parts.background || this.#timer || this.#round || this.#stop.signal.aborted) return;
+    if (this.#timer && this.#delayMs === FIRST_ROUND_MS) return;
+    this.#delayMs = FIRST_ROUND_MS;
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    if (!this.#parts.background || this.#timer || this.#stop.signal.aborted) return;
     this.#timer = this.#parts.clock.after(
       this.#delayMs,
       () => {
@@ -80,11 +88,11 @@ export class Maintenance {
           `repaired ${report.repairedObjects} objects (${report.rewrittenShards} shards), refreshed ${report.refreshedRecords} records`,
         );
       }
-      if (!isDone) this.wanted();
+      if (!isDone) this.#schedule();
     } catch (error) {
       if (!(error instanceof ZstorError)) throw error;
       this.#delayMs = Math.min(SLOWEST_ROUND_MS, 2 * this.#delayMs);
-      this.wanted();
+      this.#schedule();
     }
   }
 
@@ -126,7 +134,9 @@ export class Maintenance {
         else failures.push({ name, reason: report.reason });
       } catch (error) {
         if (!(error instanceof ZstorError)) throw error;
-        failures.push({ name, reason: messageOf(error) });
+        // Deleted while it was being rebuilt: nothing is left to do.
+        if (error.code === 'QSFS_E_NOT_FOUND') this.settled(name);
+        else failures.push({ name, reason: messageOf(error) });
       }
     }
     return { repairedObjects, rewrittenShards, refreshedRecords: refreshed, failures };

@@ -12,7 +12,7 @@ import type { ReceiveBuffers } from './receive-buffers.ts';
 /** A read is hedged when it takes this many times what its backend usually takes, within these bounds. */
 const HEDGE_FACTOR = 4;
 const EARLIEST_HEDGE_MS = 40;
-const LATEST_HEDGE_MS = 300;
+const LATEST_HEDGE_MS = 2000;
 /** What a backend nobody knows yet is thought to take. */
 const UNKNOWN_LATENCY_MS = 2;
 /** A parity shard costs a matrix multiplication, a data shard a copy. */
