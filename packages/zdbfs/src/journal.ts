@@ -1,8 +1,10 @@
 // The redo journal: appends records to zdbfs-journal and knows where it stands. Records of one checkpoint are numbered
-// from 0 without gaps; reading them back and what a gap means is in recovery.ts.
+// from 0 without gaps; reading them back and what a gap means is in recovery.ts. Id 0 is nobody's (docs/formats/zdbfs.md,
+// section 1).
 import { ByteWriter } from './bytes.ts';
 import { encodeJournalRecord, type JournalEntry } from './journal-record.ts';
 import type { Moment } from './record.ts';
+import { RESERVED_RECORD } from './record-codec.ts';
 import type { Store } from './store.ts';
 
 /** What the store adds to each record, roughly: header in the data file, slot in the index. */
@@ -30,6 +32,7 @@ export class Journal {
    * @throws what the store throws; then nothing was appended
    */
   append(time: Moment, entry: JournalEntry): void {
+    if (this.#store.journal.nextId === 0) this.#store.journal.insert(RESERVED_RECORD);
     const bytes = encodeJournalRecord(this.#writer, this.#checkpoint, this.#sequence, time, entry);
     this.#store.journal.insert(bytes);
     this.#store.commit();

@@ -150,7 +150,7 @@ function surveyJournal(journal: RecordSpace): JournalSurvey {
   let checkpoint = 0;
   let sequence = 0;
   let sizeBytes = 0;
-  for (let id = 0; id < journal.nextId; id++) {
+  for (let id = 1; id < journal.nextId; id++) {
     // Records cut off by an earlier recovery leave holes in the ids, not in the numbers.
     const length = journal.length(id);
     if (length === undefined) continue;
@@ -176,13 +176,13 @@ function surveyJournal(journal: RecordSpace): JournalSurvey {
 
 function countLive(journal: RecordSpace): number {
   let count = 0;
-  for (let id = 0; id < journal.nextId; id++) if (journal.length(id) !== undefined) count++;
+  for (let id = 1; id < journal.nextId; id++) if (journal.length(id) !== undefined) count++;
   return count;
 }
 
 function cutJournal(store: Store, keep: ReadonlySet<number>, log: Log): void {
   let cut = 0;
-  for (let id = 0; id < store.journal.nextId; id++) {
+  for (let id = 1; id < store.journal.nextId; id++) {
     if (keep.has(id) || store.journal.length(id) === undefined) continue;
     store.journal.remove(id);
     cut++;
