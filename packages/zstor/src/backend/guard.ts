@@ -47,7 +47,8 @@ export class Guard {
   #arrivalMs = 0;
   #arrivedBytes = 0;
   #watch: Timer | undefined;
-  #asking = false;
+  /** Runs out when a PING is not answered; undefined while none is awaited. */
+  #question: Timer | undefined;
 
   constructor(backend: Backend, health: Health, clock: Clock) {
     this.#backend = backend;
@@ -71,7 +72,7 @@ export class Guard {
     try {
       const result = await call();
       const nowMs = this.#clock.monotonicMs();
-      this.#arrivalMs = nowMs;
+      this.#arrived(nowMs);
       if (sentBytes > 0) this.#learnRate(sentBytes, startMs, nowMs);
       this.health.succeeded(isMeasured ? nowMs - startMs : undefined);
       return result;
@@ -119,7 +120,7 @@ export class Guard {
         if (this.#underWay === 0) return;
         const leftMs = SILENCE_MS - this.#silentMs();
         this.#startWatch(leftMs > 0 ? leftMs : SILENCE_MS);
-        if (leftMs <= 0 && !this.#asking) void this.#askWhetherItLives();
+        if (leftMs <= 0 && !this.#question) void this.#askWhetherItLives();
       },
       true,
     );
@@ -131,29 +132,36 @@ export class Guard {
     const { arrivedBytes } = this.#backend;
     if (arrivedBytes !== this.#arrivedBytes) {
       this.#arrivedBytes = arrivedBytes;
-      this.#arrivalMs = nowMs;
+      this.#arrived(nowMs);
     }
     return nowMs - this.#arrivalMs;
   }
 
+  /** It lives: a PING that is still awaited need not be answered any more. */
+  #arrived(nowMs: number): void {
+    this.#arrivalMs = nowMs;
+    this.#question?.cancel();
+    this.#question = undefined;
+  }
+
   async #askWhetherItLives(): Promise<void> {
-    this.#asking = true;
     const patienceMs = Math.min(MOST_PATIENCE_MS, (RATE_MARGIN * this.#sendingBytes) / this.#rateBytesPerMs);
     const limitMs = SILENCE_MS + patienceMs;
-    const timer = this.#clock.after(
+    const question = this.#clock.after(
       limitMs,
       () => this.#backend.reset(`no answer within ${Math.round(SILENCE_MS + limitMs)} ms`),
       true,
     );
+    this.#question = question;
     try {
       await this.#backend.ping();
-      this.#arrivalMs = this.#clock.monotonicMs();
+      if (this.#question === question) this.#arrived(this.#clock.monotonicMs());
     } catch (error) {
       if (!isBackendError(error)) throw error;
-      this.health.failed(error);
+      if (this.#question === question) this.health.failed(error);
     } finally {
-      timer.cancel();
-      this.#asking = false;
+      question.cancel();
+      if (this.#question === question) this.#question = undefined;
     }
   }
 }
