@@ -149,7 +149,10 @@ export class Guard {
     const limitMs = SILENCE_MS + patienceMs;
     const question = this.#clock.after(
       limitMs,
-      () => this.#backend.reset(`no answer within ${Math.round(SILENCE_MS + limitMs)} ms`),
+      () => {
+        if (this.#silentMs() < limitMs) return;
+        this.#backend.reset(`no answer within ${Math.round(SILENCE_MS + limitMs)} ms`);
+      },
       true,
     );
     this.#question = question;

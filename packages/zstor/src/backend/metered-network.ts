@@ -13,7 +13,7 @@ export class MeteredNetwork implements Network {
 
   async connect(address: Address, timeoutMs: number): Promise<Connection> {
     const connection = await this.#network.connect(address, timeoutMs);
-    this.arrivedBytes++; // being accepted is an arrival too
+    // Being accepted is no arrival: the kernel of a frozen server still accepts.
     const start = connection.start.bind(connection);
     connection.start = (events: ConnectionEvents) =>
       start({
