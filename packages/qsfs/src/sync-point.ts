@@ -201,8 +201,9 @@ export class SyncPoints {
     context.disk.makeDirectory(staging);
     const copiedMs = context.clock.nowMs();
     const state = await this.#parts.makeState(staging, suspects);
-    this.#suspectsKnown = true;
     this.madeAtMs = context.clock.monotonicMs();
+    // The filesystem thread has forgotten what it copied: if we cannot take it over, the next state looks at all index files.
+    this.#suspectsKnown = false;
     for (const synced of state) {
       const files = volume[synced.namespace];
       for (const { file, sizeBytes } of synced.closed) {
@@ -218,6 +219,7 @@ export class SyncPoints {
         this.#staged.set(`${namespace}/${file}`, { namespace, file, path, modifiedMs, copiedMs });
       }
     }
+    this.#suspectsKnown = true;
     if (this.#state || this.#differs(state)) this.#state = state;
   }
 

@@ -60,7 +60,7 @@ export class SyncState {
   /**
    * Rotates and copies. The checkpoint was made just before, in the same turn.
    * @param suspects index files to copy in any case
-   * @throws IoError; what was not copied is copied the next time
+   * @throws IoError, and then all of it is copied the next time
    */
   make(
     stagingDirectory: string,
@@ -70,7 +70,13 @@ export class SyncState {
       const namespace = this.#namespace(name);
       if (namespace.activeAppended) namespace.rotate();
     }
-    return OFFLOADED.map((name) => this.#copy(name, stagingDirectory, suspects[name]));
+    const made = OFFLOADED.map((name) => this.#copy(name, stagingDirectory, suspects[name]));
+    // Only when all of it worked: what is forgotten here is never copied again.
+    for (const name of OFFLOADED) {
+      this.#namespace(name).clearDirty();
+      this.#closed[name].clear();
+    }
+    return made;
   }
 
   #copy(name: OffloadedName, stagingDirectory: string, suspects: readonly number[]): SyncedNamespace {
@@ -89,7 +95,7 @@ export class SyncState {
       this.#disk.copy(source, target);
       copied.push({ file, modifiedMs, sizeBytes: this.#disk.stat(target)?.sizeBytes ?? 0 });
     }
-    const result: SyncedNamespace = {
+    return {
       namespace: name,
       activeFile,
       descriptor: this.#read(join(this.#indexDirectory, name, DESCRIPTOR)),
@@ -101,9 +107,6 @@ export class SyncState {
       })),
       copied,
     };
-    namespace.clearDirty();
-    closed.clear();
-    return result;
   }
 
   #namespace(name: string): Namespace {

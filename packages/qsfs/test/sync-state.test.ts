@@ -1,0 +1,50 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { SimulatedClock, SimulatedDisk, SimulatedRandom } from '@qsfs/io/simulated';
+import { type Engine, openEngine } from '@qsfs/zdb';
+import { SyncState } from '../src/sync-state.ts';
+
+const NOTHING = { 'zdbfs-meta': [], 'zdbfs-data': [] };
+
+test('a sync point that ran out of room forgets nothing: the next one copies every index file again', () => {
+  const disk = new SimulatedDisk();
+  const engine: Engine = openEngine({
+    disk,
+    clock: new SimulatedClock(),
+    random: new SimulatedRandom(1),
+    dataDirectory: '/data',
+    indexDirectory: '/index',
+    mode: 'seq',
+    dataSizeBytes: 2 ** 20,
+    sync: 'none',
+    events: { rotated: (name, file) => void state.rotated(name, file) },
+  });
+  const state: SyncState = new SyncState(disk, engine, '/index');
+  const meta = engine.namespace('zdbfs-meta') ?? engine.createNamespace('zdbfs-meta', 'seq');
+  const data = engine.namespace('zdbfs-data') ?? engine.createNamespace('zdbfs-data', 'seq');
+  disk.makeDirectory('/staging');
+  const id = meta.insertId(new Uint8Array(10));
+  data.insertId(new Uint8Array(10));
+  state.make('/staging', NOTHING);
+  // An entry of the closed index file 0 changes in place, in both namespaces something new is written.
+  meta.updateId(id, new Uint8Array(20));
+  data.insertId(new Uint8Array(10));
+  disk.fail({
+    code: 'ENOSPC',
+    kinds: ['create'],
+    matches: ({ path }) => path.startsWith('/staging/zdbfs-data'),
+  });
+  assert.throws(() => state.make('/staging', NOTHING), { code: 'ENOSPC' });
+  const [synced] = state.make('/staging', NOTHING);
+  assert.ok(
+    synced?.copied.some(({ file }) => file === 0),
+    'the index file changed in place is copied',
+  );
+  assert.deepEqual(disk.list('/staging').sort(), [
+    'zdbfs-data-i0',
+    'zdbfs-data-i1',
+    'zdbfs-meta-i0',
+    'zdbfs-meta-i1',
+  ]);
+  engine.close();
+});
