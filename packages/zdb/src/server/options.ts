@@ -50,6 +50,12 @@ export const OPTIONS: readonly Option[] = [
   { name: 'debug', help: 'KSCAN and STOP as in a debug build of the reference', own: true },
   { name: 'loop', argument: 'KIND', help: 'socket loop: epoll (default where possible) or node', own: true },
   { name: 'maxclients', argument: 'NUMBER', help: 'most clients at a time (default 4096)', own: true },
+  {
+    name: 'autocompact',
+    argument: 'PERCENT',
+    help: 'give files back of which at most so much is alive',
+    own: true,
+  },
   { name: 'report-to', argument: 'SOCKET', help: 'started by --background', own: 'hidden' },
 ];
 
@@ -77,6 +83,8 @@ export interface CommandLine {
   readonly debug: boolean;
   readonly loop: 'epoll' | 'node' | undefined;
   readonly maxClients: number;
+  /** Data files of which at most this part is alive are given back; 0: never. */
+  readonly compactRatio: number;
   /** Socket of the command that started this server in the background. */
   readonly reportTo: string | undefined;
   /** Things the operator should know although they are no errors. */
@@ -128,6 +136,7 @@ export function parseCommandLine(words: readonly string[]): CommandLine {
     debug: has('debug'),
     loop: loopOf(given.get('loop')),
     maxClients: maxClientsOf(given.get('maxclients')),
+    compactRatio: percentOf(given.get('autocompact')) / 100,
     reportTo: given.get('report-to'),
     notices,
   };
@@ -187,6 +196,14 @@ function maxClientsOf(text: string | undefined): number {
   if (!Number.isSafeInteger(value) || value < 1) {
     throw new UsageError(`invalid number of clients '${text}': a whole number from 1`);
   }
+  return value;
+}
+
+function percentOf(text: string | undefined): number {
+  if (text === undefined) return 0;
+  const value = Number(text.replace(/%$/, ''));
+  if (!(value >= 0 && value <= 95))
+    throw new UsageError(`invalid share '${text}': a number from 0 to 95, percent`);
   return value;
 }
 

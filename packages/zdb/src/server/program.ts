@@ -222,6 +222,7 @@ class Program {
         debug: line.debug,
         singleMode: line.mode !== undefined,
         maxClients: line.maxClients,
+        compactRatio: line.compactRatio,
       },
     );
   }

@@ -4,6 +4,7 @@ import type { Address, Clock, Disk, Random } from '@qsfs/io';
 import { LargeBuffers, ReplyWriter } from '@qsfs/resp';
 import { type Engine, NotLocal, StoreError } from '../engine/types.ts';
 import type { Command, CommandTable } from './command.ts';
+import { compactNamespace } from './commands/compaction.ts';
 import { commandTable } from './commands/table.ts';
 import type { Hooks } from './hooks.ts';
 import type { Log } from './log.ts';
@@ -18,6 +19,8 @@ const COMMIT_BYTES = 32 * 1024 * 1024;
 const TURN_REPLY_BYTES = 8 * 1024 * 1024;
 /** Cached descriptors are looked through this often, as long as there is traffic and once after. */
 const TIDY_MS = 1000;
+/** Time between looks for mostly dead data files. */
+const COMPACT_MS = 60_000;
 
 /** What the server is told. */
 export interface ServerOptions {
@@ -35,6 +38,8 @@ export interface ServerOptions {
   /** A single mode is configured: NSSET mode is refused. */
   readonly singleMode: boolean;
   readonly maxClients: number;
+  /** Data files of which at most this part is alive are given back from time to time; 0: never. */
+  readonly compactRatio: number;
 }
 
 /** What the server stands on. */
@@ -121,6 +126,7 @@ export class Server {
   /** Looks at cached descriptors still due: one closes what was not used since the one before. */
   #tidiesDue = 0;
   #tidying = false;
+  #compacting = false;
   #closed = false;
 
   constructor(parts: ServerParts, options: ServerOptions) {
@@ -165,6 +171,7 @@ export class Server {
       () => this.#uncommitted,
     );
     this.#every(1000, this.options.rotateSeconds > 0, () => this.#rotateOld());
+    this.#every(COMPACT_MS, this.options.compactRatio > 0, () => void this.#compactAll());
     this.#every(this.options.syncSeconds * 1000, this.options.syncSeconds > 0, () => this.#syncRest());
   }
 
@@ -472,6 +479,22 @@ export class Server {
       }
     }
     this.#rotationsWithoutSession();
+  }
+
+  /** The background policy of compaction; one namespace after the other, never two at a time. */
+  async #compactAll(): Promise<void> {
+    if (this.#compacting) return;
+    this.#compacting = true;
+    try {
+      for (const slot of [...this.#slots.values()]) {
+        if (this.#closed) break;
+        await compactNamespace(this, slot, this.options.compactRatio);
+      }
+    } catch (error) {
+      this.log.line('error', `cannot compact: ${(error as Error).message}`);
+    } finally {
+      this.#compacting = false;
+    }
   }
 
   #tidyLater(): void {

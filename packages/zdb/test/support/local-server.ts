@@ -89,6 +89,7 @@ export class LocalServer {
         debug: false,
         singleMode: false,
         maxClients: 1000,
+        compactRatio: 0,
         ...options,
       },
     );

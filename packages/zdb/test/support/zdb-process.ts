@@ -44,8 +44,11 @@ export class ZdbProcess {
   output = '';
   errors = '';
 
-  private constructor(words: readonly string[]) {
-    this.child = spawn(process.execPath, [MAIN, ...words], { stdio: ['ignore', 'pipe', 'pipe'] });
+  private constructor(words: readonly string[], descriptors: number | undefined) {
+    const command = [process.execPath, MAIN, ...words];
+    const limited = ['bash', '-c', `ulimit -n ${descriptors}; exec "$@"`, 'bash', ...command];
+    const [program, ...rest] = descriptors === undefined ? command : limited;
+    this.child = spawn(program!, rest, { stdio: ['ignore', 'pipe', 'pipe'] });
     this.child.stdout!.setEncoding('utf8').on('data', (text: string) => {
       this.output += text;
     });
@@ -60,17 +63,15 @@ export class ZdbProcess {
     });
   }
 
-  /** Runs with exactly these words; does not wait for anything. */
-  static run(words: readonly string[]): ZdbProcess {
-    return new ZdbProcess(words);
+  /** Runs with exactly these words; does not wait for anything. @param descriptors how many it may have open */
+  static run(words: readonly string[], descriptors?: number): ZdbProcess {
+    return new ZdbProcess(words, descriptors);
   }
 
   /** Starts a server on the scratch directory's unix socket and waits until it serves. */
   static async serve(scratch: Scratch, flags: readonly string[] = []): Promise<ZdbProcess> {
-    const started = new ZdbProcess([
-      ...['--data', scratch.data, '--index', scratch.index, '--socket', scratch.socket],
-      ...flags,
-    ]);
+    const words = ['--data', scratch.data, '--index', scratch.index, '--socket', scratch.socket, ...flags];
+    const started = ZdbProcess.run(words);
     await started.says('ready on');
     return started;
   }

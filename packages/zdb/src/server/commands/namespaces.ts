@@ -75,8 +75,8 @@ function remove(session: Session): void {
     return;
   }
   if (!committed(session)) return;
-  server.removeSlot(slot);
   server.engine.removeNamespace(name);
+  server.removeSlot(slot);
   void server.hooks?.run('namespace-deleted', [name]);
   server.replies.simple('OK');
 }

@@ -1,5 +1,6 @@
 // All commands, in the order in which a prefix selects them (specification section 2.3).
 import { CommandTable } from '../command.ts';
+import { COMPACT } from './compaction.ts';
 import * as handshake from './handshake.ts';
 import * as keys from './keys.ts';
 import * as namespaces from './namespaces.ts';
@@ -49,5 +50,6 @@ export function commandTable(debug: boolean): CommandTable {
     handshake.HELLO,
     handshake.CLIENT,
     handshake.QUIT,
+    COMPACT,
   ]);
 }

@@ -1,0 +1,78 @@
+// COMPACT [percent] (admin; not a command of the reference): gives the space of mostly dead data files of the current namespace back
+// while serving. Answers three numbers: files removed, entries moved, bytes freed.
+import type { CompactionResult } from '../../engine/types.ts';
+import type { CommandDefinition } from '../command.ts';
+import type { Server } from '../server.ts';
+import type { Session } from '../session.ts';
+import type { Slot } from '../slot.ts';
+import { numberAt, refuse } from './arguments.ts';
+
+/** The compaction command. */
+export const COMPACT: CommandDefinition = ['COMPACT', compact, 'admin'];
+
+const DEFAULT_PERCENT = 50;
+
+function compact(session: Session): void {
+  const { request, server, slot } = session;
+  if (request.count > 2) {
+    refuse(session, 'Unexpected arguments');
+    return;
+  }
+  const percent = request.count === 2 ? numberAt(session, 1) : DEFAULT_PERCENT;
+  if (percent < 0 || percent > 100) {
+    refuse(session, 'Invalid argument');
+    return;
+  }
+  if (!server.commit()) {
+    refuse(session, 'Cannot write data right now');
+    return;
+  }
+  const work = compactNamespace(server, slot, percent / 100);
+  let result: CompactionResult | undefined;
+  const done = work.then(
+    (value) => {
+      result = value;
+    },
+    (error: unknown) => server.log.line('error', `cannot compact ${slot.name}: ${(error as Error).message}`),
+  );
+  session.park(done, () => {
+    const { replies } = server;
+    if (result === undefined) {
+      replies.error('Internal Error');
+      return;
+    }
+    replies.array(3);
+    replies.integer(result.removedFiles.length);
+    replies.integer(result.movedEntries);
+    replies.integer(result.freedBytes);
+  });
+}
+
+/** Compacts one data file after the other; in between everybody is served. */
+export async function compactNamespace(
+  server: Server,
+  slot: Slot,
+  maxLiveRatio: number,
+): Promise<CompactionResult> {
+  const removedFiles: number[] = [];
+  let movedEntries = 0;
+  let movedBytes = 0;
+  let freedBytes = 0;
+  for (;;) {
+    if (slot.removed || !server.commit()) break;
+    const step = slot.namespace.compact(maxLiveRatio, 0);
+    if (step.removedFiles.length === 0) break;
+    removedFiles.push(...step.removedFiles);
+    movedEntries += step.movedEntries;
+    movedBytes += step.movedBytes;
+    freedBytes += step.freedBytes;
+    await new Promise<void>((resolve) => server.clock.soon(resolve));
+  }
+  if (freedBytes > 0) {
+    server.log.line(
+      'info',
+      `compacted ${slot.name}: ${removedFiles.length} files, ${freedBytes} bytes freed`,
+    );
+  }
+  return { removedFiles, movedEntries, movedBytes, freedBytes };
+}
