@@ -287,6 +287,26 @@ test('a crash at any point of a put leaves the old object or the new one, whole'
   }
 });
 
+test('an error after the record was switched does not take the new shards away', async (t) => {
+  const { zstor, folder, fault } = await openRig(
+    t,
+    {},
+    {
+      repairList: {
+        add: () => {
+          throw new Error('the list of repairs cannot be written');
+        },
+        remove: () => {},
+        names: () => [],
+      },
+    },
+  );
+  const { path, content } = randomFile(folder, 'source', 200_000);
+  fault('a0').mode = 'refuse';
+  await assert.rejects(zstor.put('object', { path, lengthBytes: content.length }), /cannot be written/);
+  assert.ok(content.equals(await zstor.getSmall('object')), 'the record names it, so it must be there');
+});
+
 test('two objects stored at the same time under one name leave one of them, whole', async (t) => {
   const rig = await openRig(t);
   const contents = [1, 2, 3, 4].map((fill) => Buffer.alloc(100_000 + fill, fill));

@@ -76,6 +76,7 @@ export class Rebuilder {
     await backends.refreshSpace();
     const work: Work = { record, table: record.stripes.copy(), options, rewritten: 0, reason: '' };
     let doneStripes = 0;
+    let saved: StoredRecord | undefined;
     try {
       await forEachConcurrently(
         record.stripeCount,
@@ -88,19 +89,21 @@ export class Rebuilder {
       );
       const changed = new StoredRecord({ ...record, verification: 'checked' }, work.table, 0n);
       if (work.rewritten === 0 && changed.missingShards === record.missingShards) return report(record, work);
-      const saved = await records.locked(record.name, async () => {
+      saved = await records.locked(record.name, async () => {
         const predecessor = await records.predecessor(record.name);
         if (predecessor.record?.version !== record.version) return undefined;
         return records.save(changed, predecessor);
       });
-      // Whoever lost has garbage on the backends: our new shards, or the places the record has left.
-      if (saved) await removeShards(record.stripes, backends, saved.stripes);
-      else await removeShards(work.table, backends, record.stripes);
-      return saved && report(saved, work);
     } catch (error) {
-      if (!(error instanceof UncertainWrite)) await removeShards(work.table, backends, record.stripes);
+      // Only where it is certain that no record names the new shards.
+      if (error instanceof ZstorError && !(error instanceof UncertainWrite))
+        await removeShards(work.table, backends, record.stripes);
       throw error;
     }
+    // Whoever lost has garbage on the backends: our new shards, or the places the record has left.
+    if (saved) await removeShards(record.stripes, backends, saved.stripes);
+    else await removeShards(work.table, backends, record.stripes);
+    return saved && report(saved, work);
   }
 
   async #rebuildStripe(work: Work, stripe: number, signal: AbortSignal): Promise<void> {

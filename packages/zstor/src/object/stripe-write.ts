@@ -67,6 +67,8 @@ export async function writeShards(
       throw belowQuorum(explain(request), reasons);
     }
     const unplaced = open.slice(chosen.length);
+    let defect: { readonly error: unknown } | undefined;
+    // All must have ended before anything is thrown: the caller takes the shards' memory back then.
     const outcomes = await Promise.all(
       chosen.map(async (candidate, position) => {
         const backend = backends.all[candidate]!;
@@ -80,7 +82,10 @@ export async function writeShards(
           holders.add(backend.name);
           return undefined;
         } catch (error) {
-          if (!isBackendError(error)) throw error;
+          if (!isBackendError(error)) {
+            defect ??= { error };
+            return shard;
+          }
           table.clear(write.stripe, shard.index);
           if (location) await backend.store.delete(location).catch(() => {}); // garbage at worst
           failed.add(backend.name);
@@ -89,6 +94,7 @@ export async function writeShards(
         }
       }),
     );
+    if (defect) throw defect.error;
     if (write.signal.aborted) throw new ZstorError('QSFS_E_ABORTED', 'the write was given up');
     const lost = outcomes.filter((shard) => shard !== undefined);
     open = [...lost, ...unplaced].sort((a, b) => a.index - b.index);

@@ -6,7 +6,7 @@
 import type { Clock, Disk, Random } from '@qsfs/io';
 import { type Codec, newObjectIdentity } from '../codec/index.ts';
 import type { ZstorConfig } from '../config/types.ts';
-import { ZstorError } from '../errors.ts';
+import { messageOf, ZstorError } from '../errors.ts';
 import { type MetadataCluster, UncertainWrite } from '../metadata/cluster.ts';
 import { StoredRecord, stripesOf } from '../metadata/record.ts';
 import type { Records } from '../metadata/records.ts';
@@ -71,22 +71,31 @@ export class ObjectWriter {
       storedMs: clock.nowMs(),
       verification,
     };
+    let saved: StoredRecord;
+    let old: StoredRecord | undefined;
     try {
       await this.#writeStripes(new StoredRecord(fields, table, 0n), source, options);
       assertUnchanged();
       // Only now is the table complete: the record counts what is missing when it is made.
-      return await this.#switch(new StoredRecord(fields, table, 0n));
+      ({ saved, old } = await this.#switch(new StoredRecord(fields, table, 0n)));
     } catch (error) {
-      if (error instanceof UncertainWrite) {
-        this.#parts.log(
-          'warning',
-          `"${name}": ${error.message}; its shards are kept, the next change decides`,
-        );
-      } else {
-        await removeShards(table, backends);
-      }
+      await this.#abandon(name, table, error);
       throw error;
     }
+    // From here on the record names the new shards: whatever else fails, they stay.
+    if (saved.missingShards > 0) this.#parts.damaged(name);
+    if (old) await this.#removeOld(name, old);
+    return saved;
+  }
+
+  /** Removes the shards of a `put` that failed, where it is certain that no record names them. */
+  async #abandon(name: string, table: StripeTable, error: unknown): Promise<void> {
+    const { backends, log } = this.#parts;
+    if (error instanceof ZstorError && !(error instanceof UncertainWrite)) {
+      await removeShards(table, backends);
+      return;
+    }
+    log('warning', `"${name}": ${messageOf(error)}; its shards are kept, the next change decides`);
   }
 
   /** Remembers a file's size and time of change. @returns a call that throws when they are others */
@@ -148,19 +157,19 @@ export class ObjectWriter {
     });
   }
 
-  async #switch(record: StoredRecord): Promise<StoredRecord> {
-    const { records, backends, damaged, log } = this.#parts;
-    const { name } = record;
-    const { saved, old } = await records.locked(name, async () => {
-      const predecessor = await records.predecessor(name);
+  /** Makes the record the object's. @returns it, and the one it replaced */
+  #switch(record: StoredRecord): Promise<{ saved: StoredRecord; old: StoredRecord | undefined }> {
+    const { records } = this.#parts;
+    return records.locked(record.name, async () => {
+      const predecessor = await records.predecessor(record.name);
       return { saved: await records.save(record, predecessor), old: predecessor.record };
     });
-    if (saved.missingShards > 0) damaged(name);
-    if (old) {
-      const left = await removeShards(old.stripes, backends);
-      if (left > 0) log('info', `"${name}": ${left} shards of its old contents could not be deleted`);
-    }
-    return saved;
+  }
+
+  async #removeOld(name: string, old: StoredRecord): Promise<void> {
+    const { backends, log } = this.#parts;
+    const left = await removeShards(old.stripes, backends);
+    if (left > 0) log('info', `"${name}": ${left} shards of its old contents could not be deleted`);
   }
 
   /** Removes an object. See `Zstor.delete`. */
