@@ -8,10 +8,10 @@ import { isBackendError, type RecordStore, type ShardStore } from '../src/backen
 import { DirectoryRecordStore, DirectoryShardStore } from '../src/backend/directory.ts';
 import { FaultyRecordStore, FaultyShardStore, noFaults } from '../src/backend/faults.ts';
 import { GuardedRecordStore, GuardedShardStore } from '../src/backend/guarded.ts';
-import { type Place, recordStoreConformance, shardStoreConformance } from './conformance.ts';
+import { outageConformance, recordStoreConformance, shardStoreConformance } from './conformance.ts';
 import { temporaryFolder } from './support.ts';
 
-function directoryPlace<Store>(t: TestContext, open: (path: string) => Store): Promise<Place<Store>> {
+function directoryPlace<Store>(t: TestContext, open: (path: string) => Store) {
   const folder = temporaryFolder(t);
   const path = join(folder, 'store');
   mkdirSync(path);
@@ -45,18 +45,16 @@ shardStoreConformance('healthy faulty store', (t) =>
 recordStoreConformance('healthy faulty store', (t) =>
   directoryPlace(t, (path) => new FaultyRecordStore(records(path), noFaults())),
 );
-// A guarded store refuses at once while it remembers that its backend is down: it has no `stop` here, and tests of its own below.
-shardStoreConformance('guarded', async (t) => {
-  const { open, wipe, damage } = await directoryPlace(
-    t,
-    (path) => new GuardedShardStore(shards(path), realClock),
-  );
-  return { open, wipe: wipe!, damage: damage! };
-});
-recordStoreConformance('guarded', async (t) => {
-  const { open } = await directoryPlace(t, (path) => new GuardedRecordStore(records(path), realClock));
-  return { open };
-});
+shardStoreConformance('guarded', (t) =>
+  directoryPlace(t, (path) => new GuardedShardStore(shards(path), realClock)),
+);
+recordStoreConformance('guarded', (t) =>
+  directoryPlace(t, (path) => new GuardedRecordStore(records(path), realClock)),
+);
+outageConformance('directory', async (t) => ({
+  shards: await directoryPlace(t, shards),
+  records: await directoryPlace(t, records),
+}));
 
 /** A guarded store over a faulty directory, under a clock turned by hand. */
 async function guarded(t: TestContext) {

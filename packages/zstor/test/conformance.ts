@@ -12,19 +12,26 @@ import {
 /** A place that stores can be opened on, again and again. */
 export interface Place<Store> {
   open(): Store;
-  /** Takes everything away, as a new disk would; false when this place cannot be wiped. */
-  wipe?(): Promise<void>;
+}
+
+/** A place of shards. */
+export interface ShardPlace extends Place<ShardStore> {
+  /** Takes everything away, as a new disk would. */
+  wipe(): Promise<void>;
   /** Changes the stored bytes of every value behind the store's back. */
-  damage?(): Promise<void>;
-  /** Makes the place unreachable and reachable again. */
-  stop?(): Promise<void>;
-  start?(): Promise<void>;
+  damage(): Promise<void>;
+}
+
+/** A place that can be made unreachable and reachable again. */
+export interface MovablePlace<Store> extends Place<Store> {
+  stop(): Promise<void>;
+  start(): Promise<void>;
 }
 
 /** @param make a fresh, empty place for each test */
 export function shardStoreConformance(
   kind: string,
-  make: (context: TestContext) => Promise<Place<ShardStore>>,
+  make: (context: TestContext) => Promise<ShardPlace>,
 ): void {
   const prepare = async (t: TestContext) => {
     const place = await make(t);
@@ -134,7 +141,6 @@ export function shardStoreConformance(
 
   test(`${kind}: a store that was wiped is another incarnation`, async (t) => {
     const { place, store } = await prepare(t);
-    if (!place.wipe) return t.skip('cannot be wiped');
     const old = await store.put(Buffer.from('old'));
     await place.wipe();
     store.reset('wiped');
@@ -147,21 +153,37 @@ export function shardStoreConformance(
 
   test(`${kind}: changed bytes are found by check`, async (t) => {
     const { place, store } = await prepare(t);
-    if (!place.damage) return t.skip('cannot be damaged from here');
     const location = await store.put(randomBytes(10_000));
     await place.damage();
     assert.notEqual(await store.check(location), 'good');
   });
+}
 
+/** For stores that do not remember that their place was gone. */
+export function outageConformance(
+  kind: string,
+  make: (
+    context: TestContext,
+  ) => Promise<{ shards: MovablePlace<ShardStore>; records: MovablePlace<RecordStore> }>,
+): void {
   test(`${kind}: while the place is gone calls are unreachable, afterwards everything is there`, async (t) => {
-    const { place, store } = await prepare(t);
-    if (!place.stop) return t.skip('cannot be stopped');
-    const location = await store.put(Buffer.from('value'));
-    await place.stop();
-    await assert.rejects(store.get(location), (error) => isBackendError(error, 'unreachable'));
-    await assert.rejects(store.ping(), (error) => isBackendError(error, 'unreachable'));
-    await place.start!();
-    assert.equal(Buffer.from((await store.get(location))!).toString(), 'value');
+    const { shards, records } = await make(t);
+    const shardStore = shards.open();
+    t.after(() => shardStore.close());
+    const recordStore = records.open();
+    t.after(() => recordStore.close());
+    const unreachable = (error: unknown) => isBackendError(error, 'unreachable');
+    const location = await shardStore.put(Buffer.from('value'));
+    await recordStore.set('v2/a', Buffer.from('record'));
+    await Promise.all([shards.stop(), records.stop()]);
+    await assert.rejects(shardStore.get(location), unreachable);
+    await assert.rejects(shardStore.ping(), unreachable);
+    await assert.rejects(recordStore.get('v2/a'), unreachable);
+    await assert.rejects(recordStore.set('v2/a', Buffer.from('x')), unreachable);
+    await Promise.all([shards.start(), records.start()]);
+    assert.equal(Buffer.from((await shardStore.get(location))!).toString(), 'value');
+    assert.equal((await shardStore.put(Buffer.from('more'))).incarnation, location.incarnation);
+    assert.equal(Buffer.from((await recordStore.get('v2/a'))!).toString(), 'record');
   });
 }
 
@@ -224,18 +246,5 @@ export function recordStoreConformance(
     assert.ok(usedBytes! >= 1000 && freeBytes! > 0 && entries === 1);
     await store.close();
     await assert.rejects(store.get('v2/a'), (error) => isBackendError(error, 'unreachable'));
-  });
-
-  test(`${kind}: records survive the place being gone for a while`, async (t) => {
-    const { place, store } = await prepare(t);
-    if (!place.stop) return t.skip('cannot be stopped');
-    await store.set('v2/a', Buffer.from('value'));
-    await place.stop();
-    await assert.rejects(store.get('v2/a'), (error) => isBackendError(error, 'unreachable'));
-    await assert.rejects(store.set('v2/a', Buffer.from('x')), (error) =>
-      isBackendError(error, 'unreachable'),
-    );
-    await place.start!();
-    assert.equal(Buffer.from((await store.get('v2/a'))!).toString(), 'value');
   });
 }

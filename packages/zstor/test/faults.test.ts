@@ -36,6 +36,29 @@ for (const mode of ['refuse', 'freeze'] as const) {
   });
 }
 
+test('a read of a few bytes asks k backends for one stripe, and does not wait for one that is slow', async (t) => {
+  const clock = new SimulatedClock();
+  const rig = await openRig(t, {}, { clock });
+  const content = await stored(rig);
+  const record = (await rig.zstor.head('name'))!;
+  const gets = () => [...rig.faults.values()].reduce((sum, { calls }) => sum + (calls.get('get') ?? 0), 0);
+  const before = gets();
+  assert.ok(content.subarray(70_000, 74_096).equals(await rig.zstor.read(record, 70_000, 4096)));
+  assert.equal(gets() - before, 3);
+
+  for (const name of ['a0', 'b0', 'c0']) {
+    rig.fault(name).before = (operation) => (operation === 'get' ? clock.sleep(100_000) : undefined);
+  }
+  for (let stripe = 0; stripe < record.stripeCount; stripe++) {
+    const startMs = clock.monotonicMs();
+    const from = stripe * record.stripeSizeBytes;
+    const bytes = await clock.until(rig.zstor.read(record, from, 100));
+    assert.ok(content.subarray(from, from + 100).equals(bytes));
+    assert.ok(clock.monotonicMs() - startMs <= 2000, `${clock.monotonicMs() - startMs} ms`);
+  }
+  await clock.run(200_000);
+});
+
 test('one backend too many gone is an error that names backends, and the object comes back with them', async (t) => {
   const rig = await openRig(t);
   const content = await stored(rig);

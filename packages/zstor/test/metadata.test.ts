@@ -203,7 +203,7 @@ test('parts of two writers of the same version are not mixed', () => {
 });
 
 /** A cluster over directories with faults. */
-function cluster(t: TestContext, stores = 4) {
+function cluster(t: TestContext, stores = 4, settleMs = 0) {
   const folder = temporaryFolder(t);
   const faults: Faults[] = [];
   const open = (count = stores): MetadataCluster => {
@@ -225,6 +225,7 @@ function cluster(t: TestContext, stores = 4) {
       writeQuorum: lowestWriteQuorum(count, minimalStores),
       clock: realClock,
       random: realRandom,
+      settleMs,
     });
     t.after(() => made.close());
     return made;
@@ -311,6 +312,23 @@ test('a write that was cut off is either taken as a whole or never seen again', 
   }
 });
 
+test('a write goes above the debris of one that was cut off, also when that came from a clock far ahead', async (t) => {
+  const { faults, open } = cluster(t);
+  const one = await open().write(KEY, bytes('one'), undefined);
+  const ahead = { ...one.stamp, version: one.stamp.version + 10n ** 15n };
+  for (const fault of faults.slice(1)) fault.mode = 'refuse';
+  await assert.rejects(open().write(KEY, bytes('debris'), ahead), /UNAVAILABLE|needed/);
+  for (const fault of faults) fault.mode = 'healthy';
+  const third = open();
+  const { found, newest } = await third.look(KEY);
+  assert.equal(textOf(found?.content), 'one');
+  assert.equal(newest?.version, found?.stamp.version, 'the answers that were enough to decide');
+  await third.reconcile();
+  const four = await third.write(KEY, bytes('four'), (await third.look(KEY)).newest);
+  assert.equal(four.everywhere, true);
+  assert.equal(textOf((await open().read(KEY))?.content), 'four');
+});
+
 test('a deletion is not undone by a store that missed it', async (t) => {
   const { faults, open } = cluster(t);
   const first = open();
@@ -346,6 +364,69 @@ test('a wiped store is not believed until it has been filled', async (t) => {
   assert.deepEqual(third.blank, []);
   for (const index of [2, 3]) faults[index]!.mode = 'refuse';
   assert.equal(textOf((await open().read(KEY))?.content), 'one', 'now they hold it alone');
+});
+
+test('a store that is wiped behind a living connection is not believed when it says it has nothing', async (t) => {
+  const { folder, faults, open } = cluster(t);
+  const one = open();
+  faults[3]!.mode = 'refuse';
+  await one.write(KEY, bytes('one'), undefined);
+  faults[3]!.mode = 'healthy';
+  const asked = open();
+  await asked.start();
+  // No call fails meanwhile, so nothing tells that these two hold nothing any more.
+  for (const index of [0, 1]) rmSync(join(folder, `${index}`, 'records'), { recursive: true });
+  await assert.rejects(asked.read(KEY), (error) => isZstorError(error, 'QSFS_E_UNAVAILABLE'));
+});
+
+test('a store that fails while it is filled is not marked as full', async (t) => {
+  const { folder, faults, open } = cluster(t);
+  await open().write(KEY, bytes('one'), undefined);
+  rmSync(join(folder, '0', 'records'), { recursive: true });
+  const filling = open();
+  await filling.start();
+  faults[0]!.full = true;
+  await filling.reconcile();
+  faults[0]!.full = false;
+  assert.deepEqual(filling.blank, ['m0']);
+  await filling.reconcile();
+  assert.deepEqual(filling.blank, []);
+});
+
+test('a record that another process is just writing is not taken for debris and removed', async (t) => {
+  const { faults, open } = cluster(t, 4, 60_000);
+  const writer = open();
+  await writer.write(recordKey(keys, 'other'), bytes('other'), undefined);
+  const cleaner = open();
+  // The writer's part reaches one store, then the other process looks, then the rest arrives.
+  let release: () => void = () => {};
+  const gate = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  for (const index of [1, 2, 3]) {
+    faults[index]!.before = async (operation) => {
+      if (operation === 'set') await gate;
+    };
+  }
+  const written = writer.write(KEY, bytes('one'), undefined);
+  const arrived = () => (faults[0]!.calls.get('set') ?? 0) >= 4; // two markers, the other record, this one
+  while (!arrived()) await new Promise((resolve) => setImmediate(resolve));
+  const { failures } = await cleaner.reconcile();
+  assert.match(failures[0] ?? '', /is being written/);
+  release();
+  await written;
+  assert.equal(textOf((await open().read(KEY))?.content), 'one');
+});
+
+test('a record that a store cannot read any more is not taken for none', async (t) => {
+  const { folder, faults, open } = cluster(t);
+  const writer = open();
+  faults[3]!.mode = 'refuse';
+  await writer.write(KEY, bytes('one'), undefined);
+  faults[3]!.mode = 'healthy';
+  writeFileSync(join(folder, '0/records', KEY.slice(-2), KEY.replaceAll('/', '_')), '');
+  faults[1]!.mode = 'refuse';
+  await assert.rejects(open().read(KEY), (error) => isZstorError(error, 'QSFS_E_UNAVAILABLE'));
 });
 
 test('a store that changes or swaps records is treated as silent', async (t) => {

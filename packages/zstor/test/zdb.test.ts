@@ -9,7 +9,7 @@ import { isBackendError } from '../src/backend/backend.ts';
 import { ZdbRecordStore, ZdbShardStore } from '../src/backend/zdb.ts';
 import { parseConfig } from '../src/config/parse.ts';
 import { isZstorError, openZstor } from '../src/index.ts';
-import { recordStoreConformance, shardStoreConformance } from './conformance.ts';
+import { outageConformance, recordStoreConformance, shardStoreConformance } from './conformance.ts';
 import { capabilities, KEY, randomFile, temporaryFolder } from './support.ts';
 import { ZdbServer } from './zdb-servers.ts';
 
@@ -70,24 +70,27 @@ recordStoreConformance('zdb', async () => {
   return { open: () => new ZdbRecordStore(realNetwork, realClock, location(name)) };
 });
 
-test('stores go on where they were when their server is killed and started again', async (t) => {
-  const zdb = new ZdbServer(temporaryFolder(t), 'seq');
-  t.after(() => zdb.kill());
-  await zdb.start();
-  const store = new ZdbShardStore(
-    realNetwork,
-    realClock,
-    realRandom,
-    location(undefined, undefined, zdb.socket),
-  );
-  t.after(() => store.close());
-  const kept = await store.put(Buffer.from('value'));
-  await zdb.kill();
-  await assert.rejects(store.get(kept), (error) => isBackendError(error, 'unreachable'));
-  await assert.rejects(store.ping(), (error) => isBackendError(error, 'unreachable'));
-  await zdb.start();
-  assert.equal(Buffer.from((await store.get(kept))!).toString(), 'value');
-  assert.equal((await store.put(Buffer.from('more'))).incarnation, kept.incarnation);
+outageConformance('zdb', async (t) => {
+  const start = async (mode: 'seq' | 'user') => {
+    const server = new ZdbServer(temporaryFolder(t), mode);
+    t.after(() => server.kill());
+    await server.start();
+    return server;
+  };
+  const [seq, user] = await Promise.all([start('seq'), start('user')]);
+  const at = (server: ZdbServer) => location(undefined, undefined, server.socket);
+  return {
+    shards: {
+      open: () => new ZdbShardStore(realNetwork, realClock, realRandom, at(seq)),
+      stop: () => seq.kill(),
+      start: () => seq.start(),
+    },
+    records: {
+      open: () => new ZdbRecordStore(realNetwork, realClock, at(user)),
+      stop: () => user.kill(),
+      start: () => user.start(),
+    },
+  };
 });
 
 test('a namespace of the wrong mode, a missing one and a wrong password each say what to do', async (t) => {

@@ -103,6 +103,7 @@ export interface ShardStore extends Backend {
 export interface RecordStore extends Backend {
   /** @throws BackendError 'foreign' when the store cannot hold records */
   probe(options?: CallOptions): Promise<void>;
+  /** undefined: there is no such key. A value that is there and cannot be read any more is given as one of no bytes. */
   get(key: string, options?: CallOptions): Promise<Uint8Array | undefined>;
   /** Replaces at once. */
   set(key: string, content: Uint8Array, options?: CallOptions): Promise<void>;

@@ -271,7 +271,11 @@ export class DirectoryRecordStore implements RecordStore {
   }
 
   get(key: string, options: CallOptions = {}): Promise<Uint8Array | undefined> {
-    return this.#directory.run(options, (disk) => this.#directory.read(disk, this.#path(key)));
+    return this.#directory.run(options, (disk) => {
+      const path = this.#path(key);
+      // A file that was cut off is no missing record.
+      return this.#directory.read(disk, path) ?? (disk.stat(path) ? new Uint8Array(0) : undefined);
+    });
   }
 
   set(key: string, content: Uint8Array, options: CallOptions = {}): Promise<void> {

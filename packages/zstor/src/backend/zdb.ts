@@ -225,7 +225,8 @@ export class ZdbShardStore implements ShardStore {
     try {
       return await this.#at(location, 'read', signal, (client, key) => client.get(key, options));
     } catch (error) {
-      return absentWhenUnreadable(error);
+      if (isUnreadable(error)) return undefined;
+      throw error;
     }
   }
 
@@ -256,12 +257,8 @@ export class ZdbShardStore implements ShardStore {
     return this.#connections.run(
       lane,
       async (client) => {
-        if (
-          location.incarnation !== '' &&
-          location.incarnation !== (await this.#identityFor(client, false))
-        ) {
-          return undefined;
-        }
+        // Also for '': a store without an incarnation that was wiped has one when it is used again, and gives out the same keys.
+        if (location.incarnation !== (await this.#identityFor(client, false))) return undefined;
         return call(client, encodeKey(location.key));
       },
       signal,
@@ -321,11 +318,10 @@ export class ZdbShardStore implements ShardStore {
   }
 }
 
-/** A GET the zdb answered with an error line about the value itself is a value that is not there. */
-function absentWhenUnreadable(error: unknown): undefined {
+/** A GET the zdb answered with an error line about the value itself: it has the key, and cannot give the value any more. */
+function isUnreadable(error: unknown): boolean {
   const cause = (error as { cause?: unknown }).cause;
-  if (cause instanceof RespError && /Internal Error|checksum|corrupt/i.test(cause.message)) return undefined;
-  throw error;
+  return cause instanceof RespError && /Internal Error|checksum|corrupt/i.test(cause.message);
 }
 
 function encodeKey(key: number): Uint8Array {
@@ -371,7 +367,8 @@ export class ZdbRecordStore implements RecordStore {
         signal,
       );
     } catch (error) {
-      return absentWhenUnreadable(error);
+      if (isUnreadable(error)) return new Uint8Array(0);
+      throw error;
     }
   }
 

@@ -27,11 +27,19 @@ const RECONCILE_WINDOW = 16;
 const MOST_REPAIRING = 64;
 /** Versions are at least the wall clock times this, so that they grow even over a name's deaths and rebirths. */
 const VERSIONS_PER_MS = 1000n;
+/** What looks like a cut-off write may be one that another process is just making: debris is touched only when it is older. */
+const SETTLE_MS = 10_000;
 
 /** A value and the write it came from. A tombstone has no content. */
 export interface Found {
   readonly stamp: WriteStamp;
   readonly content: Uint8Array | undefined;
+}
+
+/** A value, and the newest write of its key that any store knows of: the next write must be above it. */
+export interface Seen {
+  readonly found: Found | undefined;
+  readonly newest: WriteStamp | undefined;
 }
 
 /** What a write achieved. */
@@ -68,6 +76,8 @@ export interface ClusterOptions {
   readonly writeQuorum: number;
   readonly clock: Clock;
   readonly random: Random;
+  /** Age of a cut-off write at which it is cleared away, milliseconds; default 10,000. */
+  readonly settleMs?: number;
   /** A store answers again after it did not, or was found blank: it may lack something. */
   readonly lagging?: (store: string) => void;
 }
@@ -125,6 +135,11 @@ export class MetadataCluster {
    * @throws ZstorError QSFS_E_UNAVAILABLE, QSFS_E_DAMAGED
    */
   async read(key: string): Promise<Found | undefined> {
+    return (await this.look(key)).found;
+  }
+
+  /** As `read`, for whoever is going to write. */
+  async look(key: string): Promise<Seen> {
     const answers: (Answer | undefined)[] = this.#members.map(() => undefined);
     const decision = await new Promise<Exclude<Decision, { kind: 'wait' }>>((resolve, reject) => {
       for (const [position, member] of this.#members.entries()) {
@@ -132,12 +147,13 @@ export class MetadataCluster {
           answers[position] = answer;
           const now = decide(answers, this.#quorum());
           if (now.kind !== 'wait') resolve(now);
-          if (now.kind === 'found' && answers.every(Boolean))
+          if (now.kind === 'found' && answers.every(Boolean)) {
             this.#repairLater(key, now.stamp, answers as Answer[]);
+          }
         }, reject);
       }
     });
-    return this.#open(key, decision);
+    return { found: this.#open(key, decision), newest: newestStamp(answers) };
   }
 
   #open(key: string, decision: Exclude<Decision, { kind: 'wait' }>): Found | undefined {
@@ -156,20 +172,20 @@ export class MetadataCluster {
   }
 
   /**
-   * Writes a value, or a tombstone. The caller holds the lock and has read the key.
-   * @param previous the write this one follows, if there is one
+   * Writes a value, or a tombstone. The caller holds the lock and has looked at the key.
+   * @param newest the write this one must be above, if there is one
    * @throws ZstorError QSFS_E_UNAVAILABLE when certainly nothing was written, UncertainWrite when that is not certain
    */
   async write(
     key: string,
     content: Uint8Array | undefined,
-    previous: WriteStamp | undefined,
+    newest: WriteStamp | undefined,
   ): Promise<Written> {
     await this.#initialise();
     const { keys, random, clock, minimalStores, writeQuorum } = this.#options;
     this.assertWritable();
     const floor = BigInt(clock.nowMs()) * VERSIONS_PER_MS;
-    const next = (previous?.version ?? 0n) + 1n;
+    const next = (newest?.version ?? 0n) + 1n;
     const identity = {
       version: next > floor ? next : floor,
       writeId: Buffer.from(random.bytes(8)).toString('hex'),
@@ -247,6 +263,7 @@ export class MetadataCluster {
       this.#members.map(async (member) => {
         try {
           await this.#ask(member);
+          await this.#askAgain(member);
           if (!this.#ready(member))
             throw new BackendError(member.store.name, 'unreachable', 'is not filled yet');
           for await (const page of member.store.keys(this.#options.keys.keyPrefix)) {
@@ -267,19 +284,24 @@ export class MetadataCluster {
   /**
    * Brings every store that answers up to date, key by key, and marks those that then hold everything.
    * @param visit called for every value (not for tombstones)
+   * @throws ZstorError QSFS_E_UNAVAILABLE; QSFS_E_ABORTED
    */
-  async reconcile(visit?: (key: string, found: Found) => void): Promise<Reconciled> {
+  async reconcile(
+    visit?: (key: string, found: Found) => void,
+    signal?: AbortSignal | undefined,
+  ): Promise<Reconciled> {
     await Promise.all(this.#members.map((member) => this.#ask(member)));
     if (this.#fresh()) return { refreshed: 0, failures: [] };
     const filling = this.#members.filter((member) => member.store.health.usable && !this.#complete(member));
     const outdated = this.#quorum() !== this.#options.writeQuorum;
     const queue = [...(await this.keys())];
     const failures: string[] = [];
+    const missed = new Set<Member>();
     let refreshed = 0;
     const work = async () => {
-      for (let key = queue.pop(); key !== undefined; key = queue.pop()) {
+      for (let key = queue.pop(); key !== undefined && !signal?.aborted; key = queue.pop()) {
         try {
-          if (await this.#refresh(key, visit)) refreshed++;
+          if (await this.#refresh(key, visit, missed)) refreshed++;
         } catch (error) {
           if (!(error instanceof ZstorError)) throw error;
           failures.push(`${key}: ${error.message}`);
@@ -287,21 +309,35 @@ export class MetadataCluster {
       }
     };
     await Promise.all(Array.from({ length: RECONCILE_WINDOW }, work));
+    if (signal?.aborted) throw new ZstorError('QSFS_E_ABORTED', 'given up');
     if (failures.length === 0) {
-      const marking = outdated && this.#usable().length === this.#members.length ? this.#members : filling;
-      await this.#mark(marking, 'complete');
+      const isEverybody = outdated && this.#usable().length === this.#members.length;
+      const marking = isEverybody ? this.#members : filling;
+      await this.#mark(
+        marking.filter((member) => !missed.has(member)),
+        'complete',
+      );
     }
     return { refreshed, failures };
   }
 
-  /** Gives each store that lacks its part of the newest value of a key that part. @returns whether one did */
-  #refresh(key: string, visit?: (key: string, found: Found) => void): Promise<boolean> {
+  /**
+   * Gives each store that lacks its part of the newest value of a key that part.
+   * @param missed gets the stores that lack it all the same
+   * @returns whether one did
+   */
+  #refresh(
+    key: string,
+    visit?: (key: string, found: Found) => void,
+    missed: Set<Member> = new Set(),
+  ): Promise<boolean> {
     return this.locked(key, async () => {
       const answers = await Promise.all(this.#members.map((member) => this.#answer(member, key)));
       const decision = decide(answers, this.#quorum());
       if (decision.kind === 'wait') throw new Error('a decision waits although every store has answered');
       const found = this.#open(key, decision);
-      if (!found) return this.#clear(key, answers);
+      const newest = newestStamp(answers);
+      if (!found) return this.#clear(key, answers, newest);
       if (found.content !== undefined) visit?.(key, found);
       const { stamp } = found;
       const current = (answer: Answer, position: number) =>
@@ -313,27 +349,44 @@ export class MetadataCluster {
         if (stamp.tombstone) await this.remove(key); // every store has it: nothing older can come back
         return false;
       }
-      const lacking = answers.flatMap((answer, position) =>
-        !current(answer, position) && this.#members[position]!.store.health.usable ? [position] : [],
-      );
-      if (lacking.length === 0) return false;
-      const newest = newestStamp(answers)!;
+      const lacking = new Map<number, Member>();
+      for (const [position, member] of this.#members.entries()) {
+        if (current(answers[position]!, position)) continue;
+        if (member.store.health.usable) lacking.set(position, member);
+        else missed.add(member);
+      }
+      if (lacking.size === 0) return false;
       const sameShape =
         stamp.parts === this.#members.length && stamp.minimalParts === this.#options.minimalStores;
-      const overtaken = newest.version !== stamp.version || newest.writeId !== stamp.writeId;
+      const overtaken = newest!.version !== stamp.version || newest!.writeId !== stamp.writeId;
+      if (overtaken) this.#assertSettled(key, newest!);
       if (!sameShape || overtaken || decision.kind !== 'found') {
         // Coded for other stores, or under the debris of a cut-off write: write it anew, above everything.
-        await this.write(key, found.content, newest);
+        const { everywhere } = await this.write(key, found.content, newest);
+        if (!everywhere) for (const member of this.#members) missed.add(member);
         return true;
       }
       const values = encodeParts(this.#options.keys, key, stamp, joinParts(stamp, decision.parts));
       await Promise.all(
-        lacking.map((position) =>
-          this.#members[position]!.store.set(key, values[position]!).catch(ignoreBackend),
-        ),
+        [...lacking].map(async ([position, member]) => {
+          try {
+            await member.store.set(key, values[position]!);
+          } catch (error) {
+            if (!isBackendError(error)) throw error;
+            missed.add(member);
+          }
+        }),
       );
       return true;
     });
+  }
+
+  /** @throws ZstorError QSFS_E_UNAVAILABLE when the newest write may still be under way in another process */
+  #assertSettled(key: string, newest: WriteStamp): void {
+    const { clock, settleMs = SETTLE_MS } = this.#options;
+    const ageMs = Math.abs(clock.nowMs() - Number(newest.version / VERSIONS_PER_MS));
+    if (ageMs < settleMs)
+      throw unavailable(`metadata record ${key} is being written, or was cut off just now`);
   }
 
   /** Repair on reading: a store that answered, but with nothing or something older, is given its part. */
@@ -357,9 +410,9 @@ export class MetadataCluster {
   }
 
   /** Removes the debris of writes that were never acknowledged, when every store answers. */
-  async #clear(key: string, answers: readonly Answer[]): Promise<boolean> {
-    if (!answers.some(({ kind }) => kind === 'part') || answers.some(({ kind }) => kind === 'silent'))
-      return false;
+  async #clear(key: string, answers: readonly Answer[], newest: WriteStamp | undefined): Promise<boolean> {
+    if (!newest || answers.some(({ kind }) => kind === 'silent')) return false;
+    this.#assertSettled(key, newest);
     await this.remove(key);
     return true;
   }
@@ -372,6 +425,7 @@ export class MetadataCluster {
       if (part) return { kind: 'part', part };
       if (value)
         return { kind: 'silent', reason: `${member.store.name} holds something that is no part of it` };
+      await this.#askAgain(member);
       if (this.#ready(member)) return { kind: 'nothing' };
       return { kind: 'silent', reason: `${member.store.name} is new or was wiped and is not filled yet` };
     } catch (error) {
@@ -390,6 +444,13 @@ export class MetadataCluster {
     } catch (error) {
       if (!isBackendError(error)) throw error;
     }
+  }
+
+  /** A store that has nothing may have been wiped since it was asked, between two calls: its marker went with the rest. */
+  async #askAgain(member: Member): Promise<void> {
+    if (!member.marker || (await member.store.get(markerKey(this.#options.keys)))) return;
+    member.marker = undefined;
+    this.#options.lagging?.(member.store.name);
   }
 
   /** Marks all stores of a cluster that holds nothing yet. */
@@ -462,8 +523,4 @@ function unavailable(reason: string): ZstorError {
     reason,
     'bring metadata stores back (zstor status names them) and try again',
   );
-}
-
-function ignoreBackend(error: unknown): void {
-  if (!isBackendError(error)) throw error;
 }

@@ -24,16 +24,10 @@ interface Root {
   readonly pages: number;
 }
 
-/** A record together with the write that holds it. */
-export interface Held {
-  readonly record: StoredRecord;
-  readonly stamp: WriteStamp;
-}
-
-/** What the next write of a name follows: the record there is, or a tombstone, or nothing. */
+/** What the next write of a name follows: the record there is, if there is one, and the newest write that was seen. */
 export interface Predecessor {
   readonly record: StoredRecord | undefined;
-  readonly stamp: WriteStamp | undefined;
+  readonly newest: WriteStamp | undefined;
   readonly pageKeys: readonly string[];
 }
 
@@ -63,12 +57,12 @@ export class Records {
 
   /** What is there now, for whoever is going to replace it (and holds the lock). */
   async predecessor(name: string): Promise<Predecessor> {
-    const found = await this.#cluster.read(this.#key(name));
-    if (!found?.content) return { record: undefined, stamp: found?.stamp, pageKeys: [] };
+    const { found, newest } = await this.#cluster.look(this.#key(name));
+    if (!found?.content) return { record: undefined, newest, pageKeys: [] };
     const root = decodeRoot(found.content);
     const record = await this.#assemble(root, found.stamp.version);
     if (record.name !== name) throw damaged(`the record of "${name}" is that of another object`);
-    return { record, stamp: found.stamp, pageKeys: this.#pageKeys(root) };
+    return { record, newest, pageKeys: this.#pageKeys(root) };
   }
 
   /**
@@ -98,14 +92,14 @@ export class Records {
       throw error;
     }
     const root = encodeRoot({ head, table: pages > 0 ? undefined : table, pageSet, pages });
-    const { stamp } = await this.#cluster.write(this.#key(record.name), root, predecessor.stamp);
+    const { stamp } = await this.#cluster.write(this.#key(record.name), root, predecessor.newest);
     for (const key of predecessor.pageKeys) await this.#cluster.remove(key);
     return decodeRecord({ head, table }, stamp.version);
   }
 
   /** Writes a tombstone over a record. The caller holds the lock. */
   async erase(name: string, predecessor: Predecessor): Promise<void> {
-    const { everywhere } = await this.#cluster.write(this.#key(name), undefined, predecessor.stamp);
+    const { everywhere } = await this.#cluster.write(this.#key(name), undefined, predecessor.newest);
     for (const key of predecessor.pageKeys) await this.#cluster.remove(key);
     // Every store knows of the deletion, so nothing older can come back: the tombstone has done its work.
     if (everywhere) await this.#cluster.remove(this.#key(name));
@@ -124,11 +118,11 @@ export class Records {
   }
 
   /** Brings the stores up to date. @param visit called with every object seen on the way */
-  reconcile(visit: (summary: ObjectSummary) => void): Promise<Reconciled> {
+  reconcile(visit: (summary: ObjectSummary) => void, signal?: AbortSignal): Promise<Reconciled> {
     return this.#cluster.reconcile((key, found) => {
       const summary = isRecordKey(this.#keys, key) ? summaryOf(found) : undefined;
       if (summary) visit(summary);
-    });
+    }, signal);
   }
 
   async #assemble(root: Root, version: bigint): Promise<StoredRecord> {

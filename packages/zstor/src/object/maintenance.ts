@@ -110,7 +110,10 @@ export class Maintenance {
     // What was noticed while reading may look fine to its backend: it is read and verified here.
     const noticed = new Set(this.#pending);
     const seen = new Set(noticed);
-    const { refreshed, failures: unrefreshed } = await records.reconcile(({ name }) => void seen.add(name));
+    const { refreshed, failures: unrefreshed } = await records.reconcile(
+      ({ name }) => void seen.add(name),
+      this.#stop.signal,
+    );
     for (const reason of unrefreshed) failures.push({ name: '', reason });
     let repairedObjects = 0;
     let rewrittenShards = 0;
