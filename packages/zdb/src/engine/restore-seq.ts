@@ -1,0 +1,120 @@
+// Sequential ids whose newest record is gone with the end of a data file: they get the version before back.
+import { DataScanner } from './data-scanner.ts';
+import { ID_BYTES, INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES, indexEntry, SLOT_BYTES } from './index-format.ts';
+import { get64, TWO_32 } from './little-endian.ts';
+import type { Loading } from './load.ts';
+import { emptyPlace, type Place } from './place.ts';
+import { REPAIRS_MAX } from './replay-seq.ts';
+import type { SeqRecords } from './seq-records.ts';
+import { fillPlace, recordFits } from './slot-files.ts';
+
+/** Restores older versions. */
+export class SeqRestore {
+  readonly #loading: Loading;
+  readonly #records: SeqRecords;
+  readonly #place = emptyPlace();
+
+  constructor(loading: Loading, records: SeqRecords) {
+    this.#loading = loading;
+    this.#records = records;
+  }
+
+  /** Slots whose record is gone: back to the version before, from its copy or from older data files, or dead. */
+  run(dangling: readonly number[]): void {
+    const { log, flush, repaired } = this.#loading;
+    const records = this.#records;
+    const place = this.#place;
+    const lost = new Set<number>();
+    let restored = 0;
+    for (const id of dangling) {
+      if (!records.locateId(id, place) || recordFits(log, place)) continue;
+      const parent = this.#parentOf(id, place);
+      if (parent) {
+        this.#pointBack(place, parent);
+        restored++;
+      } else lost.add(id);
+      if (log.current.changes.size >= REPAIRS_MAX) flush();
+    }
+    flush();
+    const found = lost.size > 0 ? this.#search(lost) : 0;
+    for (const id of lost) {
+      if (!records.locateId(id, place)) continue;
+      records.flag(place, true);
+      if (log.current.changes.size >= REPAIRS_MAX) flush();
+    }
+    flush();
+    if (restored + found > 0)
+      repaired(`${restored + found} ids lost their newest record; the one before it counts again`);
+    if (lost.size > 0) repaired(`${lost.size} ids lost their only record; they are gone`);
+  }
+
+  /** The newest older version in the chain of copies that still has its record. */
+  #parentOf(id: number, place: Place): { place: Place; file: number; offset: number } | undefined {
+    const { log } = this.#loading;
+    log.view(place.indexFile, place.indexOffset);
+    let file = indexEntry.parentFile(log.bytes, log.at);
+    let offset = indexEntry.parentOffset(log.bytes, log.at);
+    const slot = new Uint8Array(SLOT_BYTES);
+    const seen = new Set<number>();
+    while (offset >= INDEX_HEADER_BYTES && (offset - INDEX_HEADER_BYTES) % SLOT_BYTES === 0) {
+      const end = log.indexEnds[file];
+      if (end === undefined || offset + SLOT_BYTES > end || seen.has(file * TWO_32 + offset))
+        return undefined;
+      seen.add(file * TWO_32 + offset);
+      log.readIndex(file, offset, slot);
+      if (slot[0] !== ID_BYTES || get64(slot, INDEX_ENTRY_BYTES) !== id) return undefined;
+      const parent = emptyPlace();
+      fillPlace(parent, slot, 0);
+      file = indexEntry.parentFile(slot, 0);
+      offset = indexEntry.parentOffset(slot, 0);
+      if (recordFits(log, parent)) return { place: parent, file, offset };
+    }
+    return undefined;
+  }
+
+  #pointBack(place: Place, parent: { place: Place; file: number; offset: number }): void {
+    const { dataFile, dataOffset, payloadBytes, crc, timestamp } = parent.place;
+    this.#records.point(
+      place,
+      dataFile,
+      dataOffset,
+      payloadBytes,
+      crc,
+      timestamp,
+      parent.file,
+      parent.offset,
+    );
+    this.#records.count(1, dataFile, payloadBytes);
+  }
+
+  /** Looks for the newest record of each id in the data files, newest file first. Found ids leave the set. @returns how many */
+  #search(ids: Set<number>): number {
+    const { log, pairs, flush } = this.#loading;
+    const records = this.#records;
+    const place = this.#place;
+    let found = 0;
+    for (let file = pairs.length - 1; file >= 0 && ids.size > 0; file--) {
+      const pair = pairs[file]!;
+      if (!pair.readable) continue;
+      const newest = new Map<number, Place | undefined>();
+      const scanner = new DataScanner(log.data.reading(file), 'seq', pair.dataEnd);
+      while (scanner.next()) {
+        const id = get64(scanner.bytes, scanner.keyAt);
+        if (!ids.has(id)) continue;
+        const { offset, payloadBytes, crc, timestamp } = scanner;
+        const record = { ...emptyPlace(), dataFile: file, dataOffset: offset, payloadBytes, crc, timestamp };
+        newest.set(id, scanner.deleted || !scanner.intact() ? undefined : record);
+      }
+      for (const [id, record] of newest) {
+        ids.delete(id);
+        if (!records.locateId(id, place)) continue;
+        if (record) {
+          this.#pointBack(place, { place: record, file: 0, offset: 0 });
+          found++;
+        } else records.flag(place, true);
+      }
+      flush();
+    }
+    return found;
+  }
+}

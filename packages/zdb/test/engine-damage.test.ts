@@ -1,0 +1,304 @@
+// Damage beyond a crash: index files lost, emptied, cut or overwritten, data files away or damaged. What is intact in the data files is
+// served; what was set aside is kept; nothing is served that is wrong.
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import {
+  cpSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { type Engine, type Namespace, NotLocal, type Presence, StoreError } from '../src/index.ts';
+import { openScratch, scratchDirectory } from './scratch.ts';
+
+const FIXTURES = join(import.meta.dirname, 'fixtures');
+
+function contents(namespace: Namespace): Map<string, string> {
+  const found = new Map<string, string>();
+  for (let cursor: Uint8Array | undefined; ; ) {
+    const batch = namespace.scan('forward', cursor);
+    if (!batch) return found;
+    for (const { key, timestamp } of batch.entries)
+      found.set(
+        Buffer.from(key).toString('hex'),
+        `${timestamp} ${createHash('sha256').update(namespace.get(key)!).digest('hex')}`,
+      );
+    cursor = batch.cursor;
+  }
+}
+
+function fixture(context: TestContext, name: string): { directory: string; expected: Map<string, string> } {
+  const directory = scratchDirectory(context);
+  cpSync(join(FIXTURES, name), directory, { recursive: true });
+  const engine = openScratch(directory);
+  const expected = contents(engine.namespace('default')!);
+  engine.close();
+  return { directory, expected };
+}
+
+function open(directory: string): { engine: Engine; namespace: Namespace; log: string[] } {
+  const log: string[] = [];
+  const engine = openScratch(directory, { events: { log: (level, line) => log.push(`${level} ${line}`) } });
+  return { engine, namespace: engine.namespace('default')!, log };
+}
+
+const CASES = [
+  'user-small-clean',
+  'seq-small-clean',
+  'user-rotate-clean',
+  'seq-rotate-clean',
+  'user-history',
+];
+
+for (const name of CASES) {
+  const indexDirectory = join(FIXTURES, name, 'index', 'default');
+  const count = readdirSync(indexDirectory).filter((file) => file.startsWith('i')).length;
+  const sets: [string, number[]][] = Array.from({ length: count }, (_, file) => [`i${file}`, [file]]);
+  sets.push(['all index files', Array.from({ length: count }, (_, file) => file)]);
+  for (const [what, files] of sets) {
+    for (const damage of ['removed', 'emptied', 'cut in half', 'overwritten'] as const) {
+      test(`${name}: ${what} ${damage}: rebuilt from the data files`, (context) => {
+        const { directory, expected } = fixture(context, name);
+        const before = files.map((file) => readFileSync(join(directory, 'index', 'default', `i${file}`)));
+        for (const file of files) {
+          const path = join(directory, 'index', 'default', `i${file}`);
+          const bytes = readFileSync(path);
+          if (damage === 'removed') rmSync(path);
+          else if (damage === 'emptied') truncateSync(path, 0);
+          else if (damage === 'cut in half') truncateSync(path, Math.ceil(bytes.length / 2));
+          else writeFileSync(path, Buffer.alloc(bytes.length, 0x5a));
+        }
+        const { engine, namespace, log } = open(directory);
+        assert.deepEqual(
+          new Map([...contents(namespace)].sort()),
+          new Map([...expected].sort()),
+          log.join('\n'),
+        );
+        assert.ok(log.some((line) => line.startsWith('warning')));
+        engine.close();
+        for (const [at, file] of files.entries()) {
+          const path = join(directory, 'index', 'default', `i${file}`);
+          if (files.length === count && damage !== 'cut in half') {
+            // With nothing left of the old index the new one is the same, byte for byte (user inserts: the right data file).
+            const expectedBytes = before[at]!;
+            const found = readFileSync(path);
+            if (expectedBytes[28] === 0) {
+              for (const bytes of [expectedBytes, found])
+                for (let entry = 29; entry < bytes.length; entry += 34 + bytes[entry]!)
+                  bytes.writeUInt32LE(0, entry + 14);
+            }
+            assert.equal(found.toString('hex'), expectedBytes.toString('hex'));
+          }
+        }
+        const again = open(directory);
+        assert.deepEqual(new Map([...contents(again.namespace)].sort()), new Map([...expected].sort()));
+        assert.deepEqual(again.log, [], 'nothing is left to repair');
+      });
+    }
+  }
+}
+
+test('index entries of an evicted data file are used as they are, without reading it', (context) => {
+  const directory = scratchDirectory(context);
+  const first = openScratch(directory, { mode: 'seq', dataSizeBytes: 524_288 });
+  const namespace = first.namespace('default')!;
+  const payloads = Array.from({ length: 12 }, (_, at) => Buffer.alloc(100_000, `${at}`));
+  for (const payload of payloads) namespace.insertId(payload);
+  namespace.updateId(2, Buffer.from('new'));
+  first.commit();
+  first.close();
+  const path = join(directory, 'data', 'default', 'd0');
+  const whole = readFileSync(path);
+  writeFileSync(path, Buffer.alloc(whole.length));
+  const asked: string[] = [];
+  let here = false;
+  const presence: Presence = {
+    has(name, file, offset, lengthBytes) {
+      asked.push(`${name} ${file} ${offset} ${lengthBytes}`);
+      return file !== 0 || here;
+    },
+  };
+  const engine = openScratch(directory, { mode: 'seq', dataSizeBytes: 524_288, presence });
+  const again = engine.namespace('default')!;
+  assert.equal(again.entries, 12);
+  assert.equal(again.lengthOfId(0), 100_000);
+  assert.equal(Buffer.from(again.readId(2)!).toString(), 'new');
+  let missing: NotLocal | undefined;
+  assert.throws(
+    () => again.readId(0),
+    (error) => {
+      missing = error as NotLocal;
+      return error instanceof NotLocal;
+    },
+  );
+  assert.deepEqual([missing!.file, missing!.offset, missing!.lengthBytes], [0, 28, 100_026]);
+  assert.ok(again.removeId(1), 'removing needs no payload');
+  again.updateId(3, Buffer.from('three'));
+  engine.commit();
+  writeFileSync(path, whole);
+  here = true;
+  assert.deepEqual(Buffer.from(again.readId(0)!), payloads[0]);
+});
+
+test('a restored store whose last data file is not here starts a new pair and keeps all ids', (context) => {
+  const directory = scratchDirectory(context);
+  const first = openScratch(directory, { mode: 'seq' });
+  const namespace = first.namespace('default')!;
+  for (let id = 0; id < 5; id++) assert.equal(namespace.insertId(Buffer.from(`payload ${id}`)), id);
+  first.close();
+  const path = join(directory, 'data', 'default', 'd0');
+  const size = readFileSync(path).length;
+  writeFileSync(path, Buffer.alloc(size));
+  const presence: Presence = { has: (_, file) => file !== 0 };
+  const engine = openScratch(directory, { mode: 'seq', presence });
+  const again = engine.namespace('default')!;
+  assert.equal(again.activeFile, 1);
+  assert.equal(again.entries, 5);
+  assert.equal(again.insertId(Buffer.from('next')), 5);
+  engine.commit();
+  assert.throws(() => again.readId(4), NotLocal);
+  assert.deepEqual(readFileSync(path), Buffer.alloc(size), 'untouched');
+});
+
+test('a set that must compare with an old value that is not here changes nothing until it is', (context) => {
+  const directory = scratchDirectory(context);
+  let here = true;
+  const presence: Presence = { has: () => here };
+  const engine = openScratch(directory, { mode: 'user', presence, dataSizeBytes: 524_288 });
+  const namespace = engine.namespace('default')!;
+  namespace.set(Buffer.from('k'), Buffer.from('old'), 7);
+  namespace.rotate();
+  here = false;
+  const before = [namespace.activeOffset, namespace.nextId, namespace.activeFile];
+  // Same length and checksum: only the bytes can tell.
+  assert.throws(() => namespace.set(Buffer.from('k'), Buffer.from('old'), 8), NotLocal);
+  assert.deepEqual([namespace.activeOffset, namespace.nextId, namespace.activeFile], before);
+  assert.equal(engine.pendingBytes, 0);
+  assert.ok(namespace.set(Buffer.from('k'), Buffer.from('other'), 8), 'another length needs no look');
+  assert.ok(namespace.set(Buffer.from('k'), Buffer.from('other'), 9, false), 'not compared');
+  here = true;
+  engine.commit();
+  assert.equal(Buffer.from(namespace.get(Buffer.from('k'))!).toString(), 'other');
+});
+
+test('a closed data file that was removed is told as not local, and is served again when it is back', (context) => {
+  const directory = scratchDirectory(context);
+  const engine = openScratch(directory, { mode: 'user' });
+  const namespace = engine.namespace('default')!;
+  const key = Buffer.from('k');
+  namespace.set(key, Buffer.from('value'));
+  namespace.rotate();
+  assert.ok(namespace.get(key), 'the descriptor is cached now');
+  const path = join(directory, 'data', 'default', 'd0');
+  renameSync(path, `${path}.away`);
+  engine.closeIdleFiles();
+  assert.throws(() => namespace.get(key), NotLocal);
+  assert.throws(() => namespace.check(key), NotLocal);
+  assert.throws(() => namespace.history(key), NotLocal);
+  assert.throws(() => namespace.rawEntry(0, 28), NotLocal);
+  assert.equal(namespace.info(key)?.lengthBytes, 5);
+  renameSync(`${path}.away`, path);
+  assert.equal(Buffer.from(namespace.get(key)!).toString(), 'value');
+});
+
+test('a flipped bit is an error for its record alone, in whole and partial reads', (context) => {
+  const directory = scratchDirectory(context);
+  const first = openScratch(directory, { mode: 'seq' });
+  const namespace = first.namespace('default')!;
+  for (let id = 0; id < 3; id++) namespace.insertId(Buffer.alloc(5000, `${id}`));
+  first.close();
+  const path = join(directory, 'data', 'default', 'd0');
+  const bytes = readFileSync(path);
+  bytes[28 + 5026 + 26 + 4000]! ^= 4;
+  writeFileSync(path, bytes);
+  const engine = openScratch(directory, { mode: 'seq' });
+  const again = engine.namespace('default')!;
+  const corrupt = (error: unknown): boolean => error instanceof StoreError && error.reason === 'corrupt';
+  assert.throws(() => again.readId(1), corrupt);
+  assert.throws(() => again.readIdInto(1, 0, Buffer.alloc(10)), corrupt);
+  assert.throws(() => again.readIdInto(1, 0, Buffer.alloc(5000)), corrupt);
+  for (const id of [0, 2]) {
+    const part = Buffer.alloc(100);
+    assert.equal(again.readIdInto(id, 4950, part), 50);
+    assert.equal(part.subarray(0, 50).toString(), `${id}`.repeat(50));
+  }
+});
+
+test('a damaged header in the middle of the last data file loses that entry alone', (context) => {
+  for (const mode of ['user', 'seq'] as const) {
+    const directory = scratchDirectory(context);
+    const first = openScratch(directory, { mode });
+    const namespace = first.namespace('default')!;
+    const keys = Array.from({ length: 6 }, (_, at) =>
+      namespace.set(
+        mode === 'seq' ? new Uint8Array(0) : Buffer.from(`key-${at}xx`),
+        Buffer.alloc(50, `${at}`),
+      ),
+    );
+    first.close();
+    const path = join(directory, 'data', 'default', 'd0');
+    const bytes = readFileSync(path);
+    bytes.fill(0xff, 28 + 2 * 76, 28 + 2 * 76 + 18);
+    writeFileSync(path, bytes);
+    const { engine, namespace: again, log } = open(directory);
+    assert.ok(log.some((line) => line.startsWith('error') && line.includes('damaged')));
+    for (const [at, key] of keys.entries()) {
+      if (at === 2) assert.throws(() => again.get(key!), StoreError);
+      else assert.equal(Buffer.from(again.get(key!)!).toString(), `${at}`.repeat(50));
+    }
+    const last = again.set(mode === 'seq' ? new Uint8Array(0) : Buffer.from('last'), Buffer.from('end'))!;
+    engine.close();
+    assert.equal(Buffer.from(open(directory).namespace.get(last)!).toString(), 'end');
+  }
+});
+
+test('what is cut off a torn file is kept beside it', (context) => {
+  const directory = scratchDirectory(context);
+  const first = openScratch(directory, { mode: 'user' });
+  first.namespace('default')!.set(Buffer.from('a'), Buffer.from('one'));
+  first.close();
+  const path = join(directory, 'data', 'default', 'd0');
+  const whole = readFileSync(path);
+  writeFileSync(path, Buffer.concat([whole, Buffer.from([3, 100, 0])]));
+  open(directory).engine.close();
+  assert.deepEqual(readFileSync(path), whole);
+  const kept = readdirSync(join(directory, 'data', 'default')).filter((name) => name.startsWith('d0.torn-'));
+  assert.equal(kept.length, 1);
+  assert.deepEqual(readFileSync(join(directory, 'data', 'default', kept[0]!)), Buffer.from([3, 100, 0]));
+});
+
+test('files that are not ours are refused with what to do, and are not touched', (context) => {
+  const directory = scratchDirectory(context);
+  open(directory).engine.close();
+  const index = join(directory, 'index', 'default', 'i0');
+  const refused = (text: RegExp) => (error: unknown) =>
+    error instanceof StoreError && error.reason === 'bad-files' && text.test(error.message);
+  const good = readFileSync(index);
+  const version = Buffer.from(good);
+  version[4] = 9;
+  writeFileSync(index, version);
+  assert.throws(() => open(directory), refused(/version 9/));
+  assert.deepEqual(readFileSync(index), version);
+  writeFileSync(index, 'this is a text, and longer than a header');
+  assert.throws(() => open(directory), refused(/not an index file.*restore/));
+  writeFileSync(index, good);
+  writeFileSync(join(directory, 'index', 'default', 'zdb-index-00000'), '');
+  assert.throws(() => open(directory), refused(/version 1/));
+  rmSync(join(directory, 'index', 'default', 'zdb-index-00000'));
+  const descriptor = join(directory, 'index', 'default', 'zdb-namespace');
+  const bytes = readFileSync(descriptor);
+  bytes[0] = 2;
+  writeFileSync(descriptor, bytes);
+  assert.throws(() => open(directory), refused(/version 2/));
+  truncateSync(descriptor, 7);
+  const { log, namespace } = open(directory);
+  assert.ok(log.some((line) => line.includes('too short')));
+  assert.equal(namespace.settings.public, true);
+  assert.ok(existsSync(descriptor));
+});
