@@ -8,7 +8,10 @@ import { fileURLToPath } from 'node:url';
 enableCompileCache(fileURLToPath(new URL('../../../node_modules/.cache/compiled', import.meta.url)));
 
 const io = await import('@qsfs/io');
+const { isToolName } = await import('./server/options.ts');
 const { EXIT, runProgram } = await import('./server/program.ts');
+const words = process.argv.slice(2);
+const tools = isToolName(words[0]) ? await import('./tools/index.ts') : undefined;
 flushCompileCache();
 
 // A reader of our output that goes away must not take the server with it.
@@ -16,7 +19,7 @@ process.stdout.on('error', () => {});
 process.stderr.on('error', () => {});
 
 try {
-  const code = await runProgram(process.argv.slice(2), {
+  const machine = {
     disk: io.realDisk,
     network: io.realNetwork,
     clock: io.realClock,
@@ -25,10 +28,11 @@ try {
     libc: io.loadLibc,
     resolveHost: io.resolveHost,
     programPath: import.meta.filename,
-    output: (text) => void process.stdout.write(text),
-    errors: (text) => void process.stderr.write(text),
-    onFatal: (call) => void process.on('uncaughtException', call),
-  });
+    output: (text: string) => void process.stdout.write(text),
+    errors: (text: string) => void process.stderr.write(text),
+    onFatal: (call: (error: unknown) => void) => void process.on('uncaughtException', call),
+  };
+  const code = await (tools?.runTool(words[0]!, words.slice(1), machine) ?? runProgram(words, machine));
   process.exit(code);
 } catch (error) {
   process.stderr.write(`zdb: internal error, please report it: ${(error as Error).stack}\n`);

@@ -232,6 +232,22 @@ export function parseDataSize(text: string): number {
   return size;
 }
 
+/** Commands that are no server: `zdb check …`. */
+export const TOOL_NAMES = [
+  'check',
+  'index-dump',
+  'index-rebuild',
+  'dump',
+  'edit-namespace',
+  'compact',
+  'mirror',
+];
+
+/** Whether the first word of a command line asks for a tool. */
+export function isToolName(word: string | undefined): boolean {
+  return word !== undefined && TOOL_NAMES.includes(word);
+}
+
 /** The help text. */
 export function usage(): string {
   const lines = OPTIONS.filter(({ own }) => own !== 'hidden').map(({ name, argument, help }) => {
@@ -247,7 +263,7 @@ export function usage(): string {
     'Options:',
     ...lines,
     '',
-    'Commands: check, index-dump, index-rebuild, dump, edit-namespace, compact, mirror',
+    `Commands: ${TOOL_NAMES.join(', ')}`,
     '',
     'Try it:   zdb --data /tmp/z/data --index /tmp/z/index &',
     '          redis-cli -p 9900 set hello world',
