@@ -10,6 +10,7 @@ import type { Zstor } from '@qsfs/zstor';
 import { Cache } from './cache.ts';
 import type { Configuration } from './configuration.ts';
 import type { Context } from './context.ts';
+import { Courtesy } from './courtesy.ts';
 import { messageOf, QsfsError } from './errors.ts';
 import { Filesystem } from './filesystem.ts';
 import { type Housekeeping, startHousekeeper } from './housekeeper.ts';
@@ -67,6 +68,7 @@ export class Frontend {
   readonly #lease: LeaseHolder;
   readonly #mounted: MountedDevice;
   readonly #pace: PaceKeeper;
+  readonly #courtesy: Courtesy;
   readonly #timers = new Map<string, Timer>();
   /** Why this frontend may not write to the backends any more; empty otherwise. */
   #fenced = '';
@@ -87,6 +89,7 @@ export class Frontend {
     this.offload = parts.offload;
     this.readBack = parts.readBack;
     this.syncPoints = parts.syncPoints;
+    this.#courtesy = parts.courtesy;
     this.#mounted = mounted;
     this.mountPoint = mountPoint;
     this.#pace = new PaceKeeper(parts.gauges, parts.cache, parts.offload, parts.options.context.clock);
@@ -230,6 +233,8 @@ export class Frontend {
     this.#every('cache', TICK_MS, () => {
       this.cache.tend();
       this.#pace.adjust();
+      this.#courtesy.observe();
+      this.offload.tend();
       if ((this.gauges[GAUGES.paceBytesPerSecond] as number) > 0) this.#filesystem.send({ kind: 'go-on' });
     });
     this.#every('presence', RECORD_PRESENCE_MS, () => this.#recordPresence());
@@ -385,6 +390,7 @@ interface Parts {
   readonly housekeeper: Housekeeping;
   readonly lease: LeaseHolder;
   readonly cache: Cache;
+  readonly courtesy: Courtesy;
   readonly offload: Offload;
   readonly readBack: ReadBack;
   readonly syncPoints: SyncPoints;
@@ -463,12 +469,14 @@ async function openParts(options: FrontendOptions, cleanStart: boolean, events: 
       log,
     });
     late.cache = cache;
+    const courtesy = new Courtesy(clock, gauges, cache);
     const syncHook: { points?: SyncPoints } = {};
     const offload = new Offload({
       zstor,
       clock,
       volume,
       epoch: () => identity.current.epoch,
+      mayBegin: () => courtesy.mayBegin,
       stored: (namespace, file, complete) => {
         syncHook.points?.dataStored(namespace, file);
         if (complete) cache.consider(namespace, file);
@@ -505,6 +513,7 @@ async function openParts(options: FrontendOptions, cleanStart: boolean, events: 
       housekeeper,
       lease,
       cache,
+      courtesy,
       offload,
       readBack,
       syncPoints,

@@ -18,6 +18,9 @@ const DEAD_AFTER_MS = 5 * HEARTBEAT_MS;
 /** Watching for a heartbeat takes at most this long. */
 const WATCH_MS = 2.5 * HEARTBEAT_MS;
 const WATCH_STEP_MS = 2000;
+/** A holder on this machine is given this long to end before it is taken for alive. */
+const ENDING_MS = 2000;
+const ENDING_STEP_MS = 100;
 
 /** The content of the object. */
 export interface Lease {
@@ -177,8 +180,12 @@ export async function livenessOf(
   const { lease } = found;
   if (lease.state === 'released') return 'dead';
   if (lease.machine !== '' && lease.machine === machineOf(context)) {
-    const runs = context.processes.alive(lease.pid) && startOf(context, lease.pid) === lease.pidStarted;
-    return runs ? 'alive' : 'dead';
+    // A process that was just killed takes a moment to end.
+    for (const end = context.clock.monotonicMs() + ENDING_MS; ; await context.clock.sleep(ENDING_STEP_MS)) {
+      const runs = context.processes.alive(lease.pid) && startOf(context, lease.pid) === lease.pidStarted;
+      if (!runs) return 'dead';
+      if (context.clock.monotonicMs() >= end) return 'alive';
+    }
   }
   if (context.clock.nowMs() - lease.writtenMs > DEAD_AFTER_MS) return 'dead';
   tell(
@@ -203,11 +210,14 @@ function machineOf(context: Context): string {
   return boot === '' || namespace === undefined ? '' : `${boot}/${namespace}`;
 }
 
-/** Field 22 of /proc/PID/stat (proc_pid_stat(5)); empty when the process is gone. */
+/**
+ * Field 22 of /proc/PID/stat (proc_pid_stat(5)); empty when the process is gone, or ended and only not yet reaped (field 3).
+ */
 function startOf(context: Context, pid: number): string {
   const text = readText(context, `/proc/${pid}/stat`);
   // The name in field 2 may hold blanks and parentheses.
-  return text.slice(text.lastIndexOf(')') + 2).split(' ')[19] ?? '';
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  return fields[0] === 'Z' || fields[0] === 'X' ? '' : (fields[19] ?? '');
 }
 
 /** Reads a file of procfs, whose size is not known beforehand; empty when it cannot be read. */

@@ -12,6 +12,7 @@ const START_TIMEOUT_MS = 20_000;
 const STOP_TIMEOUT_MS = 10_000;
 const KILL_TIMEOUT_MS = 2000;
 const POLL_MS = 25;
+const NICENESS = '5';
 const CONNECT_TIMEOUT_MS = 1000;
 /** What is shown of a log when a backend does not start. */
 const LOG_TAIL_BYTES = 600;
@@ -143,15 +144,22 @@ export class LocalBackends {
     const log = disk.open(logPath, 'create');
     try {
       // Relative paths: the socket's must be short, and the working directory identifies the process (see #pid).
-      const child = processes.start(
+      const command = [
         processes.nodePath,
-        [zdbProgram(), '--data', 'data', '--index', 'index', '--socket', BACKEND_SOCKET],
-        {
-          workingDirectory: backend.directory,
-          detached: true,
-          streams: ['ignore', log.descriptor, log.descriptor],
-        },
-      );
+        zdbProgram(),
+        '--data',
+        'data',
+        '--index',
+        'index',
+        '--socket',
+        BACKEND_SOCKET,
+      ];
+      // They give way to programs that use the mount: on this machine both want the same processors.
+      const child = processes.start('nice', ['-n', NICENESS, ...command], {
+        workingDirectory: backend.directory,
+        detached: true,
+        streams: ['ignore', log.descriptor, log.descriptor],
+      });
       replaceWhole(disk, join(backend.directory, 'pid'), Buffer.from(`${child.pid}\n`));
       return child;
     } finally {

@@ -25,6 +25,8 @@ export interface OffloadParts {
   readonly volume: Volume;
   /** In the names of new objects. */
   readonly epoch: () => number;
+  /** False while programs write and there is room: a file then waits a little, so that they get the whole machine. */
+  readonly mayBegin: () => boolean;
   /** A file is on the backends now; `complete` when all n shards are verified. */
   readonly stored: (namespace: OffloadedName, file: number, complete: boolean) => void;
   readonly log: (level: 'info' | 'warning' | 'error', message: string) => void;
@@ -58,6 +60,8 @@ export class Offload {
   readonly #waiters = new Set<() => void>();
   readonly #abort = new AbortController();
   #running = 0;
+  /** Calls of `drain` under way: then nothing is put off. */
+  #drains = 0;
   #failures = 0;
   #failingSinceMs = 0;
   #stuck = '';
@@ -125,16 +129,21 @@ export class Offload {
    */
   async drain(): Promise<void> {
     const wanted = new Set(this.#known);
-    // Do not wait out a long back-off: somebody asks now.
-    this.#retryNow();
-    for (;;) {
-      for (const key of wanted) if (!this.#known.has(key)) wanted.delete(key);
-      if (wanted.size === 0) return;
-      if (this.#closed) throw new QsfsError('QSFS_E_INCOMPLETE', 'qsfs is stopping');
-      if (this.#failures > 0 && this.#parts.clock.monotonicMs() - this.#failingSinceMs > PATIENCE_MS) {
-        throw new QsfsError('QSFS_E_BACKENDS', `nothing can be stored at present: ${this.#stuck}`);
+    this.#drains += 1;
+    try {
+      // Do not wait out a long back-off: somebody asks now.
+      this.#retryNow();
+      for (;;) {
+        for (const key of wanted) if (!this.#known.has(key)) wanted.delete(key);
+        if (wanted.size === 0) return;
+        if (this.#closed) throw new QsfsError('QSFS_E_INCOMPLETE', 'qsfs is stopping');
+        if (this.#failures > 0 && this.#parts.clock.monotonicMs() - this.#failingSinceMs > PATIENCE_MS) {
+          throw new QsfsError('QSFS_E_BACKENDS', `nothing can be stored at present: ${this.#stuck}`);
+        }
+        await new Promise<void>((resolve) => this.#waiters.add(resolve));
       }
-      await new Promise<void>((resolve) => this.#waiters.add(resolve));
+    } finally {
+      this.#drains -= 1;
     }
   }
 
@@ -191,8 +200,14 @@ export class Offload {
     this.#wake();
   }
 
+  /** Looks whether something may begin now. Called several times a second. */
+  tend(): void {
+    this.#pump();
+  }
+
   #pump(): void {
     while (!this.#closed && !this.#backoff && this.#running < CONCURRENT_MAX) {
+      if (this.#queue.length === 0 || (this.#drains === 0 && !this.#parts.mayBegin())) return;
       const job = this.#queue.shift();
       if (!job) return;
       this.#running += 1;

@@ -4,11 +4,12 @@ import { dataName } from '../src/manifest.ts';
 import { Offload } from '../src/offload.ts';
 import { type Fixture, fixture, STRIPE } from './volume-fixture.ts';
 
-function offloadOf(made: Fixture): { offload: Offload; stored: string[] } {
+function offloadOf(made: Fixture, mayBegin = () => true): { offload: Offload; stored: string[] } {
   const stored: string[] = [];
   const offload = new Offload({
     ...made,
     epoch: () => 1,
+    mayBegin,
     stored: (_, file, complete) => void stored.push(`${file}${complete ? '' : ' degraded'}`),
   });
   return { offload, stored };
@@ -103,4 +104,24 @@ test('an evicted file whose catalog entry is lost is found on the backends', asy
   assert.equal(data.data(0).epoch, 1);
   assert.equal(await made.clock.until(offload.heal(false)), 0);
   assert.equal(data.data(0).safety, 'complete');
+});
+
+test('while programs write a file waits, unless somebody asks for it', async () => {
+  const made = fixture();
+  made.addFiles(2);
+  let writing = true;
+  const { offload, stored } = offloadOf(made, () => !writing);
+  await offload.start();
+  await made.clock.run(5000);
+  offload.tend();
+  assert.deepEqual(stored, []);
+  await made.clock.until(offload.drain());
+  assert.deepEqual(stored.sort(), ['0', '1']);
+  made.addFiles(1);
+  offload.add('zdbfs-data', 2);
+  assert.equal(offload.status.pendingFiles, 1);
+  writing = false;
+  offload.tend();
+  await made.clock.run(10);
+  assert.equal(offload.status.pendingFiles, 0);
 });

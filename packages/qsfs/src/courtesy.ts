@@ -1,0 +1,48 @@
+// Offload gives way to programs that write: on a machine with few processors and local backends both would be slow. Only
+// while there is room in the cache, and never for long, because what is here only is at stake.
+import type { Clock } from '@qsfs/io';
+import type { Cache } from './cache.ts';
+import { GAUGES } from './messages.ts';
+
+/** Above this part of the cache limit offload goes on whatever programs do. */
+const ROOM_SHARE = 0.5;
+/** Programs count as writing for so long after so many bytes. */
+const BUSY_MS = 400;
+const BUSY_BYTES = 4 * 2 ** 20;
+/** Offload gives way for at most this long, then goes on for as long as they write. */
+const PATIENCE_MS = 20_000;
+
+/** Knows whether programs are writing. */
+export class Courtesy {
+  readonly #clock: Clock;
+  readonly #gauges: Float64Array;
+  readonly #cache: Cache;
+  #seenBytes = 0;
+  #busyUntilMs = 0;
+  #busySinceMs: number | undefined;
+
+  constructor(clock: Clock, gauges: Float64Array, cache: Cache) {
+    this.#clock = clock;
+    this.#gauges = gauges;
+    this.#cache = cache;
+  }
+
+  /** Called several times a second. */
+  observe(): void {
+    const nowMs = this.#clock.monotonicMs();
+    const writtenBytes = this.#gauges[GAUGES.writtenBytes] as number;
+    if (writtenBytes - this.#seenBytes >= BUSY_BYTES) {
+      this.#seenBytes = writtenBytes;
+      this.#busyUntilMs = nowMs + BUSY_MS;
+    }
+    if (nowMs >= this.#busyUntilMs) this.#busySinceMs = undefined;
+    else this.#busySinceMs ??= nowMs;
+  }
+
+  /** Whether an offload may begin. */
+  get mayBegin(): boolean {
+    if (this.#busySinceMs === undefined) return true;
+    if (this.#clock.monotonicMs() - this.#busySinceMs > PATIENCE_MS) return true;
+    return this.#cache.usedBytes > this.#cache.effectiveLimitBytes() * ROOM_SHARE;
+  }
+}
