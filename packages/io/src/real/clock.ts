@@ -9,18 +9,24 @@ const TIMEOUT_MAX_MS = 2 ** 31 - 1;
 // set, or is slewed by NTP), the wall clock is right and there is a new anchor.
 let anchorWallMs = Date.now();
 let anchorMonotonicMs = performance.now();
+let lastMs = anchorWallMs;
 
 /** Milliseconds since 1970 with fractions; their whole part is that of Date.now(). */
 function fineMs(): number {
   const wall = Date.now();
   const monotonic = performance.now();
   const fine = anchorWallMs + (monotonic - anchorMonotonicMs);
-  if (fine >= wall && fine < wall + 1) return fine;
-  // A little ahead: stay at the end of this millisecond, so that time does not run backwards.
+  if (fine >= wall && fine < wall + 1) {
+    lastMs = fine;
+    return fine;
+  }
+  // A little ahead: stay at the end of this millisecond. The thread may also have been stopped between the two readings;
+  // within one millisecond of the wall clock time then stands still and never runs backwards.
   const corrected = fine >= wall + 1 && fine < wall + 2 ? wall + 0.999 : wall;
-  anchorWallMs = corrected;
+  lastMs = lastMs >= corrected && lastMs < wall + 1 ? lastMs : corrected;
+  anchorWallMs = lastMs;
   anchorMonotonicMs = monotonic;
-  return corrected;
+  return lastMs;
 }
 
 /** The real clock. */
