@@ -1,9 +1,9 @@
 // `zdb check`: walks data and index files of either origin and says what is damaged. Changes nothing.
-import type { Disk } from '@qsfs/io';
+import type { Disk, DiskFile } from '@qsfs/io';
 import { DATA_HEADER_BYTES, isDataHeader } from '../engine/data-format.ts';
 import { DataScanner } from '../engine/data-scanner.ts';
 import type { Machine } from '../server/program.ts';
-import { numberedFiles, openIndexFile } from './index-file.ts';
+import { type IndexFileEntry, numberedFiles, openIndexFile } from './index-file.ts';
 import { printable, TOOL_EXIT, type Tool, ToolError, type ToolRequest } from './tool.ts';
 
 /** The tool. */
@@ -84,29 +84,28 @@ function emptyFindings(name: string): Findings {
   };
 }
 
-/** The key and checksum of each data entry, by file and offset. */
-type Entries = Map<number, Map<number, string>>;
+/** Offsets of the data entries that index entries name, by data file. */
+type Named = Map<number, Set<number>>;
 
 function checkNamespace(disk: Disk, name: string, dataDirectory: string, indexDirectory: string): Findings {
   const findings = emptyFindings(name);
-  const entries: Entries = new Map();
-  for (const file of numberedFiles(disk, dataDirectory, 'd')) {
-    const known = new Map<number, string>();
-    entries.set(file, known);
-    checkDataFile(disk, `${dataDirectory}/d${file}`, known, findings);
-  }
+  const named: Named = new Map();
   const files = numberedFiles(disk, indexDirectory, 'i');
   if (files.length === 0) findings.problems.push({ path: indexDirectory, offset: 0, what: 'no index files' });
-  for (const file of files) checkIndexFile(disk, `${indexDirectory}/i${file}`, file, entries, findings);
+  const data = new DataFiles(disk, dataDirectory);
+  try {
+    for (const file of files) checkIndexFile(disk, `${indexDirectory}/i${file}`, file, data, named, findings);
+  } finally {
+    data.close();
+  }
+  for (const file of numberedFiles(disk, dataDirectory, 'd')) {
+    checkDataFile(disk, `${dataDirectory}/d${file}`, named.get(file) ?? new Set(), findings);
+  }
   return findings;
 }
 
-function checkDataFile(
-  disk: Disk,
-  path: string,
-  known: Map<number, string> | undefined,
-  findings: Findings,
-): void {
+/** @param named the entries the index knows; undefined: there is no index to compare with */
+function checkDataFile(disk: Disk, path: string, named: Set<number> | undefined, findings: Findings): void {
   const file = disk.open(path, 'read');
   try {
     findings.dataFiles++;
@@ -118,14 +117,14 @@ function checkDataFile(
     while (scanner.next()) {
       findings.dataEntries++;
       findings.dataBytes += scanner.payloadBytes;
-      known?.set(scanner.offset, identity(scanner.key(), scanner.payloadBytes, scanner.crc));
+      const { offset } = scanner;
       const truncated = (scanner.flags & 2) !== 0;
       if (!truncated && !scanner.intact()) {
-        findings.problems.push({
-          path,
-          offset: scanner.offset,
-          what: `checksum of ${printable(scanner.key())} is wrong`,
-        });
+        findings.problems.push({ path, offset, what: `checksum of ${printable(scanner.key())} is wrong` });
+      }
+      if (named !== undefined && !scanner.deleted && !named.has(offset)) {
+        const what = `${printable(scanner.key())} is not in the index; opening the store adds it`;
+        findings.problems.push({ path, offset, what });
       }
     }
     if (scanner.nextOffset < size) {
@@ -141,7 +140,8 @@ function checkIndexFile(
   disk: Disk,
   path: string,
   number: number,
-  entries: Entries,
+  data: DataFiles,
+  named: Named,
   findings: Findings,
 ): void {
   const index = openIndexFile(disk, path);
@@ -152,17 +152,22 @@ function checkIndexFile(
     }
     for (const entry of index.entries()) {
       findings.indexEntries++;
-      if (entry.deleted) continue;
-      findings.liveEntries++;
       // User-mode entries belong to the data file of their index file, whatever their field says (D4).
       const dataFile = index.header.mode === 'seq' ? entry.dataFile : number;
-      const known = entries.get(dataFile);
-      if (known === undefined) {
-        if (!findings.missingDataFiles.includes(dataFile)) {
-          findings.missingDataFiles.push(dataFile);
-          findings.problems.push({ path, offset: entry.offset, what: `data file d${dataFile} is missing` });
-        }
-      } else if (known.get(entry.dataOffset) !== identity(entry.key, entry.payloadBytes, entry.crc)) {
+      let offsets = named.get(dataFile);
+      if (offsets === undefined) {
+        offsets = new Set();
+        named.set(dataFile, offsets);
+      }
+      offsets.add(entry.dataOffset);
+      if (entry.deleted) continue;
+      findings.liveEntries++;
+      const scanner = data.scanner(dataFile);
+      if (scanner === undefined) {
+        if (findings.missingDataFiles.includes(dataFile)) continue;
+        findings.missingDataFiles.push(dataFile);
+        findings.problems.push({ path, offset: entry.offset, what: `data file d${dataFile} is missing` });
+      } else if (!holds(scanner, entry)) {
         const what = `${printable(entry.key)} is not at ${entry.dataOffset} of d${dataFile}`;
         findings.problems.push({ path, offset: entry.offset, what });
       }
@@ -176,8 +181,51 @@ function checkIndexFile(
   }
 }
 
-function identity(key: Uint8Array, payloadBytes: number, crc: number): string {
-  return `${Buffer.from(key).toString('latin1')} ${payloadBytes} ${crc}`;
+/** Whether the data file has the entry where the index says. */
+function holds(scanner: DataScanner, entry: IndexFileEntry): boolean {
+  scanner.seek(entry.dataOffset);
+  return (
+    entry.dataOffset >= DATA_HEADER_BYTES &&
+    scanner.next() &&
+    scanner.payloadBytes === entry.payloadBytes &&
+    scanner.crc === entry.crc &&
+    !scanner.deleted &&
+    Buffer.compare(scanner.key(), entry.key) === 0
+  );
+}
+
+/** The data file last asked for, open. */
+class DataFiles {
+  readonly #disk: Disk;
+  readonly #directory: string;
+  #number = -1;
+  #file: DiskFile | undefined;
+  #scanner: DataScanner | undefined;
+
+  constructor(disk: Disk, directory: string) {
+    this.#disk = disk;
+    this.#directory = directory;
+  }
+
+  /** Undefined when there is no such file. */
+  scanner(number: number): DataScanner | undefined {
+    if (number === this.#number) return this.#scanner;
+    this.close();
+    this.#number = number;
+    const path = `${this.#directory}/d${number}`;
+    if (this.#disk.stat(path)?.kind === 'file') {
+      this.#file = this.#disk.open(path, 'read');
+      this.#scanner = new DataScanner(this.#file, 'user', this.#file.size());
+    }
+    return this.#scanner;
+  }
+
+  close(): void {
+    this.#file?.close();
+    this.#file = undefined;
+    this.#scanner = undefined;
+    this.#number = -1;
+  }
 }
 
 function textOf(reports: readonly Findings[]): string {
