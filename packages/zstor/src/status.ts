@@ -6,6 +6,7 @@ import type { Health } from './backend/health.ts';
 import { placeOf } from './config/parse.ts';
 import type { BackendConfig, ZstorConfig } from './config/types.ts';
 import type { MetadataCluster } from './metadata/cluster.ts';
+import type { Records } from './metadata/records.ts';
 import type { DataBackends } from './object/data-backends.ts';
 import { explain, type PlacementRequest, place } from './placement/placement.ts';
 import { toleranceOf, weakest } from './placement/tolerance.ts';
@@ -53,6 +54,25 @@ export async function reportStatus(
   };
 }
 
+/** Looks at the record of every object. */
+export async function reportObjects(
+  records: Records,
+  backends: DataBackends,
+): Promise<NonNullable<ZstorStatus['objects']>> {
+  const sizes = new Array<number>(backends.groups).fill(0);
+  for (const { group } of backends.all) sizes[group]!++;
+  let tolerance = toleranceOf(sizes, 0); // of nothing stored
+  let [count, sizeBytes, storedBytes, lacking] = [0, 0, 0, 0];
+  for await (const record of records.all()) {
+    count++;
+    sizeBytes += record.sizeBytes;
+    storedBytes += record.storedBytes;
+    if (backends.lacksShards(record)) lacking++;
+    tolerance = weakest([tolerance, backends.tolerance(record)]);
+  }
+  return { count, sizeBytes, storedBytes, lacking, tolerance };
+}
+
 function row(
   config: BackendConfig,
   role: 'data' | 'metadata',
@@ -96,7 +116,7 @@ function dataStatus(config: ZstorConfig, backends: DataBackends): ZstorStatus['d
     promised: sampledTolerance(request, () => true, minimalShards),
     writable,
     placeable,
-    reason: placeable ? '' : explain(request),
+    reason: placeable ? '' : explain(request, writable ? expectedShards : writeQuorum),
   };
 }
 

@@ -219,6 +219,16 @@ export interface ZstorStatus {
     readonly reason: string;
   };
   readonly repair: { readonly pendingObjects: number };
+  /** Only when asked for, and readable: what is stored, by the records. */
+  readonly objects?: {
+    readonly count: number;
+    readonly sizeBytes: number;
+    readonly storedBytes: number;
+    /** Objects that lack shards (`lacksShards`). */
+    readonly lacking: number;
+    /** Failures every one of them survives from now on. */
+    readonly tolerance: Tolerance;
+  };
 }
 
 /** An open set of backends. All methods may be called concurrently; errors are `ZstorError`s (src/errors.ts). */
@@ -261,9 +271,15 @@ export interface Zstor {
   rebuild(name: string, options?: CheckOptions): Promise<RebuildReport>;
   /** Brings metadata stores up to date and rebuilds every object known to need it. */
   repairPending(): Promise<RepairReport>;
+  /**
+   * Shards of it are missing by its record, or were on a backend that was emptied or taken out of the configuration since, as
+   * far as that is known without asking. Backends that are only down count as holding theirs.
+   */
+  lacksShards(record: ObjectRecord): boolean;
   /** Failures this object survives from now on, given which backends are up. */
   tolerance(record: ObjectRecord): Tolerance;
-  status(): Promise<ZstorStatus>;
+  /** @param options `objects`: also look at the record of every object; takes its time when there are many */
+  status(options?: { readonly objects?: boolean }): Promise<ZstorStatus>;
   /** Waits for nothing new, ends what is running with an error, closes connections and threads. */
   close(): Promise<void>;
 }

@@ -17,7 +17,7 @@ import { Maintenance } from './object/maintenance.ts';
 import { LARGEST_READ_BYTES, ObjectReader } from './object/reader.ts';
 import { notFound, Rebuilder } from './object/rebuilder.ts';
 import { ObjectWriter } from './object/writer.ts';
-import { reportStatus } from './status.ts';
+import { reportObjects, reportStatus } from './status.ts';
 import type {
   Capabilities,
   CheckOptions,
@@ -250,19 +250,20 @@ export class ObjectStore implements Zstor {
     return this.#maintenance.repairPending();
   }
 
+  lacksShards(record: ObjectRecord): boolean {
+    return this.#backends.lacksShards(stored(record));
+  }
+
   tolerance(record: ObjectRecord): Tolerance {
     return this.#backends.tolerance(stored(record));
   }
 
-  async status(): Promise<ZstorStatus> {
+  async status({ objects = false }: { readonly objects?: boolean } = {}): Promise<ZstorStatus> {
     this.#assertOpen();
-    return reportStatus(
-      this.config,
-      this.#backends,
-      this.#stores,
-      this.#cluster,
-      this.#maintenance.pendingObjects,
-    );
+    const pending = this.#maintenance.pendingObjects;
+    const status = await reportStatus(this.config, this.#backends, this.#stores, this.#cluster, pending);
+    if (!objects || !status.metadata.readable) return status;
+    return { ...status, objects: await reportObjects(this.#records, this.#backends) };
   }
 
   close(): Promise<void> {

@@ -189,7 +189,7 @@ test('a write below the quorum fails, says which backends would help, and leaves
   await assert.rejects(rig.zstor.put('name', { path, lengthBytes: 200_000 }), (error) => {
     return (
       unavailable(error) &&
-      /3 of 8 backends .*4 of 8 shards.*bring back any 1 of/.test((error as Error).message)
+      /3 of 8 backends .*at least 4 of 8 must be written; bring back any 1 of/.test((error as Error).message)
     );
   });
   for (const name of ['a0', 'b0', 'c0', 'd0', 'a1']) rig.fault(name).mode = 'healthy';
@@ -233,6 +233,8 @@ test('a wiped backend is known to be empty, is refilled, and its old keys never 
   const other = await rig.reopen();
   const record = await other.head('name');
   assert.equal(other.tolerance(record!).backends, 4, 'what was on it does not count');
+  const before = (await other.status({ objects: true })).objects!;
+  assert.deepEqual([before.count, before.lacking, before.tolerance.backends], [1, 1, 4]);
   const report = await other.repairPending();
   assert.equal(report.rewrittenShards, 4);
   assert.equal((await other.check('name', { deep: true })).verdict, 'complete');

@@ -171,7 +171,7 @@ test('what cannot be read or stored now has its own exit code, and status says w
   assert.equal(status.exitCode, 0);
   assert.match(status.output, /\| a: a0 .*\| No /);
   assert.match(status.output, /CANNOT STORE: 2 of 8 backends/);
-  assert.match(status.output, /survives the loss of nothing/);
+  assert.match(status.output, /survive the loss of nothing/);
   const json = JSON.parse((await run('status', '--json')).output) as { backends: { state: string }[] };
   assert.equal(json.backends.filter(({ state }) => state === 'down').length, 6);
   for (const name of ['a0', 'a1', 'b0', 'b1', 'c0', 'c1'])

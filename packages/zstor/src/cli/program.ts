@@ -271,7 +271,7 @@ class Invocation {
   }
 
   async #status(zstor: Zstor): Promise<number> {
-    const status = await zstor.status();
+    const status = await zstor.status({ objects: true });
     this.#world.output(
       this.#arguments.flags.has('json') ? `${JSON.stringify(status)}\n` : statusText(status),
     );

@@ -40,14 +40,22 @@ function number(value: number | undefined): string {
   return value === undefined ? '-' : `${value}`;
 }
 
-function summary({ backends, data, metadata, repair }: ZstorStatus): string {
-  const lines = [
-    `data: ${data.minimalShards} of ${data.expectedShards} shards needed; survives the loss of ${describeTolerance(data.tolerance)}`,
-  ];
+function summary({ backends, data, metadata, repair, objects }: ZstorStatus): string {
+  const lines = [];
+  if (objects && objects.count > 0) {
+    const { count, sizeBytes, storedBytes, lacking, tolerance } = objects;
+    lines.push(
+      `stored: ${count} objects, ${sizeBytes} bytes in ${storedBytes} bytes of shards; survive the loss of ${describeTolerance(tolerance)}`,
+    );
+    if (lacking > 0) lines.push(`      ${lacking} lack shards; run: zstor repair`);
+  }
+  lines.push(
+    `data: ${data.minimalShards} of ${data.expectedShards} shards needed; by placement survives the loss of ${describeTolerance(data.tolerance)}`,
+  );
   const promised = describeTolerance(data.promised);
   if (promised !== describeTolerance(data.tolerance)) lines.push(`      with every backend up: ${promised}`);
   if (data.reason !== '')
-    lines.push(`      ${data.writable ? 'stored with fewer shards' : 'CANNOT STORE'}: ${data.reason}`);
+    lines.push(`      ${data.writable ? 'STORING WITH FEWER SHARDS' : 'CANNOT STORE'}: ${data.reason}`);
   const further =
     metadata.tolerance < 0 ? 'cannot be read now' : `survives the loss of ${metadata.tolerance} stores`;
   lines.push(

@@ -107,13 +107,24 @@ export class Records {
 
   /** All objects whose names begin with `prefix`. */
   async *list(prefix: string): AsyncIterable<ObjectSummary> {
+    for await (const found of this.#values()) {
+      const summary = summaryOf(found);
+      if (summary?.name.startsWith(prefix)) yield summary;
+    }
+  }
+
+  /** The whole records of all objects. */
+  async *all(): AsyncIterable<StoredRecord> {
+    for await (const { content, stamp } of this.#values()) {
+      if (content) yield await this.#assemble(decodeRoot(content), stamp.version);
+    }
+  }
+
+  async *#values(): AsyncIterable<Found> {
     const queue = [...(await this.#cluster.keys())].filter((key) => isRecordKey(this.#keys, key));
     while (queue.length > 0) {
       const batch = queue.splice(0, LIST_WINDOW).map((key) => this.#cluster.read(key));
-      for (const found of await Promise.all(batch)) {
-        const summary = found && summaryOf(found);
-        if (summary?.name.startsWith(prefix)) yield summary;
-      }
+      for (const found of await Promise.all(batch)) if (found) yield found;
     }
   }
 

@@ -123,6 +123,15 @@ export class DataBackends {
     return incarnation === undefined || incarnation === location.incarnation ? 'there' : 'lost';
   }
 
+  /** Shards of an object are missing, or were on a backend that was wiped or taken out. */
+  lacksShards({ missingShards, stripes }: StoredRecord): boolean {
+    if (missingShards > 0) return true;
+    return stripes.holders.some(
+      ({ name, incarnation }) =>
+        this.standing({ index: 0, backend: name, location: { incarnation, key: 0 } }) === 'lost',
+    );
+  }
+
   /** Failures an object survives from now on. */
   tolerance(record: StoredRecord): Tolerance {
     const { stripes, minimalShards } = record;

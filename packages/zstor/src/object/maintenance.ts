@@ -2,7 +2,6 @@
 // list of names (memory, and the embedding program's durable one); worked off on request, or in the background.
 import type { Clock, Timer } from '@qsfs/io';
 import { messageOf, ZstorError } from '../errors.ts';
-import type { StoredRecord } from '../metadata/record.ts';
 import type { Records } from '../metadata/records.ts';
 import type { RepairList, RepairReport } from '../types.ts';
 import type { DataBackends } from './data-backends.ts';
@@ -105,7 +104,7 @@ export class Maintenance {
   }
 
   async #work(): Promise<RepairReport> {
-    const { records, rebuilder } = this.#parts;
+    const { records, rebuilder, backends } = this.#parts;
     const failures: { name: string; reason: string }[] = [];
     // What was noticed while reading may look fine to its backend: it is read and verified here.
     const noticed = new Set(this.#pending);
@@ -125,7 +124,7 @@ export class Maintenance {
           this.settled(name);
           continue;
         }
-        if (!noticed.has(name) && !this.#lacking(record)) continue;
+        if (!noticed.has(name) && !backends.lacksShards(record)) continue;
         const report = await rebuilder.rebuild(name, {
           deep: noticed.has(name) && record.missingShards === 0,
           replaceUnreachable: false,
@@ -143,16 +142,6 @@ export class Maintenance {
       }
     }
     return { repairedObjects, rewrittenShards, refreshedRecords: refreshed, failures };
-  }
-
-  /** Shards are missing, or were on a backend that was wiped or taken out. */
-  #lacking({ missingShards, stripes }: StoredRecord): boolean {
-    if (missingShards > 0) return true;
-    return stripes.holders.some(
-      ({ name, incarnation }) =>
-        this.#parts.backends.standing({ index: 0, backend: name, location: { incarnation, key: 0 } }) ===
-        'lost',
-    );
   }
 
   /** No further rounds; ends the one that runs. */

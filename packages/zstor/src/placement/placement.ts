@@ -115,17 +115,25 @@ function add(a: readonly number[], b: readonly number[]): number[] {
   return a.map((value, index) => value + b[index]!);
 }
 
-/** Why the usable backends are not enough, and which returning backends would change that. */
-export function explain(request: PlacementRequest): string {
+/**
+ * Why the usable backends are not enough for `wanted` shards of a stripe (default: the quorum), and which returning backends
+ * would change that.
+ */
+export function explain(request: PlacementRequest, wanted = request.quorum): string {
   const holders = new Set(request.holders);
-  const usable = request.candidates.filter(({ usable, name }) => usable || holders.has(name));
-  const out = request.candidates.filter(({ usable, name }) => !usable && !holders.has(name));
-  const begin = `${usable.length} of ${request.candidates.length} backends can take shards, ${request.quorum} of ${request.shards} shards must be written`;
-  const short = request.quorum - usable.length;
-  if (short > 0 && out.length >= short) {
-    return `${begin}; bring back ${short === out.length ? 'all' : `any ${short}`} of: ${out.map(({ name }) => name).join(', ')}`;
-  }
-  return `${begin}; add ${Math.max(1, short)} more backend${short > 1 ? 's' : ''}`;
+  const usable = request.candidates.filter((each) => each.usable || holders.has(each.name));
+  const out = request.candidates.filter((each) => !each.usable && !holders.has(each.name));
+  const names = out.map(({ name }) => name).join(', ');
+  const short = wanted - usable.length;
+  const need =
+    wanted === request.shards
+      ? `${wanted} are placed`
+      : `at least ${wanted} of ${request.shards} must be written`;
+  const begin = `${usable.length} of ${request.candidates.length} backends can take a shard, ${need}`;
+  if (short > out.length)
+    return `${begin}; add ${short - out.length} more backend${short - out.length > 1 ? 's' : ''}`;
+  if (short > 0) return `${begin}; bring back ${short === out.length ? '' : `any ${short} of: `}${names}`;
+  return out.length > 0 ? `${begin} within the redundancy policy; bring back ${names}` : begin;
 }
 
 /**
