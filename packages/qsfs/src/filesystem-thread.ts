@@ -209,7 +209,14 @@ class Server {
 
   #deferral(error: unknown): string | undefined {
     if (error instanceof WriteHeld) return HELD_TOKEN;
-    return error instanceof NotLocal ? this.#presence.ask(error) : undefined;
+    if (!(error instanceof NotLocal)) return undefined;
+    try {
+      return this.#presence.ask(error);
+    } catch (missing) {
+      // Nothing can be brought: that request fails, the mount lives.
+      this.#log('error', messageOf(missing));
+      return undefined;
+    }
   }
 
   #came(keys: readonly string[]): void {
@@ -242,10 +249,8 @@ class Server {
       work.run();
     } catch (error) {
       work.tries += 1;
-      if (error instanceof NotLocal && work.tries < WORK_TRIES_MAX) {
-        work.key = this.#presence.ask(error);
-        return;
-      }
+      work.key = work.tries < WORK_TRIES_MAX ? this.#deferral(error) : undefined;
+      if (work.key !== undefined) return;
       this.#work.splice(this.#work.indexOf(work), 1);
       work.refuse(messageOf(error));
       return;

@@ -39,6 +39,8 @@ export class Filesystem {
   #wake: WakeHandle | undefined;
   #nextId = 1;
   #ended = false;
+  /** Why nothing is answered any more. */
+  #failure: Error | undefined;
 
   /** Starts the thread; `opened` must be awaited next. */
   constructor(input: FilesystemInput, events: FilesystemEvents) {
@@ -107,12 +109,13 @@ export class Filesystem {
   }
 
   send(message: ToFilesystem): void {
-    if (this.#ended) return;
+    if (this.#ended || this.#failure) return;
     this.#thread.port.send(message);
     if (this.#wake) wake(this.#wake, { libc: loadLibc(), openDevice: openRealDevice, disk: realDisk });
   }
 
   #ask(build: (id: number) => ToFilesystem): Promise<FromFilesystem> {
+    if (this.#failure) return Promise.reject(this.#failure);
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
@@ -121,6 +124,7 @@ export class Filesystem {
   }
 
   #milestone(kind: FromFilesystem['kind']): Promise<FromFilesystem> {
+    if (this.#failure) return Promise.reject(this.#failure);
     return new Promise((resolve, reject) => this.#milestones.set(kind, { resolve, reject }));
   }
 
@@ -171,6 +175,7 @@ export class Filesystem {
   }
 
   #fail(error: Error): void {
+    this.#failure ??= error;
     for (const waiter of [...this.#waiting.values(), ...this.#milestones.values()]) waiter.reject(error);
     this.#waiting.clear();
     this.#milestones.clear();
