@@ -202,9 +202,9 @@ export class Cache {
   async #drop(batch: readonly Stripes[], keepTouched: boolean): Promise<Dropped> {
     const [head] = batch;
     if (!head) return NOTHING_DROPPED;
-    // The knowledge that they are safe must outlive us before the bytes go.
-    this.#parts.volume[head.namespace].catalog.flush();
     try {
+      // The knowledge that they are safe must outlive us before the bytes go.
+      this.#parts.volume[head.namespace].catalog.flush();
       return await new Promise<Dropped>((resolve, reject) => {
         const id = this.#nextId++;
         this.#answers.set(id, { resolve, reject });
@@ -217,16 +217,23 @@ export class Cache {
 
   /** Must run to its end before the next message: a reader may already ask for these stripes again. */
   #apply(given: readonly Stripes[]): Dropped {
-    const { disk, volume } = this.#parts;
+    const { disk, volume, send } = this.#parts;
     let bytes = 0;
     let stripes = 0;
+    const safe: Stripes[] = [];
     for (const run of given) {
+      // A backend was emptied while the offer was on its way: what was given up is taken back.
+      if (volume[run.namespace].data(run.file).safety !== 'complete') {
+        send({ kind: 'brought', ahead: false, ...run });
+        continue;
+      }
+      safe.push(run);
       bytes += volume[run.namespace].recordAbsent(run.file, run.first, run.count);
       stripes += run.count;
     }
     for (const name of OFFLOADED) volume[name].presence.flush();
     try {
-      for (const run of given) volume[run.namespace].punch(disk, run.file, run.first, run.count);
+      for (const run of safe) volume[run.namespace].punch(disk, run.file, run.first, run.count);
     } catch (error) {
       if (errorCode(error) !== 'EOPNOTSUPP') throw error;
       this.#unsupported = true;

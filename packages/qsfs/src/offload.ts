@@ -57,6 +57,8 @@ export class Offload {
   readonly #queue: Job[] = [];
   readonly #known = new Set<string>();
   readonly #degraded = new Map<string, Job>();
+  /** Of these the record is not believed: shards it names may be gone. */
+  readonly #doubted = new Set<string>();
   readonly #waiters = new Set<() => void>();
   readonly #abort = new AbortController();
   #running = 0;
@@ -165,17 +167,44 @@ export class Offload {
       try {
         const record = rebuild
           ? (await this.#parts.zstor.rebuild(name)).record
-          : await this.#parts.zstor.head(name);
-        if (record && isComplete(record)) {
+          : await this.#look(name, this.#doubted.has(key));
+        if (record && isComplete(record) && !this.#parts.zstor.lacksShards(record)) {
           this.#degraded.delete(key);
+          this.#doubted.delete(key);
           this.#settle(job, record);
         }
       } catch (error) {
         if (!isZstorError(error)) throw error;
         if (isZstorError(error, 'QSFS_E_UNAVAILABLE')) break;
+        if (isZstorError(error, 'QSFS_E_DAMAGED')) this.#again(key, job);
       }
     }
     return this.#degraded.size;
+  }
+
+  /** The record of an object, where there is no reason to think that it says too much. */
+  async #look(name: string, doubted: boolean): Promise<ObjectRecord | undefined> {
+    const { zstor } = this.#parts;
+    const record = await zstor.head(name);
+    if (!record || !doubted || !isComplete(record)) return record;
+    return (await zstor.check(record)).badShards === 0 ? record : undefined;
+  }
+
+  /** The backends have lost too much of an object: it is stored anew when all of the file is still here. */
+  #again(key: string, job: Job): void {
+    const { volume, log } = this.#parts;
+    const files = volume[job.namespace];
+    if (!files.presence.absent.isEmpty(job.file)) return;
+    log(
+      'warning',
+      `${job.namespace}/d${job.file} was lost on the backends and is stored again from the local copy`,
+    );
+    this.#degraded.delete(key);
+    this.#doubted.delete(key);
+    this.#storedFiles -= 1;
+    this.#storedBytes -= files.sizeOf(job.file);
+    files.catalog.setData(job.file, { safety: 'pending', sizeBytes: 0, epoch: 0 });
+    this.add(job.namespace, job.file);
   }
 
   /** Takes back what is believed of every object: a backend was emptied. `heal` finds out what is left. */
@@ -184,9 +213,10 @@ export class Offload {
       const files = this.#parts.volume[name];
       for (const file of files.files()) {
         const data = files.data(file);
-        if (data.safety !== 'complete') continue;
+        if (data.safety === 'pending') continue;
         files.catalog.setData(file, { ...data, safety: 'degraded' });
         this.#degraded.set(keyOf(name, file), { namespace: name, file });
+        this.#doubted.add(keyOf(name, file));
       }
       files.catalog.flush();
     }

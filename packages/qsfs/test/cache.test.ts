@@ -35,6 +35,7 @@ function cacheOf(
   for (const name of OFFLOADED) presence.reach(name, 100);
   const send = (message: ToFilesystem) => {
     made.send(message);
+    if (message.kind === 'brought') presence.brought(message, message.ahead);
     if (message.kind !== 'drop') return;
     const given = presence.drop(message.stripes, message.keepTouched);
     queueMicrotask(() => cache.dropped(message.id, given));
@@ -124,4 +125,25 @@ test('a nearly full disk lowers the limit', async () => {
   cache.tend();
   await clock.run(1);
   assert.ok(cache.usedBytes < 32 * STRIPE);
+});
+
+test('a file that is doubted while its stripes are being given up keeps them', async () => {
+  const { cache, clock, volume, presence, disk } = cacheOf(1, 100);
+  const data = volume['zdbfs-data'];
+  const evicting = cache.evictAll(false);
+  data.catalog.setData(0, { safety: 'degraded', sizeBytes: data.sizeOf(0), epoch: 1 });
+  assert.deepEqual(await clock.until(evicting), { bytes: 0, stripes: 0 });
+  assert.equal(data.presentBytes(0), 8 * STRIPE);
+  assert.equal(disk.stat(data.dataPath(0))?.allocatedBytes, 8 * STRIPE);
+  assert.equal(presence.has('zdbfs-data', 0, 0, 8 * STRIPE), true);
+});
+
+test('a catalog that cannot be written keeps files from being dropped only as long', async () => {
+  const { cache, clock, volume, disk } = cacheOf(1, 100);
+  const data = volume['zdbfs-data'];
+  disk.fail({ code: 'EIO', kinds: ['datasync'], matches: ({ path }) => path.includes('catalog') });
+  await assert.rejects(clock.until(cache.evictAll(false)), { code: 'EIO' });
+  assert.equal(data.presentBytes(0), 8 * STRIPE);
+  await clock.until(cache.evictAll(false));
+  assert.equal(data.presentBytes(0), 0);
 });

@@ -89,6 +89,38 @@ test('after a backend was emptied nothing counts as safe before it was looked at
   assert.equal(await made.clock.until(offload.heal(true)), 0);
 });
 
+test('the record of an object is not believed after a backend was emptied: only looking at the shards is', async () => {
+  const made = fixture();
+  made.addFiles(1);
+  const { offload } = offloadOf(made);
+  await offload.start();
+  await made.clock.until(offload.drain());
+  made.zstor.wipedShards = 1;
+  offload.doubt();
+  assert.equal(await made.clock.until(offload.heal(false)), 1);
+  assert.equal(made.volume['zdbfs-data'].data(0).safety, 'degraded');
+  made.zstor.wipedShards = 0;
+  assert.equal(await made.clock.until(offload.heal(false)), 0);
+  assert.equal(made.volume['zdbfs-data'].data(0).safety, 'complete');
+});
+
+test('what the backends have lost altogether is stored again from the local copy', async () => {
+  const made = fixture();
+  made.addFiles(1);
+  const { offload } = offloadOf(made);
+  await offload.start();
+  await made.clock.until(offload.drain());
+  const before = made.zstor.objects.get(dataName('zdbfs-data', 0, 1))?.record.version;
+  made.zstor.wipedShards = 2;
+  offload.doubt();
+  await made.clock.until(offload.heal(true));
+  await made.clock.until(offload.drain());
+  const after = made.zstor.objects.get(dataName('zdbfs-data', 0, 1))?.record.version;
+  assert.notEqual(after, before);
+  assert.equal(made.volume['zdbfs-data'].data(0).safety, 'complete');
+  assert.equal(offload.status.storedFiles, 1);
+});
+
 test('an evicted file whose catalog entry is lost is found on the backends', async () => {
   const made = fixture();
   made.addFiles(1);
