@@ -12,7 +12,7 @@ import {
 import { openLocalVolume } from '../src/local-volume.ts';
 import type { Volume } from '../src/volume.ts';
 import { assertConsistent, create, ROOT, read, write } from './volume-fixture.ts';
-import { CUT, essence, LIMITS, workload } from './workload.ts';
+import { CUT, DURABLE, essence, LIMITS, workload } from './workload.ts';
 
 const STRIDE = Number(process.env['QSFS_CRASH_STRIDE'] ?? 23);
 const SEED = Number(process.env['QSFS_CRASH_SEED'] ?? 1);
@@ -31,9 +31,6 @@ function open(disk: SimulatedDisk, messages: string[] = []): Volume {
     ...LIMITS,
   });
 }
-
-/** Steps after which everything before is promised to survive. */
-const DURABLE = new Set(['sync', 'syncAll', 'checkpoint']);
 
 describe('a power loss', () => {
   it('at any operation of the disk leaves the volume as it was at one moment not before the last sync', () => {

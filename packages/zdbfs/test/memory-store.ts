@@ -43,9 +43,9 @@ class MemorySpace implements RecordSpace {
   #present: Content;
   /** Committed, not stable. */
   #committed: Change[] = [];
-  /** Neither. */
+  /** Neither, and how to undo it. */
   #waiting: Change[] = [];
-  #beforeWaiting: Content | undefined;
+  #undo: (() => void)[] = [];
 
   constructor(store: MemoryStore, name: string, content: Content) {
     this.#store = store;
@@ -116,8 +116,7 @@ class MemorySpace implements RecordSpace {
 
   /** Overwrites a stored record with garbage, as a failing disk would. */
   damage(id: number, bytes: Uint8Array): void {
-    this.#present.records.set(id, bytes);
-    this.#stable.records.set(id, bytes);
+    for (const content of [this.#present, this.#stable]) content.records.set(id, bytes);
   }
 
   get hasWaiting(): boolean {
@@ -127,31 +126,53 @@ class MemorySpace implements RecordSpace {
   takeWaiting(): void {
     this.#committed.push(...this.#waiting);
     this.#waiting = [];
-    this.#beforeWaiting = undefined;
+    this.#undo = [];
   }
 
   dropWaiting(): void {
-    if (this.#beforeWaiting) this.#present = this.#beforeWaiting;
+    for (const undo of this.#undo.reverse()) undo();
     this.#waiting = [];
-    this.#beforeWaiting = undefined;
+    this.#undo = [];
   }
 
   /** What is there after the process died: everything committed. */
   afterKill(): Content {
-    return copyOf(this.#beforeWaiting ?? this.#present);
+    const content = copyOf(this.#stable);
+    for (const step of this.#committed) change(content, step);
+    return content;
   }
 
-  /** What is there after the machine died: the stable part and the first so many of the later changes. */
+  /** What is there after the machine died: the stable part, the first so many of the later changes, and any later update. */
   afterCrash(keep: (count: number) => number): Content {
     const content = copyOf(this.#stable);
-    for (const step of this.#committed.slice(0, keep(this.#committed.length))) change(content, step);
+    const kept = keep(this.#committed.length);
+    this.#committed.forEach((step, at) => {
+      const updates = step.kind === 'put' && content.records.has(step.id);
+      if (at < kept || (updates && keep(1) === 1)) change(content, step);
+    });
     return content;
   }
 
   #do(step: Change): void {
-    this.#beforeWaiting ??= copyOf(this.#present);
+    const content = this.#present;
+    if (step.kind === 'flush') {
+      const { records, nextId } = content;
+      this.#undo.push(() => {
+        content.records = records;
+        content.nextId = nextId;
+      });
+    } else {
+      const { id } = step;
+      const old = content.records.get(id);
+      const { nextId } = content;
+      this.#undo.push(() => {
+        if (old) content.records.set(id, old);
+        else content.records.delete(id);
+        content.nextId = nextId;
+      });
+    }
     this.#waiting.push(step);
-    change(this.#present, step);
+    change(content, step);
   }
 }
 

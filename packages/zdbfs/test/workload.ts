@@ -9,6 +9,9 @@ export const LIMITS = { cacheBytes: 0, dirtyBytes: 60_000, journalBytes: 40_000 
 /** Name of the step that is not atomic. */
 export const CUT = 'cutLarge';
 
+/** Names of the steps after which everything before is promised to survive. */
+export const DURABLE = new Set(['sync', 'syncAll', 'checkpoint']);
+
 /** Single calls, so that each can be repeated when it failed. Inodes are found by name: numbers depend on failures. */
 export function workload(): ((volume: Volume) => void)[] {
   const at = (volume: Volume, path: string): number => {
@@ -25,15 +28,15 @@ export function workload(): ((volume: Volume) => void)[] {
     (volume) => void create(volume, ROOT, 'small'),
     (volume) => write(volume, at(volume, 'small'), 0, 'inline'),
     (volume) => write(volume, at(volume, 'small'), 3, Buffer.alloc(2000, 3)),
-    function sync(volume) {
-      volume.sync(at(volume, 'small'), false);
+    function checkpoint(volume) {
+      volume.checkpoint();
     },
     (volume) => void volume.link(at(volume, 'small'), at(volume, 'folder'), 'linked'),
     (volume) => volume.setExtendedAttribute(at(volume, 'small'), 'user.a', Buffer.alloc(2000, 'a'), 0),
     (volume) => void volume.makeSymlink(ROOT, 'pointer', Buffer.from('small'), ROOT_CALLER),
     (volume) => volume.rename(ROOT, 'small', at(volume, 'folder/inner'), 'renamed', 0),
-    function checkpoint(volume) {
-      volume.checkpoint();
+    function sync(volume) {
+      volume.sync(at(volume, 'small'), false);
     },
   ];
   for (let number = 0; number < 120; number++) {
