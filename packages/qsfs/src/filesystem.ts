@@ -62,6 +62,11 @@ export class Filesystem {
     return message.kind === 'opened' ? message.namespaces : [];
   }
 
+  /** The thread died: nobody answers the kernel any more. */
+  get dead(): boolean {
+    return this.#failure !== undefined;
+  }
+
   /** Serves a mount; resolves when the session runs. */
   async serve(descriptor: number, mountPoint: string): Promise<void> {
     const serving = this.#milestone('serving');

@@ -191,6 +191,11 @@ export class Frontend {
     const { context, layout, log } = this.options;
     for (const timer of this.#timers.values()) timer.cancel();
     this.#timers.clear();
+    // Nobody sets the pace any more: writes that were held back for it must not hold up the unmounting.
+    this.gauges[GAUGES.paceBytesPerSecond] = 0;
+    this.#filesystem.send({ kind: 'go-on' });
+    // Whoever waits for a dead thread, the commands that unmount included, would wait for ever.
+    if (this.#filesystem.dead) this.#mounted.close();
     try {
       if ((await this.#mounted.unmount()) === 'detached') {
         log(
@@ -530,6 +535,16 @@ async function openParts(options: FrontendOptions, cleanStart: boolean, events: 
 function openVolumeFiles(options: FrontendOptions): Volume {
   const { context, layout } = options;
   const { stripeBytes, segmentBytes } = options.identity;
+  for (const name of OFFLOADED) {
+    const path = join(layout.presence, name);
+    if (context.disk.stat(path) || !context.disk.stat(join(layout.data, name))) continue;
+    // A new table would say that everything is here, and holes would be taken for contents.
+    throw new QsfsError(
+      'QSFS_E_DISK',
+      `${path} is missing: it says which parts of the data files are on this machine`,
+      'Put it back; or type "qsfs restore" in another folder, which brings back what was synced.',
+    );
+  }
   const open = (name: (typeof OFFLOADED)[number]) =>
     VolumeFiles.open(context.disk, layout, name, stripeBytes, segmentBytes);
   try {
@@ -553,7 +568,8 @@ function mountVolume(options: FrontendOptions): MountedDevice {
       { mountPoint, source: layout.root, subtype: 'qsfs', createMountPoint: true },
     );
   } catch (error) {
-    if (error instanceof MountError) throw new QsfsError('QSFS_E_MOUNT', error.message);
-    throw error;
+    if (!(error instanceof MountError)) throw error;
+    const place = ['no-mount-point', 'not-a-directory', 'already-mounted', 'busy'].includes(error.reason);
+    throw new QsfsError('QSFS_E_MOUNT', error.message, place ? undefined : 'Then run the command again.');
   }
 }

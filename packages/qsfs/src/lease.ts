@@ -118,10 +118,23 @@ export class LeaseHolder {
     const record: ObjectRecord | undefined = await this.#zstor.head(LEASE_NAME);
     if (record && this.#written && equalBytes(record.objectId, this.#written)) return;
     const found = await readLease(this.#zstor);
-    const identity = this.#identity();
-    if (found && found.lease.frontendId !== identity.frontendId) throw fencedBy(found.lease);
+    if (found && !this.#isOurs(found.lease)) throw fencedBy(found.lease);
     // Our own older copy, or none: written again with the next heartbeat.
     this.#written = found?.objectId;
+  }
+
+  /**
+   * The same frontend in another process is somebody else once we have taken the lease: a copy of the state folder was started
+   * (a cloned machine), and both would write objects of the same names.
+   */
+  #isOurs(lease: Lease): boolean {
+    if (lease.frontendId !== this.#identity().frontendId) return false;
+    const { pid } = this.#context.processes;
+    const isThisProcess =
+      lease.pid === pid &&
+      lease.machine === machineOf(this.#context) &&
+      lease.pidStarted === startOf(this.#context, pid);
+    return isThisProcess || !this.#written;
   }
 
   /** Says that this frontend ended in order. */

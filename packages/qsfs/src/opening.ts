@@ -96,6 +96,14 @@ export async function decideOwnership(context: Context, layout: Layout, zstor: Z
   const lease = await asking(context, () => readLease(zstor));
   if (identity) {
     if (lease && lease.lease.frontendId !== identity.frontendId) throw fencedBy(lease.lease);
+    // The lease is written before anything else; only a volume that was never synced may be without one.
+    if (!lease && identity.generation > 0) {
+      throw new QsfsError(
+        'QSFS_E_CONFIG',
+        `the backends of ${layout.config} do not know the volume in ${layout.frontend}`,
+        'Check encryption.key, meta.config.prefix and the addresses: they must be those the volume was made with.',
+      );
+    }
     return { kind: 'existing', identity, lease };
   }
   if (context.disk.stat(layout.restoring)) {

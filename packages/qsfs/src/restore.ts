@@ -111,8 +111,8 @@ async function restoreFrom(
       });
       if (liveness === 'alive') throw fencedBy(lease.lease);
     }
-    const { manifest, pages } = await newestManifest(context, zstor, options.log);
-    return await build({ context, layout, configuration, zstor, lease, manifest, pages, options });
+    const found = await newestManifest(context, zstor, options.log);
+    return await build({ context, layout, configuration, zstor, lease, ...found, options });
   } finally {
     await zstor.close();
   }
@@ -164,11 +164,15 @@ interface FoundManifest {
  * The newest manifest, with its pages. One that certainly is incomplete (its frontend was interrupted) is passed over; one that
  * cannot be read now is an error: an older one would show less than was written.
  */
-async function newestManifest(context: Context, zstor: Zstor, log: Log): Promise<FoundManifest> {
+async function newestManifest(
+  context: Context,
+  zstor: Zstor,
+  log: Log,
+): Promise<FoundManifest & { newest: Version }> {
   const versions = await asking(context, () => manifestVersions(zstor));
   for (const version of versions) {
     const found = await asking(context, () => readManifest(zstor, version));
-    if (found) return found;
+    if (found) return { ...found, newest: versions[0] ?? version };
     log('warning', `${manifestName(version)} is not complete; the one before it is used`);
   }
   throw new QsfsError(
@@ -220,6 +224,8 @@ function decode<Result>(name: string, read: () => Result): Result {
 }
 
 interface BuildParts extends FoundManifest {
+  /** The newest manifest there was, complete or not. */
+  readonly newest: Version;
   readonly context: Context;
   readonly layout: Layout;
   readonly configuration: Configuration;
@@ -251,6 +257,7 @@ async function build(parts: BuildParts): Promise<RestoreReport> {
     await holder.take(lease).catch((error: unknown) => {
       throw asBackendsError(error);
     });
+    await refuseOvertaken(parts, holder);
     if (configuration.path === layout.config) writeConfiguration(disk, configuration);
     writeIdentity(disk, layout.identity, identity);
     disk.remove(layout.restoring);
@@ -270,6 +277,21 @@ async function build(parts: BuildParts): Promise<RestoreReport> {
     dataFiles,
     dataBytes,
   };
+}
+
+/**
+ * The frontend before may have finished a sync point before the lease was ours, and deleted what the one before named.
+ * @throws QsfsError QSFS_E_FENCED
+ */
+async function refuseOvertaken({ context, zstor, newest }: BuildParts, holder: LeaseHolder): Promise<void> {
+  const [now] = await asking(context, () => manifestVersions(zstor));
+  if (!now || compareVersions(now, newest) <= 0) return;
+  await holder.release().catch(() => {});
+  throw new QsfsError(
+    'QSFS_E_FENCED',
+    'the frontend before finished a sync point while this restore was under way',
+    'Type the command again: it finds the newer state.',
+  );
 }
 
 /** Removes everything in a folder, which may be a mount point and stays. */

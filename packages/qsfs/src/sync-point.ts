@@ -337,8 +337,10 @@ export class SyncPoints {
     const files = this.#parts.volume[namespace];
     const data = files.data(file);
     const index = files.catalog.index(file);
-    const exists = files.sizeOf(file) > 0;
-    if (exists && (data.safety === 'pending' || !index)) {
+    const isHere = files.sizeOf(file) > 0;
+    // What was stored stays named, even if the local file was lost.
+    const exists = isHere || data.safety !== 'pending';
+    if (isHere && (data.safety === 'pending' || !index)) {
       throw new Error(`${namespace}/${file} is in the sync point but not on the backends`);
     }
     return {
@@ -418,8 +420,10 @@ export class SyncPoints {
 
   /** Deletes what no manifest names any more. Never in the way of anything: what fails is done another time. */
   async #cleanUp(): Promise<void> {
-    const { zstor, log } = this.#parts;
+    const { zstor, log, lease } = this.#parts;
     try {
+      // Whoever took over meanwhile may have begun from the state before: what that names is his now.
+      await lease.confirm();
       if (this.#sweepWanted) await this.#sweep();
       for (const name of this.#superseded) {
         await zstor.delete(name);
