@@ -312,6 +312,26 @@ test('a crash at any point of a put leaves the old object or the new one, whole'
   }
 });
 
+test('a read that is tried again right after the backends returned succeeds, long before their next probe', async (t) => {
+  const clock = new SimulatedClock();
+  const rig = await openRig(t, {}, { clock });
+  const content = await stored(rig);
+  const record = (await rig.zstor.head('name'))!;
+  const all = [...rig.config.groups.flatMap(({ backends }) => backends), ...rig.config.metadata.backends];
+  for (const { name } of all) rig.fault(name).mode = 'refuse';
+  await assert.rejects(rig.zstor.read(record, 0, 100), (error) => isZstorError(error, 'QSFS_E_UNAVAILABLE'));
+  await clock.run(60_000); // from now on probes are seconds apart
+  for (const { name } of all) rig.fault(name).mode = 'healthy';
+  const first = await Promise.allSettled([rig.zstor.read(record, 0, 100), rig.zstor.head('name')]);
+  assert.deepEqual(
+    first.map(({ status }) => status),
+    ['rejected', 'rejected'],
+  );
+  await clock.run(10);
+  assert.ok(content.subarray(0, 100).equals(await rig.zstor.read(record, 0, 100)));
+  assert.equal((await rig.zstor.head('name'))?.name, 'name');
+});
+
 test('an error after the record was switched does not take the new shards away', async (t) => {
   const { zstor, folder, fault } = await openRig(
     t,

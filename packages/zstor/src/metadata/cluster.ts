@@ -158,7 +158,11 @@ export class MetadataCluster {
 
   #open(key: string, decision: Exclude<Decision, { kind: 'wait' }>): Found | undefined {
     if (decision.kind === 'absent') return undefined;
-    if (decision.kind === 'unavailable') throw unavailable(decision.reason);
+    if (decision.kind === 'unavailable') {
+      // Whoever tries again shall not have to wait for the stores' next probe, too.
+      for (const { store } of this.#members) if (!store.health.usable) void store.health.inspect();
+      throw unavailable(decision.reason);
+    }
     const { stamp, parts } = decision;
     if (stamp.tombstone) return { stamp, content: undefined };
     const content = unseal(this.#options.keys, key, stamp, joinParts(stamp, parts));

@@ -127,6 +127,8 @@ export class ShardFetch {
     const reachable = this.#good.size + this.#outstanding;
     const where = `"${name}", stripe ${this.#stripe}: ${reachable} good shards, ${minimalShards} are needed`;
     if (reachable + this.#unreachable.length >= minimalShards) {
+      // Somebody waits for them: whoever tries again shall not have to wait for their next probe, too.
+      for (const backend of this.#unreachable) void this.#backends.find(backend)?.store.health.inspect();
       return new ZstorError(
         'QSFS_E_UNAVAILABLE',
         `${where}; these backends do not answer: ${this.#unreachable.join(', ')}`,
