@@ -19,6 +19,10 @@ const BENCHMARKS: Readonly<Record<string, Benchmark>> = {
     about: 'the zdb server against Redis  [--reference PATH] [--quick]',
     load: () => import('./zdb.ts'),
   },
+  'zdb-engine': {
+    about: 'the zdb engine alone, against the bare system calls  [keys]',
+    load: () => import('./zdb-engine.ts'),
+  },
   zstor: {
     about: 'store and retrieve to local backends, with peak memory  [sizeMiB] [k+m …]',
     load: () => import('./zstor.ts'),

@@ -140,7 +140,7 @@ class Mover {
     const { crc, timestamp } = place;
     const offset = log.appendData(key, payload, payload.length, crc, 0, timestamp);
     if (user) {
-      user.flag(place.indexFile, place.indexOffset, true);
+      user.flag(place.indexFile, place.indexOffset, place.dataOffset, true);
       user.index(key, undefined, offset, payload.length, crc, timestamp);
     } else if (seq) {
       seq.indexUpdate(key, place, offset, payload.length, crc, timestamp);

@@ -7,6 +7,8 @@ export const DATA_HEADER_BYTES = 28;
 export const DATA_ENTRY_BYTES = 18;
 /** Entry flag: a deletion marker. */
 export const DATA_DELETED = 1;
+/** Entry flag: the payload was dropped by an offline compaction; the record is dead. */
+export const DATA_TRUNCATED = 2;
 /** Longest key. */
 export const KEY_MAX_BYTES = 255;
 /** Longest payload (the protocol's limit; the field could hold more). */

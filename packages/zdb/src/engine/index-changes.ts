@@ -1,7 +1,7 @@
 // Changes of existing index entries that are not in the index files yet: for every position the fixed part of the entry before
 // and after. Two uses: the changes of a batch until `commit`, and changes held back until the data they stem from is on stable
-// storage (docs/formats/zdb.md, "Order of writes").
-import { INDEX_ENTRY_BYTES } from './index-format.ts';
+// storage (docs/formats/zdb.md, "Order of writes"). In user mode only flags change, and the other fields of the images are not filled in.
+import { INDEX_ENTRY_BYTES, putIndexEntry } from './index-format.ts';
 import { TWO_32 } from './little-endian.ts';
 
 const RECORD_BYTES = 2 * INDEX_ENTRY_BYTES;
@@ -16,6 +16,7 @@ export class IndexChanges {
   /** For the writer: records that wait for the data to be durable. */
   readonly waiting: boolean[] = [];
   readonly #records = new Map<number, number>();
+  readonly #blank = new Uint8Array(INDEX_ENTRY_BYTES);
 
   get size(): number {
     return this.files.length;
@@ -46,6 +47,17 @@ export class IndexChanges {
     this.waiting.push(false);
     this.#records.set(file * TWO_32 + offset, record);
     return record;
+  }
+
+  /**
+   * Adds a record of an entry of which only the place of its data and its flags are known, before and after; the other fields of
+   * both images are 0 and must not be written.
+   * @returns its number
+   */
+  addFlags(file: number, offset: number, dataOffset: number, flags: number): number {
+    this.#blank.fill(0);
+    putIndexEntry(this.#blank, 0, 0, dataOffset, 0, 0, flags, 0, 0, 0, 0, 0);
+    return this.add(file, offset, this.#blank, 0);
   }
 
   /** Position of the image before in `images`. */

@@ -13,6 +13,9 @@ export const ID_BYTES = 8;
 /** Entry flag: deleted or superseded. */
 export const INDEX_DELETED = 1;
 
+/** Position of the flags in an entry: the only field that changes in place in user mode. */
+export const INDEX_FLAGS_AT = 13;
+
 const MAGIC = 0x30584449; // "IDX0"
 const VERSION = 4;
 

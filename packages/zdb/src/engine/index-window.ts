@@ -57,9 +57,14 @@ export class IndexWindow {
       if (keyBytes === 0 || offset + INDEX_ENTRY_BYTES + keyBytes > end) return false;
     } else if (offset + SLOT_BYTES > end) return false;
     if (this.#log.overlaid) {
-      this.#log.view(file, offset);
-      this.bytes = this.#log.bytes;
-      this.at = this.#log.at;
+      if (this.#log.mode === 'user') {
+        const flags = indexEntry.flags(this.#buffer, this.at);
+        indexEntry.setFlags(this.#buffer, this.at, this.#log.flagsNow(file, offset, flags));
+      } else {
+        this.#log.view(file, offset);
+        this.bytes = this.#log.bytes;
+        this.at = this.#log.at;
+      }
     }
     this.#offset = offset;
     return true;

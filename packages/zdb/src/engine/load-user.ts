@@ -5,20 +5,17 @@
 // entry for it exists. Replaying what is known changes nothing, so it can be repeated (docs/formats/zdb.md, "Recovery").
 
 import { checksum } from './checksum.ts';
-import { cutData, findEnd, type Gap, type IndexedEntry } from './data-end.ts';
-import { DATA_ENTRY_BYTES, DATA_HEADER_BYTES, KEY_MAX_BYTES } from './data-format.ts';
+import { findEnd, type Gap, type IndexedEntry } from './data-end.ts';
+import { DATA_ENTRY_BYTES, DATA_HEADER_BYTES } from './data-format.ts';
 import { DataScanner } from './data-scanner.ts';
+import { IndexEntries } from './index-entries.ts';
 import { INDEX_DELETED, INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES, indexEntry } from './index-format.ts';
 import { TABLE_PAYLOAD_MAX } from './key-table.ts';
 import type { Loading, PairState } from './load.ts';
 import { emptyPlace } from './place.ts';
+import { REPAIRS_MAX, UserReplay } from './replay-user.ts';
 import { cutTail } from './set-aside.ts';
 import type { UserRecords } from './user-records.ts';
-
-const READ_BYTES = 4 << 20;
-const DATA_TRUNCATED = 2;
-/** Repairs are written when this many are pending. */
-const REPAIRS_MAX = 32_768;
 
 /** An index entry whose data is gone. */
 interface Dangling {
@@ -35,6 +32,7 @@ export function loadUser(loading: Loading, records: UserRecords): void {
 class UserLoader {
   readonly #loading: Loading;
   readonly #records: UserRecords;
+  readonly #replay: UserReplay;
   readonly #place = emptyPlace();
   readonly #dangling: Dangling[] = [];
   #superseded = 0;
@@ -46,6 +44,7 @@ class UserLoader {
   constructor(loading: Loading, records: UserRecords) {
     this.#loading = loading;
     this.#records = records;
+    this.#replay = new UserReplay(loading, records);
   }
 
   load(): void {
@@ -54,15 +53,13 @@ class UserLoader {
     let previousIndex = 0;
     for (const pair of pairs) {
       const active = this.#loading.lastIsActive && pair === pairs[pairs.length - 1];
-      const gaps = active
-        ? findEnd(this.#loading, pair, () => indexEntries(this.#loading, pair.file, pair.indexSize))
-        : [];
+      const gaps = active ? findEnd(this.#loading, pair, () => this.#indexed(pair)) : [];
       if (pair.rebuild) this.#replayFrom = Math.min(this.#replayFrom, pair.file);
       if (active) this.#checkActiveIndex(pair, gaps);
       const loaded = this.#readIndex(pair, active);
       log.previousIndex = log.lastEntries[pair.file]! || previousIndex;
       if (active || pair.file >= this.#replayFrom || this.#tailUnknown(pair, loaded.coveredEnd))
-        this.#replay(pair, active, loaded.monotonic, gaps);
+        this.#replay.run(pair, active, loaded.monotonic, gaps);
       previousIndex = log.previousIndex;
       this.#loading.flush();
     }
@@ -84,7 +81,9 @@ class UserLoader {
     const scanner = new DataScanner(log.data.reading(pair.file), 'user', pair.dataEnd);
     let gap = 0;
     let last = 0;
-    for (const { dataOffset, offset, key, payloadBytes, crc, timestamp } of this.#indexed(pair)) {
+    const entries = new IndexEntries(log.index, pair.file, pair.indexSize);
+    while (entries.next()) {
+      const { dataOffset, offset, bytes, at } = entries;
       if (dataOffset <= last) return; // Written over a lost data file: such entries are told apart when replaying.
       last = dataOffset;
       while (gap < gaps.length && dataOffset >= gaps[gap]!.end) scanner.seek(gaps[gap++]!.end);
@@ -94,19 +93,24 @@ class UserLoader {
       const matches =
         found &&
         scanner.offset === dataOffset &&
-        scanner.payloadBytes === payloadBytes &&
-        scanner.crc === crc &&
-        scanner.timestamp === timestamp &&
+        scanner.payloadBytes === indexEntry.payloadBytes(bytes, at) &&
+        scanner.crc === indexEntry.crc(bytes, at) &&
+        scanner.timestamp === indexEntry.timestamp(bytes, at) &&
         !scanner.deleted &&
-        Buffer.compare(scanner.key(), key) === 0;
+        entries.hasKey(scanner.bytes, scanner.keyAt, scanner.keyBytes);
       if (matches) continue;
       if (dataOffset < pair.dataEnd) this.#cutIndex(pair, offset, 'entries that do not match the data');
       return;
     }
   }
 
-  #indexed(pair: PairState): Generator<FullEntry> {
-    return indexEntries(this.#loading, pair.file, pair.indexSize);
+  /** Entries of the index file, for finding the way past damage in the data. */
+  *#indexed(pair: PairState): Generator<IndexedEntry> {
+    const entries = new IndexEntries(this.#loading.log.index, pair.file, pair.indexSize);
+    while (entries.next()) {
+      const { dataOffset, offset, bytes, keyAt, keyBytes } = entries;
+      yield { dataOffset, offset, key: bytes.subarray(keyAt, keyAt + keyBytes) };
+    }
   }
 
   /** Room for about as many keys as the index files can hold, judged by their size. */
@@ -130,12 +134,9 @@ class UserLoader {
     const records = this.#records;
     const { file } = pair;
     log.openPair(file, pair.dataEnd, pair.indexSize);
-    const handle = log.indexFile(file);
-    const buffer = new Uint8Array(Math.min(READ_BYTES, Math.max(pair.indexSize, 1)));
+    const entries = new IndexEntries(log.index, file, pair.indexSize);
+    const buffer = entries.bytes;
     const dataEnd = pair.dataEnd < 0 ? Number.POSITIVE_INFINITY : pair.dataEnd;
-    let start = INDEX_HEADER_BYTES;
-    let filled = 0;
-    let at = 0;
     let last = 0;
     let coveredEnd = DATA_HEADER_BYTES;
     let monotonic = true;
@@ -143,21 +144,10 @@ class UserLoader {
     /** Where the run of dangling entries at the end begins; 0: the last entry is none. */
     let danglingRun = 0;
     let lastBeforeRun = 0;
-    const danglingBefore = this.#dangling.length;
-    let end: number;
-    for (;;) {
-      const offset = start + at;
-      if (filled - at < INDEX_ENTRY_BYTES + 255 && start + filled < pair.indexSize) {
-        start = offset;
-        at = 0;
-        filled = handle.read(buffer.subarray(0, Math.min(buffer.length, pair.indexSize - start)), start);
-        log.counters.indexRead(filled);
-      }
-      end = offset;
-      if (filled - at < INDEX_ENTRY_BYTES) break;
-      const keyBytes = buffer[at]!;
+    let danglingBefore = 0;
+    while (entries.next()) {
+      const { at, offset, keyBytes } = entries;
       const payloadBytes = indexEntry.payloadBytes(buffer, at);
-      if (keyBytes === 0 || filled - at < INDEX_ENTRY_BYTES + keyBytes) break;
       const dataOffset = indexEntry.dataOffset(buffer, at);
       const entryEnd = dataOffset + DATA_ENTRY_BYTES + keyBytes + payloadBytes;
       const flags = indexEntry.flags(buffer, at);
@@ -167,6 +157,7 @@ class UserLoader {
         if (danglingRun === 0) {
           danglingRun = offset;
           lastBeforeRun = last;
+          danglingBefore = this.#dangling.length;
         }
         this.#noteDangling(buffer, at, file, offset, flags);
       } else {
@@ -177,8 +168,9 @@ class UserLoader {
         if ((flags & INDEX_DELETED) === 0) this.#readLive(buffer, at, file, offset);
       }
       last = offset;
-      at += INDEX_ENTRY_BYTES + keyBytes;
     }
+    log.counters.indexRead(entries.readBytes);
+    let end = entries.offset;
     if (active && danglingRun > 0) {
       // The records are gone; the entries at the end go too, so that the next ones stand in the order of the data.
       records.tally.written -= this.#dangling.length - danglingBefore;
@@ -206,12 +198,12 @@ class UserLoader {
     if (entry >= 0) {
       // Two live entries of one key: the flag of the older one was lost, or waited for the newer record, which may be lost itself.
       if (!this.#recordIntact(buffer, at, file)) {
-        records.flag(file, offset, true);
+        records.flag(file, offset, indexEntry.dataOffset(buffer, at), true);
         this.#gone++;
         this.#relieve();
         return;
       }
-      records.flag(table.file(entry), table.indexOffset(entry), true);
+      records.flag(table.file(entry), table.indexOffset(entry), table.dataOffset(entry), true);
       this.#superseded++;
       this.#relieve();
     }
@@ -251,7 +243,7 @@ class UserLoader {
       parentOffset: indexEntry.parentOffset(buffer, at),
     });
     if ((flags & INDEX_DELETED) === 0 && file < this.#loading.pairs.length - 1) {
-      this.#records.flag(file, offset, true);
+      this.#records.flag(file, offset, indexEntry.dataOffset(buffer, at), true);
       this.#gone++;
       this.#relieve();
     }
@@ -281,84 +273,11 @@ class UserLoader {
         this.#replayFrom = Math.min(this.#replayFrom, pair.file);
         return true;
       }
-      if (scanner.deleted) this.#replayDeletion(pair.file, scanner);
+      if (scanner.deleted) this.#replay.deletion(pair.file, scanner);
     }
     if (scanner.nextOffset < pair.dataEnd)
       warn(`${log.data.path(pair.file)}: no whole entry at ${scanner.nextOffset}; left as it is`);
     return false;
-  }
-
-  /** Gives the index what the data file has and the index lacks. */
-  #replay(pair: PairState, active: boolean, monotonic: boolean, gaps: readonly Gap[]): void {
-    const { log, warn, repaired } = this.#loading;
-    const { file } = pair;
-    if (!pair.readable) {
-      if (pair.dataEnd !== -1 || pair.indexSize > INDEX_HEADER_BYTES)
-        warn(`${log.data.path(file)} is not on this machine: index ${file} cannot be completed from it`);
-      return;
-    }
-    const known = new KnownEntries(this.#loading, file, monotonic);
-    const scanner = new DataScanner(log.data.reading(file), 'user', pair.dataEnd);
-    let added = 0;
-    /** Where a run of entries begins that the index does not know and whose payload is damaged; 0: none. */
-    let damagedFrom = 0;
-    let lastWhole = 0;
-    for (let gap = 0; ; gap++) {
-      while (scanner.next()) {
-        const outcome = scanner.deleted
-          ? this.#replayDeletion(file, scanner)
-          : this.#replayRecord(file, scanner, known);
-        if (outcome === 'damaged') damagedFrom ||= scanner.offset;
-        else {
-          damagedFrom = 0;
-          lastWhole = scanner.offset;
-          if (outcome === 'added') added++;
-        }
-        this.#relieve();
-      }
-      if (gap === gaps.length) break;
-      scanner.seek(gaps[gap]!.end);
-    }
-    if (active) {
-      log.previousData = lastWhole;
-      cutData(this.#loading, pair, damagedFrom || pair.dataEnd);
-    }
-    if (added > 0) repaired(`${added} entries of ${log.data.path(file)} were missing in the index; added`);
-  }
-
-  /** Makes the index know the record at the scanner, unless it knows it or something newer. */
-  #replayRecord(file: number, scanner: DataScanner, known: KnownEntries): 'known' | 'added' | 'damaged' {
-    const records = this.#records;
-    const place = this.#place;
-    const { offset, payloadBytes, crc, timestamp } = scanner;
-    const key = scanner.key();
-    const live = records.locate(key, place);
-    if (live && (place.indexFile > file || (place.indexFile === file && place.dataOffset >= offset)))
-      return 'known';
-    const indexOffset = known.find(offset, key);
-    if (indexOffset > 0) {
-      if (!scanner.intact()) return 'known';
-      // Its entry exists but is flagged, and what superseded it is not in the data, or comes next.
-      records.flag(file, indexOffset, false);
-      if (live) records.flag(place.indexFile, place.indexOffset, true);
-      records.put(key, 0, key.length, file, indexOffset, offset, payloadBytes, crc, timestamp);
-      return 'known';
-    }
-    if ((scanner.flags & DATA_TRUNCATED) !== 0) return 'known';
-    if (!scanner.intact()) return 'damaged';
-    records.index(key, live ? place : undefined, offset, payloadBytes, crc, timestamp);
-    return 'added';
-  }
-
-  #replayDeletion(file: number, scanner: DataScanner): 'known' {
-    const key = scanner.key();
-    const place = this.#place;
-    const newer =
-      !this.#records.locate(key, place) ||
-      place.indexFile > file ||
-      (place.indexFile === file && place.dataOffset > scanner.offset);
-    if (!newer) this.#records.drop(key, place);
-    return 'known';
   }
 
   /** A key whose newest record is gone gets back the one before it, if nothing newer of it is live. */
@@ -382,7 +301,7 @@ class UserLoader {
         (dataEnd >= 0 && dataOffset + DATA_ENTRY_BYTES + lost.key.length + payloadBytes > dataEnd)
       )
         continue;
-      this.#records.flag(parentFile, parentOffset, false);
+      this.#records.flag(parentFile, parentOffset, dataOffset, false);
       this.#records.put(
         lost.key,
         0,
@@ -397,70 +316,5 @@ class UserLoader {
       this.#restored++;
       this.#relieve();
     }
-  }
-}
-
-/** An index entry with what must agree with the data. */
-interface FullEntry extends IndexedEntry {
-  readonly payloadBytes: number;
-  readonly crc: number;
-  readonly timestamp: number;
-}
-
-/** Which data entries of a file have an index entry. The index file is read along with the data file: both are in the same order. */
-class KnownEntries {
-  readonly #entries: Iterator<IndexedEntry>;
-  readonly #all: Map<number, number> | undefined;
-  #next: IndexedEntry | undefined;
-
-  constructor(loading: Loading, file: number, monotonic: boolean) {
-    this.#entries = indexEntries(loading, file, loading.log.indexEnds[file]!);
-    if (monotonic) {
-      this.#advance();
-      return;
-    }
-    // Written over a lost data file by a program that did not notice: the newest entry for an offset counts.
-    this.#all = new Map();
-    for (this.#advance(); this.#next; this.#advance())
-      this.#all.set(this.#next.dataOffset, this.#next.offset);
-  }
-
-  /** Offset of the index entry for a data entry; 0: none. Data offsets must be asked for in ascending order. */
-  find(dataOffset: number, key: Uint8Array): number {
-    if (this.#all) return this.#all.get(dataOffset) ?? 0;
-    while (this.#next && this.#next.dataOffset < dataOffset) this.#advance();
-    const next = this.#next;
-    return next?.dataOffset === dataOffset && Buffer.compare(next.key, key) === 0 ? next.offset : 0;
-  }
-
-  #advance(): void {
-    const step = this.#entries.next();
-    this.#next = step.done ? undefined : step.value;
-  }
-}
-
-/** Entries that stand in an index file before `end`; the key is valid until the next one. */
-function* indexEntries(loading: Loading, file: number, end: number): Generator<FullEntry> {
-  const { index } = loading.log;
-  const buffer = new Uint8Array(Math.min(READ_BYTES, end));
-  let start = INDEX_HEADER_BYTES;
-  let filled = 0;
-  for (let at = 0; ; ) {
-    if (filled - at < INDEX_ENTRY_BYTES + KEY_MAX_BYTES && start + filled < end) {
-      start += at;
-      at = 0;
-      filled = index.reading(file).read(buffer.subarray(0, Math.min(buffer.length, end - start)), start);
-    }
-    const keyAt = at + INDEX_ENTRY_BYTES;
-    if (keyAt > filled || buffer[at] === 0 || keyAt + buffer[at]! > filled) return;
-    yield {
-      dataOffset: indexEntry.dataOffset(buffer, at),
-      offset: start + at,
-      key: buffer.subarray(keyAt, keyAt + buffer[at]!),
-      payloadBytes: indexEntry.payloadBytes(buffer, at),
-      crc: indexEntry.crc(buffer, at),
-      timestamp: indexEntry.timestamp(buffer, at),
-    };
-    at = keyAt + buffer[at]!;
   }
 }

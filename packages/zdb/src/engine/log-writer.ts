@@ -7,7 +7,14 @@
 //      that recovery needs the last data file only.
 import { type DiskFile, errorCode } from '@qsfs/io';
 import type { IndexChanges } from './index-changes.ts';
-import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES, indexEntry, SLOT_BYTES, slotOffset } from './index-format.ts';
+import {
+  INDEX_ENTRY_BYTES,
+  INDEX_FLAGS_AT,
+  INDEX_HEADER_BYTES,
+  indexEntry,
+  SLOT_BYTES,
+  slotOffset,
+} from './index-format.ts';
 import type { Log } from './log.ts';
 import type { Segment } from './segment.ts';
 import { BLOCK_SLOTS } from './slot-cache.ts';
@@ -252,7 +259,8 @@ export class LogWriter {
       const offset = changes.offsets[record]!;
       const after = changes.after(record);
       if (log.mode === 'user') {
-        this.#writeIndex(file, changes.images.subarray(after, after + INDEX_ENTRY_BYTES), offset);
+        const flags = after + INDEX_FLAGS_AT;
+        this.#writeIndex(file, changes.images.subarray(flags, flags + 1), offset + INDEX_FLAGS_AT);
         continue;
       }
       const slot = (offset - INDEX_HEADER_BYTES) / SLOT_BYTES;
@@ -280,14 +288,17 @@ export class LogWriter {
 
   /** Puts back what the changes of a batch replaced; what cannot be put back lies over the file until it can. */
   #restore(changes: IndexChanges): void {
-    const { held } = this.#log;
+    const log = this.#log;
+    const { held } = log;
     for (let record = 0; record < changes.size; record++) {
       if (changes.waiting[record] || !changes.changed(record)) continue;
       const before = changes.before(record);
       const file = changes.files[record]!;
       const offset = changes.offsets[record]!;
+      // In user mode the images hold the flags only.
+      const [from, length] = log.mode === 'user' ? [INDEX_FLAGS_AT, 1] : [0, INDEX_ENTRY_BYTES];
       try {
-        this.#writeIndex(file, changes.images.subarray(before, before + INDEX_ENTRY_BYTES), offset);
+        this.#writeIndex(file, changes.images.subarray(before + from, before + from + length), offset + from);
       } catch {
         if (held.find(file, offset) >= 0) continue;
         const target = held.add(file, offset, changes.images, changes.after(record));

@@ -9,8 +9,10 @@ import type { Counters } from './counters.ts';
 import { DATA_ENTRY_BYTES } from './data-format.ts';
 import { IndexChanges } from './index-changes.ts';
 import {
+  INDEX_DELETED,
   INDEX_ENTRY_BYTES,
   INDEX_HEADER_BYTES,
+  indexEntry,
   putIndexEntry,
   SLOT_BYTES,
   slotOffset,
@@ -67,14 +69,13 @@ export class Log {
   readonly cache: SlotCache;
 
   /** Result of `view` and `change`: the fixed part of an entry begins at `bytes[at]`. */
-  bytes: Uint8Array;
+  bytes: Uint8Array = new Uint8Array(INDEX_ENTRY_BYTES);
   at = 0;
 
   readonly surroundings: LogSurroundings;
   readonly liveUndo: number[] = [];
   readonly dirtyUndo: number[] = [];
   readonly #chunks = new Chunks();
-  readonly #scratch = new Uint8Array(INDEX_ENTRY_BYTES);
 
   constructor(
     name: string,
@@ -92,7 +93,6 @@ export class Log {
     this.index = new FileSet(surroundings.pool, indexDirectory, 'i');
     this.cache = new SlotCache(surroundings.cacheBytes);
     this.segments = [new Segment(this.#chunks)];
-    this.bytes = this.#scratch;
   }
 
   /** The segment that takes appends. */
@@ -217,7 +217,10 @@ export class Log {
     return offset;
   }
 
-  /** Points `bytes` and `at` to the fixed part of an index entry as it is now. Valid until the next call of the log. */
+  /**
+   * Points `bytes` and `at` to the fixed part of a slot as it is now. Valid until the next call of the log. (seq; user-mode entries
+   * are read through an index window)
+   */
   view(file: number, offset: number): void {
     for (let number = this.segments.length - 1; number >= 0; number--) {
       const segment = this.segments[number]!;
@@ -239,16 +242,10 @@ export class Log {
       this.at = this.held.after(record);
       return;
     }
-    if (this.mode === 'seq') {
-      const slot = (offset - INDEX_HEADER_BYTES) / SLOT_BYTES;
-      const frame = this.frameOf(file, slot);
-      this.bytes = this.cache.bytes(frame);
-      this.at = this.cache.at(frame) + (slot % BLOCK_SLOTS) * SLOT_BYTES;
-    } else {
-      this.readIndex(file, offset, this.#scratch);
-      this.bytes = this.#scratch;
-      this.at = 0;
-    }
+    const slot = (offset - INDEX_HEADER_BYTES) / SLOT_BYTES;
+    const frame = this.frameOf(file, slot);
+    this.bytes = this.cache.bytes(frame);
+    this.at = this.cache.at(frame) + (slot % BLOCK_SLOTS) * SLOT_BYTES;
   }
 
   /** Like `view`, and what the caller writes to the fixed part there belongs to the batch. */
@@ -269,6 +266,34 @@ export class Log {
     }
     this.bytes = changes.images;
     this.at = changes.after(record);
+  }
+
+  /**
+   * Sets or clears the deletion flag of an entry of a user-mode index, without looking at the entry.
+   * @param dataOffset where its record is
+   */
+  changeFlag(file: number, offset: number, dataOffset: number, deleted: boolean): void {
+    const flags = deleted ? INDEX_DELETED : 0;
+    for (const segment of this.segments) {
+      if (segment.file !== file || offset < segment.indexStart) continue;
+      indexEntry.setFlags(segment.index, offset - segment.indexStart, flags);
+      return;
+    }
+    const { changes } = this.current;
+    let record = changes.find(file, offset);
+    if (record < 0) record = changes.addFlags(file, offset, dataOffset, deleted ? 0 : INDEX_DELETED);
+    indexEntry.setFlags(changes.images, changes.after(record), flags);
+  }
+
+  /** Flags of an entry as they are now, given those in the file. */
+  flagsNow(file: number, offset: number, flags: number): number {
+    for (let number = this.segments.length - 1; number >= 0; number--) {
+      const { changes } = this.segments[number]!;
+      const record = changes.find(file, offset);
+      if (record >= 0) return indexEntry.flags(changes.images, changes.after(record));
+    }
+    const record = this.held.find(file, offset);
+    return record < 0 ? flags : indexEntry.flags(this.held.images, this.held.after(record));
   }
 
   /** Whether entries in the files may look different from what they are now. */

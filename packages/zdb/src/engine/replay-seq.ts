@@ -17,12 +17,11 @@ import { get64, put64 } from './little-endian.ts';
 import type { Loading, PairState } from './load.ts';
 import type { Log } from './log.ts';
 import { emptyPlace, type Place } from './place.ts';
+import { REPAIRS_MAX } from './replay-user.ts';
 import type { SeqRecords } from './seq-records.ts';
 import { BLOCK_SLOTS } from './slot-cache.ts';
 import { fillPlace, putDeadSlot, recordFits, slotsOf } from './slot-files.ts';
 
-/** Repairs are written when this many are pending. */
-export const REPAIRS_MAX = 32_768;
 /** A data entry may be at most so many ids ahead of the index: more than a data file has entries. */
 const AHEAD_MAX = 2 ** 24;
 

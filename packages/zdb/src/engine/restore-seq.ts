@@ -4,7 +4,7 @@ import { ID_BYTES, INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES, indexEntry, SLOT_BYTES
 import { get64, TWO_32 } from './little-endian.ts';
 import type { Loading } from './load.ts';
 import { emptyPlace, type Place } from './place.ts';
-import { REPAIRS_MAX } from './replay-seq.ts';
+import { REPAIRS_MAX } from './replay-user.ts';
 import type { SeqRecords } from './seq-records.ts';
 import { fillPlace, recordFits } from './slot-files.ts';
 

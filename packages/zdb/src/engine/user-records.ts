@@ -1,7 +1,6 @@
 // Records of a user-mode namespace: the key table in memory. Every write appends an index entry; the superseded one gets its flag
 // in place. The data file of a record has the number of its index file (docs/formats/zdb.md, "Index file").
 import { DATA_DELETED, DATA_ENTRY_BYTES } from './data-format.ts';
-import { INDEX_DELETED, indexEntry } from './index-format.ts';
 import { KeyTable } from './key-table.ts';
 import type { Log } from './log.ts';
 import type { Place, Tally } from './place.ts';
@@ -59,7 +58,7 @@ export class UserRecords implements Records {
     timestamp: number,
   ): void {
     const log = this.#log;
-    if (place) this.flag(place.indexFile, place.indexOffset, true);
+    if (place) this.flag(place.indexFile, place.indexOffset, place.dataOffset, true);
     const indexOffset = log.appendIndex(
       key,
       dataOffset,
@@ -106,7 +105,7 @@ export class UserRecords implements Records {
 
   /** Forgets a live key and flags its index entry (recovery does only this). */
   drop(key: Uint8Array, place: Place): void {
-    this.flag(place.indexFile, place.indexOffset, true);
+    this.flag(place.indexFile, place.indexOffset, place.dataOffset, true);
     const entry = this.table.find(key, 0, key.length);
     this.#remember(REMOVED, entry);
     this.#count(entry, -1);
@@ -114,12 +113,10 @@ export class UserRecords implements Records {
     if (!this.#log.recording) this.table.release(entry);
   }
 
-  /** Sets or clears the flag of an index entry. */
-  flag(file: number, offset: number, deleted: boolean): void {
-    const log = this.#log;
-    log.change(file, offset);
-    indexEntry.setFlags(log.bytes, log.at, deleted ? INDEX_DELETED : 0);
-    log.markDirty(file);
+  /** Sets or clears the flag of an index entry. @param dataOffset where its record is */
+  flag(file: number, offset: number, dataOffset: number, deleted: boolean): void {
+    this.#log.changeFlag(file, offset, dataOffset, deleted);
+    this.#log.markDirty(file);
   }
 
   accept(): void {

@@ -1,0 +1,139 @@
+// Replays a data file over the key table and the index of a user-mode namespace.
+//
+// It decides by position: a record is known when the table points at it or at something newer, or when an index entry for it exists.
+// Replaying what is known changes nothing, so it can be repeated (docs/formats/zdb.md, "Recovery").
+import { cutData, type Gap } from './data-end.ts';
+import { DATA_TRUNCATED } from './data-format.ts';
+import { DataScanner } from './data-scanner.ts';
+import { IndexEntries } from './index-entries.ts';
+import { INDEX_HEADER_BYTES } from './index-format.ts';
+import type { Loading, PairState } from './load.ts';
+import type { Log } from './log.ts';
+import { emptyPlace } from './place.ts';
+import type { UserRecords } from './user-records.ts';
+
+/** Repairs are written when this many are pending. */
+export const REPAIRS_MAX = 32_768;
+
+/** Replays data files, one after the other. */
+export class UserReplay {
+  readonly #loading: Loading;
+  readonly #records: UserRecords;
+  readonly #place = emptyPlace();
+
+  constructor(loading: Loading, records: UserRecords) {
+    this.#loading = loading;
+    this.#records = records;
+  }
+
+  /** Gives the index what the data file has and the index lacks. */
+  run(pair: PairState, active: boolean, monotonic: boolean, gaps: readonly Gap[]): void {
+    const { log, warn, repaired, flush } = this.#loading;
+    const { file } = pair;
+    if (!pair.readable) {
+      if (pair.dataEnd !== -1 || pair.indexSize > INDEX_HEADER_BYTES)
+        warn(`${log.data.path(file)} is not on this machine: index ${file} cannot be completed from it`);
+      return;
+    }
+    const known = new KnownEntries(log, file, monotonic);
+    const scanner = new DataScanner(log.data.reading(file), 'user', pair.dataEnd);
+    let added = 0;
+    /** Where a run of entries begins that the index does not know and whose payload is damaged; 0: none. */
+    let damagedFrom = 0;
+    let lastWhole = 0;
+    for (let gap = 0; ; gap++) {
+      while (scanner.next()) {
+        const outcome = scanner.deleted ? this.deletion(file, scanner) : this.#record(file, scanner, known);
+        if (outcome === 'damaged') damagedFrom ||= scanner.offset;
+        else {
+          damagedFrom = 0;
+          lastWhole = scanner.offset;
+          if (outcome === 'added') added++;
+        }
+        if (log.current.changes.size >= REPAIRS_MAX) flush();
+      }
+      if (gap === gaps.length) break;
+      scanner.seek(gaps[gap]!.end);
+    }
+    if (active) {
+      log.previousData = lastWhole;
+      cutData(this.#loading, pair, damagedFrom || pair.dataEnd);
+    }
+    if (added > 0) repaired(`${added} entries of ${log.data.path(file)} were missing in the index; added`);
+  }
+
+  /** Makes the index know the record at the scanner, unless it knows it or something newer. */
+  #record(file: number, scanner: DataScanner, known: KnownEntries): 'known' | 'added' | 'damaged' {
+    const records = this.#records;
+    const place = this.#place;
+    const { offset, payloadBytes, crc, timestamp } = scanner;
+    const indexOffset = known.find(offset, scanner);
+    // An entry that is not flagged is the live one, or something newer is.
+    if (indexOffset > 0 && !known.deleted) return 'known';
+    const key = scanner.key();
+    const live = records.locate(key, place);
+    if (live && (place.indexFile > file || (place.indexFile === file && place.dataOffset >= offset)))
+      return 'known';
+    if (indexOffset > 0) {
+      if (!scanner.intact()) return 'known';
+      // Its entry exists but is flagged, and what superseded it is not in the data, or comes next.
+      records.flag(file, indexOffset, offset, false);
+      if (live) records.flag(place.indexFile, place.indexOffset, place.dataOffset, true);
+      records.put(key, 0, key.length, file, indexOffset, offset, payloadBytes, crc, timestamp);
+      return 'known';
+    }
+    if ((scanner.flags & DATA_TRUNCATED) !== 0) return 'known';
+    if (!scanner.intact()) return 'damaged';
+    records.index(key, live ? place : undefined, offset, payloadBytes, crc, timestamp);
+    return 'added';
+  }
+
+  /** Makes the deletion marker at the scanner take effect, unless something newer is live. */
+  deletion(file: number, scanner: DataScanner): 'known' {
+    const key = scanner.key();
+    const place = this.#place;
+    const newer =
+      !this.#records.locate(key, place) ||
+      place.indexFile > file ||
+      (place.indexFile === file && place.dataOffset > scanner.offset);
+    if (!newer) this.#records.drop(key, place);
+    return 'known';
+  }
+}
+
+/** Which data entries of a file have an index entry. The index file is read along with the data file: both are in the same order. */
+class KnownEntries {
+  /** Whether the entry last found is flagged. */
+  deleted = false;
+  readonly #entries: IndexEntries;
+  #more: boolean;
+  /** Without order: index offset by data offset, negative when flagged. */
+  readonly #all: Map<number, number> | undefined;
+
+  constructor(log: Log, file: number, monotonic: boolean) {
+    this.#entries = new IndexEntries(log.index, file, log.indexEnds[file]!);
+    this.#more = this.#entries.next();
+    if (monotonic) return;
+    // Written over a lost data file by a program that did not notice: the newest entry for an offset counts.
+    this.#all = new Map();
+    for (; this.#more; this.#more = this.#entries.next()) {
+      const { offset, deleted } = this.#entries;
+      this.#all.set(this.#entries.dataOffset, deleted ? -offset : offset);
+    }
+  }
+
+  /** Offset of the index entry for the record at the scanner; 0: none. To be asked in ascending order. */
+  find(dataOffset: number, scanner: DataScanner): number {
+    if (this.#all) {
+      const offset = this.#all.get(dataOffset) ?? 0;
+      this.deleted = offset < 0;
+      return Math.abs(offset);
+    }
+    const entries = this.#entries;
+    while (this.#more && entries.dataOffset < dataOffset) this.#more = entries.next();
+    if (!this.#more || entries.dataOffset !== dataOffset) return 0;
+    if (!entries.hasKey(scanner.bytes, scanner.keyAt, scanner.keyBytes)) return 0;
+    this.deleted = entries.deleted;
+    return entries.offset;
+  }
+}
