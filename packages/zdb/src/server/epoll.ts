@@ -49,6 +49,10 @@ const TURN_MS = 2;
 const GATHER_ROUNDS = 4;
 /** Longest blocking wait while there was traffic just now. */
 const SPIN_MS = 1;
+/** Before it sleeps while there is traffic, the loop looks for so long: waking a processor costs more. After looks in vain, so many waits go
+ * without (2 to this power at most). */
+const LOOK_MS = 0.04;
+const MAX_VAIN_LOOKS = 8;
 /** Longest blocking wait where the event loop cannot sleep on the epoll set. */
 const BLOCK_MS = 20;
 /** Connections waiting to be accepted, at most. */
@@ -98,6 +102,9 @@ export class EpollLoop implements SocketLoop {
   #inTurn = false;
   #soonScheduled = false;
   #closed = false;
+  /** Looks in vain one after the other; how many more waits go without. */
+  #vainLooks = 0;
+  #looksSkipped = 0;
   #acceptTimer: Timer | undefined;
 
   /** @param log one line for the operator */
@@ -177,7 +184,7 @@ export class EpollLoop implements SocketLoop {
     const untilMs = this.#clock.monotonicMs() + TURN_MS;
     let spin = 0;
     while (!this.#closed) {
-      const count = this.#libc.epollWait(this.#epoll, this.#eventBytes, MAX_EVENTS, this.#wanted ? 0 : spin);
+      const count = this.#wait(this.#wanted ? 0 : spin);
       if (count > 0) {
         this.#deliver(count);
         for (let i = 0; i < GATHER_ROUNDS && this.#gathering(); i++) {
@@ -196,6 +203,25 @@ export class EpollLoop implements SocketLoop {
         return;
       }
     }
+  }
+
+  /** Waits for events; looks for a moment before it really sleeps, unless that was in vain lately. */
+  #wait(timeoutMs: number): number {
+    const libc = this.#libc;
+    if (timeoutMs > 0 && this.#looksSkipped > 0) this.#looksSkipped--;
+    else if (timeoutMs > 0) {
+      const untilMs = this.#clock.monotonicMs() + LOOK_MS;
+      do {
+        const count = libc.epollWait(this.#epoll, this.#eventBytes, MAX_EVENTS, 0);
+        if (count > 0) {
+          this.#vainLooks = 0;
+          return count;
+        }
+      } while (this.#clock.monotonicMs() < untilMs);
+      this.#looksSkipped = 2 ** this.#vainLooks;
+      if (this.#vainLooks < MAX_VAIN_LOOKS) this.#vainLooks++;
+    }
+    return libc.epollWait(this.#epoll, this.#eventBytes, MAX_EVENTS, timeoutMs);
   }
 
   #idle(): void {

@@ -1,9 +1,9 @@
 // The zdb server: sessions on a socket loop, commands on an engine. One turn of the loop: everything that is ready is executed, one
 // commit covers it, the replies leave. A write is answered only after its commit; when the commit fails its reply becomes the error.
-import type { Address, Clock, Disk, Random } from '@qsfs/io';
+import { type Address, type Clock, type Disk, errorCode, type Random } from '@qsfs/io';
 import { LargeBuffers, ReplyWriter } from '@qsfs/resp';
 import { type Engine, NotLocal, StoreError } from '../engine/types.ts';
-import type { Command, CommandTable } from './command.ts';
+import type { CommandTable } from './command.ts';
 import { compactNamespace } from './commands/compaction.ts';
 import { commandTable } from './commands/table.ts';
 import type { Hooks } from './hooks.ts';
@@ -119,7 +119,6 @@ export class Server {
   #replyBytes = 0;
   /** After a failed commit each write is committed by itself, so that each gets its own answer. */
   #cautious = false;
-  #retrying = false;
   /** Rotations of the current command: hooks that are to be run. */
   #rotations: { slot: Slot; closed: number; active: number }[] = [];
   #unsynced = false;
@@ -227,44 +226,58 @@ export class Server {
     const { replies, counters } = this;
     replies.checkpoint();
     if (session.slot.removed) {
-      replies.error('Your active namespace is not available anymore (probably removed).');
-      session.leave();
+      this.#refuseRemoved(session);
       return;
     }
-    if (session.master && !this.#retrying && !ownerOf(session)) return;
+    if (session.master && !ownerOf(session)) return;
     const command = this.commands.find(session.request);
     if (command === undefined) {
       counters.commandsFailed++;
       replies.error('Command not supported');
       return;
     }
-    if (!this.#retrying) counters.commandsExecuted++;
-    if (command.admin && !session.admin) {
+    counters.commandsExecuted++;
+    session.command = command;
+    if (!command.admin || session.admin) {
+      this.perform(session, command.run);
+      if (session.parked) return;
+    } else {
       counters.commandsUnauthorized++;
       replies.error('Permission denied');
-    } else {
-      try {
-        command.run(session);
-      } catch (error) {
-        this.#failed(session, command, error);
-      }
-      if (session.parked) return;
-      if (this.#rotations.length > 0) {
-        this.#announceRotations(session, command);
-        if (session.parked) return;
-      }
     }
-    this.#completed(session, command);
+    this.completed(session);
   }
 
-  /** Executes a parked command again. */
-  executeAgain(session: Session): void {
-    this.#retrying = true;
+  /**
+   * Runs the current command, or the rest of it; afterwards the session may be parked. Errors answer the client. When data has to
+   * be brought first everything since the last checkpoint is taken back, and `body` runs again.
+   */
+  perform(session: Session, body: (session: Session) => void): void {
+    const { replies } = this;
     try {
-      this.execute(session);
-    } finally {
-      this.#retrying = false;
+      body(session);
+    } catch (error) {
+      replies.rollback();
+      if (error instanceof NotLocal && session.mayBring(error)) session.bring(error, body);
+      else this.#failed(session, error);
     }
+    if (this.#rotations.length > 0 && !session.parked) this.#announceRotations(session);
+  }
+
+  /** Goes on with a parked command. */
+  resume(session: Session, body: (session: Session) => void): void {
+    this.replies.checkpoint();
+    if (session.slot.removed) {
+      this.#refuseRemoved(session);
+      return;
+    }
+    this.perform(session, body);
+    if (!session.parked) this.completed(session);
+  }
+
+  #refuseRemoved(session: Session): void {
+    this.replies.error('Your active namespace is not available anymore (probably removed).');
+    session.leave();
   }
 
   /** Refuses a command for want of admin rights, where only some of its forms need them. */
@@ -291,6 +304,8 @@ export class Server {
     try {
       this.engine.commit();
     } catch (error) {
+      // Anything but a failing disk is a broken invariant: what is in memory cannot be trusted any more.
+      if (errorCode(error) === undefined && !(error instanceof StoreError)) throw error;
       this.#writeFailed(error);
       return false;
     }
@@ -399,29 +414,21 @@ export class Server {
     this.#replyBytes = 0;
   }
 
-  #failed(session: Session, command: Command, error: unknown): void {
-    const { replies } = this;
-    if (error instanceof NotLocal && session.mayBring(error)) {
-      replies.rollback();
-      session.bring(error);
-      return;
-    }
-    replies.rollback();
-    replies.error('Internal Error');
-    const what =
-      error instanceof StoreError || error instanceof NotLocal
-        ? error.message
-        : String((error as Error).stack);
-    this.log.line('error', `${command.name}: ${what}`);
+  #failed(session: Session, error: unknown): void {
+    this.replies.error('Internal Error');
+    const known = error instanceof StoreError || error instanceof NotLocal || errorCode(error) !== undefined;
+    const what = known ? (error as Error).message : String((error as Error).stack);
+    this.log.line('error', `${session.command?.name}: ${what}`);
   }
 
   /** After every command: others may be waiting for it, mirrors want a copy. */
-  #completed(session: Session, command: Command): void {
+  completed(session: Session): void {
+    const { command } = session;
     if (this.waiting.size > 0) {
       for (const other of [...this.waiting]) {
         const { wait } = other;
         if (other === session || other.mirror || wait === undefined || other.slot !== session.slot) continue;
-        if (wait.command !== undefined && wait.command !== command) continue;
+        if (command === undefined || (wait.command !== undefined && wait.command !== command)) continue;
         wait.cancel();
         other.notify(command.notice);
       }
@@ -430,7 +437,7 @@ export class Server {
   }
 
   /** The current command rotated files: what it wrote is committed, and it is answered when the hooks have run. */
-  #announceRotations(session: Session, command: Command): void {
+  #announceRotations(session: Session): void {
     if (!this.commit()) {
       this.#rotations = [];
       return;
@@ -438,7 +445,6 @@ export class Server {
     const held = this.replies.withdraw();
     session.park(this.#runRotationHooks(), () => {
       for (const bytes of held) this.replies.raw(bytes);
-      this.#completed(session, command);
     });
   }
 

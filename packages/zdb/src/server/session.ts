@@ -31,6 +31,8 @@ export class Session implements SocketEvents {
   readonly id: number;
 
   slot: Slot;
+  /** The command being executed, or executed last. */
+  command: Command | undefined;
   /** Decided when the namespace was selected. */
   writable: boolean;
   admin: boolean;
@@ -49,7 +51,8 @@ export class Session implements SocketEvents {
   closing = false;
   gone = false;
   #parked = false;
-  #resumption: (() => void) | undefined;
+  /** The rest of a parked command. */
+  #rest: ((session: Session) => void) | undefined;
   #backlogged = false;
   #inputOver = false;
   /** Data files asked for during the current command: none is asked for twice. */
@@ -119,14 +122,14 @@ export class Session implements SocketEvents {
     replies.begin();
     replies.resp3 = this.resp3;
     server.current = this;
-    const resumption = this.#resumption;
-    if (resumption !== undefined) {
-      this.#resumption = undefined;
-      resumption();
+    const rest = this.#rest;
+    if (rest !== undefined) {
+      this.#rest = undefined;
+      server.resume(this, rest);
       this.#settle();
     }
     while (!this.#parked && !this.closing) {
-      if (this.socket.queuedBytes + replies.writtenBytes >= OUTPUT_BYTES) {
+      if (this.congested) {
         this.#block();
         break;
       }
@@ -170,25 +173,40 @@ export class Session implements SocketEvents {
   }
 
   /**
-   * Stops this session until the promise settles; `resumption` then runs as a part of its current command.
-   * The arguments of the command stay readable.
+   * Stops this session until the promise settles; `rest` is then executed as the rest of its current command, whose arguments stay
+   * readable.
    */
-  park(until: Promise<unknown>, resumption: () => void): void {
-    this.#parked = true;
-    this.request.detach();
-    this.request.hold();
+  park(until: Promise<unknown>, rest: (session: Session) => void): void {
+    this.#stop(rest);
     this.socket.pause();
     const resume = () => {
       this.#parked = false;
-      this.#resumption = resumption;
       if (this.gone) this.request.dispose();
       else this.#unblock();
     };
     until.then(resume, resume);
   }
 
+  /** Stops this session until its replies have been sent; `rest` is then executed as the rest of its current command. */
+  yield(rest: (session: Session) => void): void {
+    this.#stop(rest);
+    this.#block();
+  }
+
+  #stop(rest: (session: Session) => void): void {
+    this.#parked = true;
+    this.#rest = rest;
+    this.request.detach();
+    this.request.hold();
+  }
+
   get parked(): boolean {
     return this.#parked;
+  }
+
+  /** True when so much is waiting to be sent that a long reply should be continued later. */
+  get congested(): boolean {
+    return this.socket.queuedBytes + this.server.replies.writtenBytes >= OUTPUT_BYTES;
   }
 
   /** Whether bringing the data is worth trying; the command should then let the NotLocal go. */
@@ -196,11 +214,11 @@ export class Session implements SocketEvents {
     return this.server.canBring && !this.#brought?.has(`${missing.namespace}/${missing.file}`);
   }
 
-  /** Asks for missing data and executes the current command again when the attempt is over. */
-  bring(missing: NotLocal): void {
+  /** Asks for missing data; `rest` is executed when the attempt is over. */
+  bring(missing: NotLocal, rest: (session: Session) => void): void {
     this.#brought ??= new Set();
     this.#brought.add(`${missing.namespace}/${missing.file}`);
-    this.park(this.server.bring(missing), () => this.server.executeAgain(this));
+    this.park(this.server.bring(missing), rest);
   }
 
   /** After a command: what it used may be used by others once the turn has ended. */
@@ -219,6 +237,7 @@ export class Session implements SocketEvents {
 
   /** Goes on with the next turn. */
   #unblock(): void {
+    if (this.#backlogged) this.#parked = false;
     this.#backlogged = false;
     this.server.backlog.delete(this);
     this.server.resumeSoon(this);

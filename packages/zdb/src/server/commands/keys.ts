@@ -184,9 +184,30 @@ function getMany(session: Session): void {
   }
   if (!notFrozen(session)) return;
   replies.array(request.count - 1);
-  for (let i = 1; i < request.count; i++) {
-    if (request.lengthOf(i) === 0) replies.nil();
-    else answerValue(session, request.argument(i));
+  answerValues(session, 1);
+}
+
+/** The elements of MGET's reply from a position on; when much is waiting to be sent the rest comes later. */
+function answerValues(session: Session, from: number): void {
+  const { request, server } = session;
+  for (let i = from; i < request.count; i++) {
+    if (i > from && session.congested) {
+      session.yield(() => answerValues(session, i));
+      return;
+    }
+    server.replies.checkpoint();
+    if (request.lengthOf(i) === 0) {
+      server.replies.nil();
+      continue;
+    }
+    try {
+      answerValue(session, request.argument(i));
+    } catch (error) {
+      if (!(error instanceof NotLocal)) throw error;
+      server.replies.rollback();
+      session.bring(error, () => answerValues(session, i));
+      return;
+    }
   }
 }
 
