@@ -61,8 +61,7 @@ export class ObjectStore implements Zstor {
     const log = capabilities.log ?? (() => {});
     this.config = config;
     this.#capabilities = capabilities;
-    // One processor is left to this thread and its sockets.
-    const threads = codecThreads ?? Math.max(1, Math.min(MOST_CODEC_THREADS, availableProcessors() - 1));
+    const threads = codecThreads ?? Math.min(MOST_CODEC_THREADS, availableProcessors());
     this.#codec = new CodecPool({ disk, threads });
     this.#backends = new DataBackends(
       config.groups.flatMap((group, index) =>

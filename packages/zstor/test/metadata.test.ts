@@ -40,14 +40,14 @@ function answer(
 }
 
 test('numbers and texts of any size survive being written', () => {
+  const half = fc.maxSafeInteger().map((number) => Math.trunc(number / 2) + 0);
   fc.assert(
-    fc.property(fc.array(fc.maxSafeInteger()), fc.string(), (numbers, text) => {
+    fc.property(fc.array(half), fc.string(), (numbers, text) => {
       const writer = new RecordWriter();
-      for (const number of numbers)
-        writer.signed(number === Number.MIN_SAFE_INTEGER ? 0 : Math.trunc(number / 2));
+      for (const number of numbers) writer.signed(number);
       writer.text(text.toWellFormed());
       const reader = new RecordReader(writer.bytes);
-      for (const number of numbers) assert.equal(reader.signed(), Math.trunc(number / 2) + 0);
+      for (const number of numbers) assert.equal(reader.signed(), number);
       assert.equal(reader.text(10_000), text.toWellFormed());
       reader.end();
     }),

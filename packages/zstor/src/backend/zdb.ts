@@ -286,11 +286,13 @@ export class ZdbShardStore implements ShardStore {
   }
 
   async #createIdentity(client: ZdbClient): Promise<string> {
-    const known = await this.#readIdentity(client);
-    if (known !== '') return known;
+    // First whether anything was ever there, then what: the other way round another frontend's identity could come in between
+    // and be taken for something else.
     const info = await client.namespaceInfo(this.#connections.location.namespace ?? 'default');
+    const known = await this.#readIdentity(client);
     // Only a namespace that never held anything gets an identity: elsewhere key 0 is somebody else's.
-    if (!/^0x0*$/.test(info?.get('next_internal_id') ?? '')) return '';
+    const isFresh = /^0x0*$/.test(info?.get('next_internal_id') ?? '');
+    if (known !== '' || !isFresh) return known;
     await client.insert(Buffer.concat([IDENTITY_MAGIC, this.#random.bytes(8), new Uint8Array(8)]));
     // Another frontend may have been quicker: whoever got key 0 has named the store.
     return this.#readIdentity(client);

@@ -87,7 +87,7 @@ export async function writeShards(
             return shard;
           }
           table.clear(write.stripe, shard.index);
-          if (location) await backend.store.delete(location).catch(() => {}); // garbage at worst
+          if (location) await backend.store.delete(location).catch(ignoreFailure);
           failed.add(backend.name);
           reasons.push(error.message);
           return shard;
@@ -104,6 +104,11 @@ export async function writeShards(
       return open;
     }
   }
+}
+
+/** What could not be deleted is garbage, which costs room and nothing else. */
+function ignoreFailure(error: unknown): void {
+  if (!isBackendError(error)) throw error;
 }
 
 /** Makes sure of a shard that was written, as far as the write asks for. @throws BackendError when it is not as it should be */
