@@ -214,6 +214,7 @@ export class RequestDecoder {
     this.#suspend();
     const large = length >= LARGE_BYTES;
     const memory = large ? this.#pool.take(length + 2) : Buffer.allocUnsafeSlow(length + 2);
+    if (memory === undefined) throw new ProtocolError('Too much data is being received, try again later');
     if (large) this.#lent.push(memory);
     memory.set(this.#input.subarray(this.#at, this.#end), 0);
     this.#partial = memory;

@@ -188,6 +188,26 @@ describe('request decoder', () => {
     assert.ok(pool.keptBytes >= 8_388_608);
   });
 
+  it('refuses large arguments when all connections together receive too much, and takes them again later', () => {
+    const pool = new LargeBuffers(0, 300_000);
+    const head = Buffer.from('*1\r\n$100000\r\nx');
+    const [one, two, three] = [1, 2, 3].map(() => new RequestDecoder(pool));
+    for (const decoder of [one!, two!]) {
+      decoder.push(head);
+      assert.equal(decoder.next(), false);
+    }
+    three!.push(head);
+    assert.throws(() => three!.next(), /Too much data is being received/);
+    three!.dispose();
+    one!.dispose();
+    const four = new RequestDecoder(pool);
+    four.push(head);
+    assert.equal(four.next(), false);
+    two!.dispose();
+    four.dispose();
+    assert.equal(pool.takenBytes, 0);
+  });
+
   it('keeps a parked request and what was received behind it', () => {
     const decoder = new RequestDecoder();
     const bytes = Buffer.concat([

@@ -100,8 +100,8 @@ export class Session implements SocketEvents {
     this.segments = [];
     this.wait?.cancel();
     this.slot.sessions.delete(this);
-    // A parked command still reads its arguments; what it borrowed is then left to the garbage collector.
-    if (!this.#parked) this.request.dispose();
+    // A parked command may still read its arguments: it gives them back itself when it goes on.
+    if (!this.#parked || this.#backlogged) this.request.dispose();
     this.server.forget(this);
   }
 
