@@ -25,8 +25,9 @@ export const DATA_SIZE_MAX_BYTES = 4_294_967_294;
 export const INDEX_CACHE_BYTES = 8 << 20;
 
 const LOCK_NAME = '.lockfile';
-/** In the index directory of a namespace whose removal or flush has begun: what is left of it counts for nothing. */
-const REMOVING_NAME = 'zdb-removing';
+/** File in the index root, followed by a name: the removal of that namespace has begun, what is left of it counts for nothing. */
+const REMOVING_PREFIX = '.removing-';
+/** File in the index directory of a namespace: its flush has begun, likewise. */
 const FLUSHING_NAME = 'zdb-flushing';
 
 /**
@@ -144,11 +145,11 @@ class StoreEngine implements Engine, NamespaceHost {
       throw new StoreError('name-not-allowed', `namespace ${DEFAULT_NAMESPACE} cannot be removed`);
     const namespace = this.#require(name);
     this.commit();
-    this.#mark(name, REMOVING_NAME);
+    this.#mark(this.#options.indexDirectory, `${REMOVING_PREFIX}${name}`);
     namespace.log.closeFiles();
     this.#byName.delete(name);
     this.#slots[this.#slots.indexOf(namespace)] = undefined;
-    this.#removeTrees(name);
+    this.#finishRemoval(name);
     this.#events.namespaceRemoved?.(name);
   }
 
@@ -206,7 +207,7 @@ class StoreEngine implements Engine, NamespaceHost {
     this.#requireOpen();
     this.commit();
     const { name, mode } = namespace;
-    this.#mark(name, FLUSHING_NAME);
+    this.#mark(this.#indexDirectory(name), FLUSHING_NAME);
     namespace.log.closeFiles();
     this.#finishFlush(name);
     namespace.adopt(this.#parts(name, mode));
@@ -239,6 +240,14 @@ class StoreEngine implements Engine, NamespaceHost {
 
   #openAll(): void {
     const { disk, indexDirectory } = this.#options;
+    for (const each of disk.list(indexDirectory)) {
+      if (!each.startsWith(REMOVING_PREFIX) || disk.stat(`${indexDirectory}/${each}`)?.kind !== 'file')
+        continue;
+      const name = each.slice(REMOVING_PREFIX.length);
+      if (nameProblem(name) || name === DEFAULT_NAMESPACE) continue;
+      this.#events.log?.('info', `namespace ${name}: removal finished`);
+      this.#finishRemoval(name);
+    }
     const found = disk
       .list(indexDirectory)
       .filter((name) => name !== LOCK_NAME && disk.stat(`${indexDirectory}/${name}`)?.kind === 'directory');
@@ -246,11 +255,6 @@ class StoreEngine implements Engine, NamespaceHost {
       const problem = nameProblem(name);
       if (problem) {
         this.#events.log?.('warning', `${indexDirectory}/${name} is ignored: no namespace name, ${problem}`);
-        continue;
-      }
-      if (disk.stat(`${this.#indexDirectory(name)}/${REMOVING_NAME}`)) {
-        this.#events.log?.('info', `namespace ${name}: removal finished`);
-        this.#removeTrees(name);
         continue;
       }
       disk.makeDirectory(this.#dataDirectory(name), 0o700);
@@ -317,27 +321,28 @@ class StoreEngine implements Engine, NamespaceHost {
     if (this.#closed) throw new Error('the engine is closed');
   }
 
-  /** Puts a durable mark into the index directory of a namespace. */
-  #mark(name: string, mark: string): void {
+  /** Makes an empty file, durably. */
+  #mark(directory: string, name: string): void {
     const { disk } = this.#options;
-    const directory = this.#indexDirectory(name);
-    disk.open(`${directory}/${mark}`, 'create').close();
+    disk.open(`${directory}/${name}`, 'create').close();
     disk.syncDirectory(directory);
   }
 
-  /** Removes both directories; the mark in the index directory goes last. */
+  /** Removes both directories of a namespace. */
   #removeTrees(name: string): void {
-    const { disk } = this.#options;
+    const { disk, dataDirectory, indexDirectory } = this.#options;
     disk.removeTree(this.#dataDirectory(name));
-    const directory = this.#indexDirectory(name);
-    if (disk.stat(directory)) {
-      for (const each of disk.list(directory))
-        if (each !== REMOVING_NAME) disk.removeTree(`${directory}/${each}`);
-      disk.syncDirectory(directory);
-    }
-    disk.removeTree(directory);
-    disk.syncDirectory(this.#options.dataDirectory);
-    disk.syncDirectory(this.#options.indexDirectory);
+    disk.removeTree(this.#indexDirectory(name));
+    disk.syncDirectory(dataDirectory);
+    disk.syncDirectory(indexDirectory);
+  }
+
+  /** Removes a namespace whose removal is marked, then the mark. */
+  #finishRemoval(name: string): void {
+    const { disk, indexDirectory } = this.#options;
+    this.#removeTrees(name);
+    disk.remove(`${indexDirectory}/${REMOVING_PREFIX}${name}`);
+    disk.syncDirectory(indexDirectory);
   }
 
   /** Removes the files of a namespace whose flush is marked, then the mark. */
