@@ -455,6 +455,7 @@ async function openParts(options: FrontendOptions, cleanStart: boolean, events: 
       volume,
       send: (message) => filesystem.send(message),
       makeRoom: (bytes) => late.cache?.tend(bytes),
+      came: (namespace, file) => late.cache?.consider(namespace, file),
       aheadLimitBytes: () => options.cacheBytes / 4,
       log,
     });

@@ -32,6 +32,8 @@ export interface ReadBackParts {
   readonly send: (message: ToFilesystem) => void;
   /** Called before a stripe is fetched: makes room in the cache, without waiting for it. */
   readonly makeRoom: (bytes: number) => void;
+  /** Called when a stripe came: its file can be evicted again. */
+  readonly came: (namespace: OffloadedName, file: number) => void;
   /** How many bytes may be brought ahead of need. */
   readonly aheadLimitBytes: () => number;
   readonly log: (level: 'info' | 'warning' | 'error', message: string) => void;
@@ -314,6 +316,7 @@ export class ReadBack {
     files.brought(job.file, job.stripe);
     this.#remove(job);
     this.#tell('brought', job);
+    this.#parts.came(job.namespace, job.file);
   }
 
   #fail(job: Job, reason: string): void {

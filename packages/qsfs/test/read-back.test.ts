@@ -6,8 +6,9 @@ import { ReadBack } from '../src/read-back.ts';
 import { contentOf, type Fixture, fixture, STRIPE } from './volume-fixture.ts';
 
 /** Files on the backends and nowhere else. */
-async function evicted(files: number): Promise<Fixture & { readBack: ReadBack }> {
+async function evicted(files: number): Promise<Fixture & { readBack: ReadBack; came: number[] }> {
   const made = fixture();
+  const came: number[] = [];
   made.addFiles(files);
   const data = made.volume['zdbfs-data'];
   for (const file of data.files()) {
@@ -26,10 +27,11 @@ async function evicted(files: number): Promise<Fixture & { readBack: ReadBack }>
     volume: made.volume,
     send: made.send,
     makeRoom: () => {},
+    came: (_, file) => void came.push(file),
     aheadLimitBytes: () => 64 * STRIPE,
     log: made.log,
   });
-  return { ...made, readBack };
+  return { ...made, readBack, came };
 }
 
 function need(file: number, first: number, count = 1) {
@@ -41,7 +43,7 @@ function brought(sent: readonly ToFilesystem[]): string[] {
 }
 
 test('a stripe that is needed comes back with its bytes', async () => {
-  const { readBack, clock, sent, disk, volume } = await evicted(1);
+  const { readBack, clock, sent, disk, volume, came } = await evicted(1);
   readBack.need(need(0, 5));
   await clock.run(100);
   assert.deepEqual(brought(sent), ['0/5']);
@@ -49,6 +51,7 @@ test('a stripe that is needed comes back with its bytes', async () => {
   disk.open(volume['zdbfs-data'].dataPath(0), 'read').read(bytes, 5 * STRIPE);
   assert.deepEqual(bytes, contentOf(0, 5));
   assert.equal(volume['zdbfs-data'].localBytes, STRIPE);
+  assert.deepEqual(came, [0], 'and can be evicted again');
 });
 
 test('however often it is asked for, a stripe is fetched once', async () => {
