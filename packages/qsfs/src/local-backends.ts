@@ -8,12 +8,14 @@ import { BACKEND_SOCKET, DATA_NAMESPACE, type LocalBackend, METADATA_NAMESPACE }
 import type { Context } from './context.ts';
 import { messageOf, QsfsError } from './errors.ts';
 
-const START_TIMEOUT_MS = 20_000;
+const START_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 10_000;
 const KILL_TIMEOUT_MS = 2000;
 const POLL_MS = 25;
 const NICENESS = '5';
-const CONNECT_TIMEOUT_MS = 1000;
+/** How long one question may take: while a backend starts (many start at once), and to say what state it is in. */
+const START_QUESTION_MS = 10_000;
+const STATE_QUESTION_MS = 1000;
 /** What is shown of a log when a backend does not start. */
 const LOG_TAIL_BYTES = 600;
 
@@ -50,15 +52,16 @@ export class LocalBackends {
 
   async state(backend: LocalBackend): Promise<LocalState> {
     if (this.#pid(backend) === undefined) return 'stopped';
-    return (await this.#answers(backend)) ? 'running' : 'deaf';
+    return (await this.#silence(backend, STATE_QUESTION_MS)) === undefined ? 'running' : 'deaf';
   }
 
   /**
    * Starts a backend and waits until it serves; fine when it runs already.
+   * @param spawned called when its process was made, before it serves
    * @returns false when it ran already
    * @throws QsfsError QSFS_E_LOCAL_BACKEND with the end of its log
    */
-  async start(backend: LocalBackend): Promise<boolean> {
+  async start(backend: LocalBackend, spawned: () => void = () => {}): Promise<boolean> {
     const { clock } = this.#context;
     if (this.#pid(backend) !== undefined) {
       await this.#untilServing(backend, undefined);
@@ -67,6 +70,7 @@ export class LocalBackends {
     let child: Child;
     try {
       child = this.#spawn(backend);
+      spawned();
     } catch (error) {
       throw new QsfsError(
         'QSFS_E_LOCAL_BACKEND',
@@ -86,14 +90,13 @@ export class LocalBackends {
 
   /**
    * Starts all that do not run, side by side.
-   * @param started called with the name of each that was started
+   * @param started called with the name of each for which a process was made
+   * @throws the first failure, when all others are through
    */
   async startAll(started: (name: string) => void = () => {}): Promise<void> {
-    await Promise.all(
-      this.backends.map(async (backend) => {
-        if (await this.start(backend)) started(backend.name);
-      }),
-    );
+    const starts = this.backends.map((backend) => this.start(backend, () => started(backend.name)));
+    for (const result of await Promise.allSettled(starts))
+      if (result.status === 'rejected') throw result.reason;
   }
 
   /** Ends a backend in order, or by force when it does not; fine when it does not run. @returns false in that case */
@@ -168,21 +171,23 @@ export class LocalBackends {
   }
 
   async #untilServing(backend: LocalBackend, ended: (() => boolean) | undefined): Promise<void> {
-    let serving = false;
+    let silence: string | undefined = '';
     const look = async () => {
-      serving = await this.#answers(backend);
-      return serving || (ended?.() ?? false);
+      silence = await this.#silence(backend, START_QUESTION_MS);
+      return silence === undefined || (ended?.() ?? false);
     };
     await this.#until(look, START_TIMEOUT_MS);
-    if (serving) {
+    if (silence === undefined) {
       await this.#prepareNamespaces(backend);
       return;
     }
     if (ended?.()) this.#forget(backend);
-    const verdict = ended?.() ? 'ended at once' : `does not answer within ${START_TIMEOUT_MS / 1000} s`;
+    const verdict = ended?.()
+      ? `ended at once${this.#lastWords(backend)}`
+      : `does not answer within ${START_TIMEOUT_MS / 1000} s: ${silence}`;
     throw new QsfsError(
       'QSFS_E_LOCAL_BACKEND',
-      `backend ${backend.name} ${verdict}${this.#lastWords(backend)}`,
+      `backend ${backend.name} ${verdict}`,
       `Look at ${join(backend.directory, 'log')}.`,
     );
   }
@@ -197,17 +202,18 @@ export class LocalBackends {
     return true;
   }
 
-  async #answers(backend: LocalBackend): Promise<boolean> {
+  /** Why it does not answer; undefined when it does. */
+  async #silence(backend: LocalBackend, timeoutMs: number): Promise<string | undefined> {
     try {
-      await this.#withClient(backend, (client) => client.ping());
-      return true;
-    } catch {
-      return false;
+      await this.#withClient(backend, timeoutMs, (client) => client.ping());
+      return undefined;
+    } catch (error) {
+      return messageOf(error);
     }
   }
 
   async #prepareNamespaces(backend: LocalBackend): Promise<void> {
-    await this.#withClient(backend, async (client) => {
+    await this.#withClient(backend, START_QUESTION_MS, async (client) => {
       for (const { name, mode } of NAMESPACES) {
         const info = await client.namespaceInfo(name);
         if (!info) await client.createNamespace(name);
@@ -220,13 +226,14 @@ export class LocalBackends {
 
   async #withClient<Result>(
     backend: LocalBackend,
+    timeoutMs: number,
     act: (client: ZdbClient) => Promise<Result>,
   ): Promise<Result> {
     const { network, clock } = this.#context;
     const client = await ZdbClient.connect(network, clock, {
       address: { path: join(backend.directory, BACKEND_SOCKET) },
-      connectTimeoutMs: CONNECT_TIMEOUT_MS,
-      commandTimeoutMs: CONNECT_TIMEOUT_MS,
+      connectTimeoutMs: timeoutMs,
+      commandTimeoutMs: timeoutMs,
     });
     try {
       return await act(client);
