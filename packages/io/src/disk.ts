@@ -35,6 +35,11 @@ export interface DiskFile {
   truncate(sizeBytes: number): void;
   /** Returns when the contents and the size are on stable storage. */
   datasync(): void;
+  /**
+   * A hint that the range will be synced: the disk may begin to write it now, so that `datasync` has less left to do.
+   * Promises nothing and never fails.
+   */
+  startWriteback(position: number, lengthBytes: number): void;
   /** Reserves space so that later writes inside the range cannot fail with ENOSPC; the size does not change. */
   reserve(position: number, lengthBytes: number): void;
   /** Gives the range's space back, as far as it is in whole blocks; it then reads as zeros. The size does not change. */

@@ -13,6 +13,7 @@ export interface Libc {
   close(descriptor: number): number;
   flock(descriptor: number, operation: number): number;
   fallocate(descriptor: number, mode: number, position: number, lengthBytes: number): number;
+  syncFileRange(descriptor: number, position: number, lengthBytes: number, flags: number): number;
   socketpair(domain: number, type: number, protocol: number, pair: Int32Array): number;
   recvmsg(descriptor: number, header: Uint8Array, flags: number): number;
   fcntl(descriptor: number, command: number, argument: number): number;
@@ -65,6 +66,7 @@ function load(): Libc | undefined {
     close: c.func('int close(int)'),
     flock: c.func('int flock(int, int)'),
     fallocate: c.func('int fallocate(int, int, int64_t, int64_t)'),
+    syncFileRange: c.func('int sync_file_range(int, int64_t, int64_t, unsigned int)'),
     socketpair: c.func('int socketpair(int, int, int, void *)'),
     recvmsg: c.func('long recvmsg(int, void *, int)'),
     fcntl: c.func('int fcntl(int, int, long)'),

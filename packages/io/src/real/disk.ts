@@ -24,6 +24,7 @@ const CREATE_ATTEMPTS_MAX = 100;
 const LOCK_EXCLUSIVE_NONBLOCKING = 2 | 4;
 /** fallocate(2). */
 const FALLOCATE_KEEP_SIZE = 1;
+const SYNC_FILE_RANGE_WRITE = 2;
 const FALLOCATE_PUNCH_HOLE = 2;
 /** writev(2) takes at most IOV_MAX buffers. */
 const VECTOR_MAX = 1024;
@@ -103,6 +104,11 @@ class RealFile implements DiskFile {
   datasync(): void {
     this.#check(0, 'datasync');
     fs.fdatasyncSync(this.descriptor);
+  }
+
+  startWriteback(position: number, lengthBytes: number): void {
+    // sync_file_range(2); what it answers does not matter, datasync reports what went wrong.
+    this.#libc()?.syncFileRange(this.descriptor, position, lengthBytes, SYNC_FILE_RANGE_WRITE);
   }
 
   reserve(position: number, lengthBytes: number): void {

@@ -96,6 +96,10 @@ export class SimulatedFile implements DiskFile {
     this.#inode.makeStable();
   }
 
+  startWriteback(): void {
+    // What is on its way to the disk may be lost like everything that is not synced.
+  }
+
   reserve(position: number, lengthBytes: number): void {
     this.#check('reserve', position, lengthBytes);
     if (!this.#writable) throw new IoError('EBADF', `reserve ${this.path}: it is open for reading`);

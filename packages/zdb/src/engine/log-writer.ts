@@ -20,6 +20,9 @@ import type { Segment } from './segment.ts';
 import { BLOCK_SLOTS } from './slot-cache.ts';
 import type { SyncPolicy } from './types.ts';
 
+/** Data is sent to the disk in steps of this size, ahead of the sync that will ask for it. */
+const WRITE_AHEAD_BYTES = 8 * 1024 * 1024;
+
 /** Held changes past this number force a sync of the data. */
 export const HELD_MAX = 65_536;
 const REWRITE_BYTES = 1 << 20;
@@ -46,6 +49,9 @@ export class LogWriter {
   #directoriesUnsynced = false;
   #checkpointDue = false;
   #lastSyncMs = Number.NEGATIVE_INFINITY;
+  /** File and end of the data whose writing to the disk was asked for ahead of the sync. */
+  #aheadFile = 0;
+  #aheadEnd = 0;
   /** Segments of the batch whose writing began. */
   #begun = 0;
   /** The files may hold bytes behind their ends that could not be cut off. */
@@ -186,12 +192,25 @@ export class LogWriter {
         throw error;
       }
       log.counters.dataWritten(segment.dataBytes);
+      if (this.#promising && !synced) this.#writeAhead(segment);
     }
     if (synced) this.#syncData(segment.file, segment.dataEnd);
     if (segment.indexBytes > 0)
       this.#writeIndex(segment.file, segment.index.subarray(0, segment.indexBytes), segment.indexStart);
     this.#decide(segment.changes, synced);
     this.#writeRecords(segment.changes, false);
+  }
+
+  /** Has the disk begin with what a sync will ask for anyway: the file is synced when it is closed. */
+  #writeAhead(segment: Segment): void {
+    if (segment.file !== this.#aheadFile) {
+      this.#aheadFile = segment.file;
+      this.#aheadEnd = segment.dataStart;
+    }
+    const lengthBytes = segment.dataEnd - this.#aheadEnd;
+    if (lengthBytes < WRITE_AHEAD_BYTES) return;
+    this.#log.data.writing(segment.file).startWriteback(this.#aheadEnd, lengthBytes);
+    this.#aheadEnd = segment.dataEnd;
   }
 
   /** Creates a pair of files, the index file first. */
