@@ -133,14 +133,14 @@ function checkArrows(file: ParsedFile): Violation[] {
       refuse(line, 'only the engine of zdb is for other packages');
     }
     if (file.package === 'zdb' && target === 'resp' && !isZdbServer(file.path)) {
-      refuse(line, 'in zdb only the server speaks RESP');
+      refuse(line, 'in zdb only the server and the tools speak RESP');
     }
   }
   return violations;
 }
 
 function isZdbServer(path: string): boolean {
-  return path.startsWith('packages/zdb/src/server/') || path === 'packages/zdb/src/main.ts';
+  return /^packages\/zdb\/src\/(server\/|tools\/|main\.ts$)/.test(path);
 }
 
 function checkRelative(file: ParsedFile, specifier: string, refuse: (message: string) => void): void {
