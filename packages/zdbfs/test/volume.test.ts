@@ -1,6 +1,7 @@
 // The ordinary operations of a volume, on a store in memory.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { SimulatedRandom } from '@qsfs/io/simulated';
 import { MemoryStore } from './memory-store.ts';
 import {
   assertConsistent,
@@ -201,6 +202,103 @@ describe('a volume', () => {
     assertConsistent(volume);
     volume.setAttributes(file, { sizeBytes: 0 });
     assert.equal(volume.getAttributes(file).blocks, 0);
+    assertConsistent(volume);
+  });
+
+  it('changes long ranges of a fragmented file with nothing in memory', () => {
+    const store = new MemoryStore();
+    const volume = open(store, { cacheBytes: 0 });
+    const file = create(volume, ROOT, 'file');
+    const model = Buffer.alloc(3_000_000);
+    const random = new SimulatedRandom(21);
+    const put = (offset: number, length: number, value: number) => {
+      model.fill(value, offset, offset + length);
+      write(volume, file, offset, Buffer.alloc(length, value));
+    };
+    for (let round = 0; round < 60; round++) {
+      // On a grid, so that ranges begin and end exactly where extents and pages do.
+      for (let at = 0; at < 40; at++) put(random.below(2990) * 1000, 1000, random.below(256));
+      const offset = random.below(2900) * 1000;
+      const length = 1 + random.below(model.length - offset);
+      volume.checkpoint();
+      for (let evict = 0; evict < 3; evict++) volume.getAttributes(ROOT);
+      if (round % 3 === 0) put(offset, length, round);
+      else if (round % 3 === 1) {
+        model.fill(0, offset, offset + length);
+        volume.allocate(file, 3, offset, length);
+      } else {
+        const size = volume.getAttributes(file).sizeBytes;
+        const cut = Math.floor(size / 2);
+        model.fill(0, cut);
+        volume.setAttributes(file, { sizeBytes: cut });
+        volume.setAttributes(file, { sizeBytes: size });
+      }
+    }
+    const size = volume.getAttributes(file).sizeBytes;
+    assert.ok(read(volume, file).equals(model.subarray(0, size)));
+    assertConsistent(volume);
+  });
+
+  it('replaces whole pages of a map with nothing but them in memory', () => {
+    const store = new MemoryStore();
+    const made = open(store);
+    const file = create(made, ROOT, 'file');
+    for (let at = 0; at < 600; at++) write(made, file, at * 1000, Buffer.alloc(1000, at));
+    made.close();
+    // Among these beginnings is that of a page.
+    for (let first = 130; first < 300; first++) {
+      const volume = open(store.afterKill());
+      write(volume, file, first * 1000, Buffer.alloc(290_000, 1));
+      assert.equal(volume.getAttributes(file).blocks, Math.ceil(600_000 / 512));
+      if (first % 20 === 0) assertConsistent(volume);
+    }
+  });
+
+  it('adds, moves, exchanges and removes names of large directories with nothing in memory', () => {
+    const store = new MemoryStore();
+    const volume = open(store, { cacheBytes: 0 });
+    const random = new SimulatedRandom(4);
+    const folders = [mkdir(volume, ROOT, 'one'), mkdir(volume, ROOT, 'two')];
+    const models = [new Map<string, number>(), new Map<string, number>()];
+    const nameOf = () => `${'n'.repeat(random.below(120))}${random.below(500)}`;
+    for (let step = 0; step < 4000; step++) {
+      if (step % 50 === 0) {
+        volume.checkpoint();
+        for (let evict = 0; evict < 3; evict++) volume.getAttributes(ROOT);
+      }
+      const [from, to] = [random.below(2), random.below(2)];
+      const [source, target] = [folders[from]!, folders[to]!];
+      const [left, right] = [models[from]!, models[to]!];
+      const names = [...left.keys()];
+      const old = names[random.below(Math.max(1, names.length))] ?? '';
+      const other = [...right.keys()][random.below(Math.max(1, right.size))] ?? '';
+      const name = nameOf();
+      // Grows first, shrinks to nothing at the end.
+      const grows = random.below(4000) > step;
+      if (grows || names.length === 0) {
+        if (!left.has(name)) left.set(name, create(volume, source, name));
+      } else if (random.below(3) === 0) {
+        const inode = left.get(old)!;
+        left.delete(old);
+        if (old !== name || left !== right) {
+          right.set(name, inode);
+          volume.rename(source, old, target, name, 0);
+        } else left.set(old, inode);
+      } else if (random.below(4) === 0 && other !== '') {
+        const [a, b] = [left.get(old)!, right.get(other)!];
+        left.set(old, b);
+        right.set(other, a);
+        if (a === b) left.set(old, a);
+        volume.rename(source, old, target, other, 2);
+      } else {
+        left.delete(old);
+        volume.unlink(source, old);
+      }
+    }
+    for (const at of [0, 1]) assert.deepEqual(list(volume, folders[at]!, 13), models[at]);
+    assertConsistent(volume);
+    for (const at of [0, 1]) for (const name of models[at]!.keys()) volume.unlink(folders[at]!, name);
+    assert.equal(volume.getAttributes(folders[0]!).sizeBytes, 0);
     assertConsistent(volume);
   });
 });
