@@ -216,6 +216,7 @@ class Program {
       {
         ...(line.admin === undefined ? {} : { adminPassword: Buffer.from(line.admin) }),
         protect: line.protect,
+        syncsCommits: line.sync === 'always',
         maxSizeBytes: line.maxSizeBytes,
         rotateSeconds: line.rotateSeconds,
         syncSeconds: typeof line.sync === 'object' ? line.sync.everySeconds : 0,

@@ -13,8 +13,10 @@ import { Session } from './session.ts';
 import { Slot } from './slot.ts';
 import type { ServerSocket, SocketEvents, SocketLoop } from './sockets.ts';
 
-/** Bytes written and not committed that make a commit happen in the middle of a turn. */
-const COMMIT_BYTES = 32 * 1024 * 1024;
+/** Bytes written and not committed that make a commit happen in the middle of a turn: while they are in the processor's cache. */
+const COMMIT_BYTES = 1024 * 1024;
+/** The same where each commit waits for the disk. */
+const SYNCED_COMMIT_BYTES = 32 * 1024 * 1024;
 /** Replies gathered in one turn that are sent in the middle of it. */
 const TURN_REPLY_BYTES = 8 * 1024 * 1024;
 /** Cached descriptors are looked through this often, as long as there is traffic and once after. */
@@ -31,6 +33,8 @@ export interface ServerOptions {
   readonly maxSizeBytes: number;
   /** Rotate a namespace that got entries when its files are older than this, 0: never. */
   readonly rotateSeconds: number;
+  /** Each commit waits for the disk. */
+  readonly syncsCommits: boolean;
   /** Sync what a time-based sync policy left over after so long, 0: never. */
   readonly syncSeconds: number;
   /** KSCAN and STOP as in the reference's debug build. */
@@ -116,6 +120,7 @@ export class Server {
   #marks: WriteMark[] = [];
   #uncommitted = false;
   #uncommittedBytes = 0;
+  readonly #commitBytes: number;
   #replyBytes = 0;
   /** After a failed commit each write is committed by itself, so that each gets its own answer. */
   #cautious = false;
@@ -138,6 +143,7 @@ export class Server {
     this.log = parts.log;
     this.hooks = parts.hooks;
     this.commands = commandTable(options.debug);
+    this.#commitBytes = options.syncsCommits ? SYNCED_COMMIT_BYTES : COMMIT_BYTES;
     this.instanceId = 1 + parts.random.below(2 ** 30);
     this.startedSeconds = parts.clock.nowSeconds();
     this.startedMs = parts.clock.monotonicMs();
@@ -295,7 +301,7 @@ export class Server {
     this.#uncommitted = true;
     this.#uncommittedBytes += lengthBytes;
     this.#marks.push({ session, memory: replies.memory, start, end: replies.offset, failure });
-    if (this.#cautious || this.#uncommittedBytes >= COMMIT_BYTES) this.commit();
+    if (this.#cautious || this.#uncommittedBytes >= this.#commitBytes) this.commit();
   }
 
   /** Commits now. @returns false when that failed; everybody concerned has been answered so */
@@ -314,7 +320,14 @@ export class Server {
     this.#marks = [];
     this.#cautious = false;
     this.#unsynced = true;
+    this.#returnLent();
     return true;
+  }
+
+  #returnLent(): void {
+    if (this.#lent.length === 0) return;
+    for (const buffer of this.#lent) this.largeBuffers.give(buffer);
+    this.#lent = [];
   }
 
   /** A writing command failed. When that was a commit on the way (a rotation commits), earlier writes are concerned too. */
@@ -407,10 +420,7 @@ export class Server {
       if (session.closing && !session.parked) session.socket.end();
     }
     this.replies.reset();
-    if (this.#lent.length > 0) {
-      for (const buffer of this.#lent) this.largeBuffers.give(buffer);
-      this.#lent = [];
-    }
+    this.#returnLent();
     this.#replyBytes = 0;
   }
 

@@ -54,6 +54,8 @@ export class Session implements SocketEvents {
   /** The rest of a parked command. */
   #rest: ((session: Session) => void) | undefined;
   #backlogged = false;
+  /** The request before had a large argument. */
+  #tookLarge = false;
   #inputOver = false;
   /** Data files asked for during the current command: none is asked for twice. */
   #brought: Set<string> | undefined;
@@ -74,6 +76,10 @@ export class Session implements SocketEvents {
     this.server.counters.networkReceivedBytes += lengthBytes;
     this.request.push(bytes, 0, lengthBytes);
     this.proceed();
+  }
+
+  get expectsLarge(): boolean {
+    return this.#tookLarge;
   }
 
   space(): Uint8Array | undefined {
@@ -226,6 +232,7 @@ export class Session implements SocketEvents {
     if (this.#parked) return;
     this.#brought = undefined;
     const lent = this.request.takeLent();
+    this.#tookLarge = lent !== undefined;
     if (lent !== undefined) this.server.returnLater(lent);
   }
 

@@ -27,6 +27,8 @@ export interface ServerSocket {
 export interface SocketEvents {
   /** Bytes arrived: `bytes` up to `lengthBytes`, borrowed until the end of the turn. */
   received(bytes: Uint8Array, lengthBytes: number): void;
+  /** True when a large value is likely to come next: little should be received before `space` is asked again. */
+  readonly expectsLarge: boolean;
   /** Memory the next bytes should be received into, if there is a preference. */
   space(): Uint8Array | undefined;
   /** Bytes were received into `space()`. */

@@ -83,6 +83,7 @@ export class LocalServer {
       },
       {
         protect: false,
+        syncsCommits: false,
         maxSizeBytes: 0,
         rotateSeconds: 0,
         syncSeconds: 0,
