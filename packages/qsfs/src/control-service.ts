@@ -205,6 +205,9 @@ export class ControlService {
     let reason = '';
     try {
       await this.#sync(progress);
+      await this.#frontend.unmount();
+      // What was written while that sync point was on its way.
+      if (this.#frontend.unsynced) await this.#sync(progress);
     } catch (error) {
       reason = messageOf(error);
       const { pendingBytes } = this.#frontend.offload.status;
@@ -213,6 +216,9 @@ export class ControlService {
     }
     const end = await this.#frontend.close();
     if (!end.clean && reason === '') reason = end.message;
+    if (this.#frontend.unsynced && reason === '') {
+      reason = `programs wrote until the end; the last of it is only in ${this.#frontend.options.layout.frontend}`;
+    }
     return { complete: reason === '', reason };
   }
 }

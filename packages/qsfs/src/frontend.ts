@@ -19,7 +19,7 @@ import type { Layout } from './layout.ts';
 import { HEARTBEAT_MS, LeaseHolder } from './lease.ts';
 import type { Log } from './log-file.ts';
 import { GAUGES, GAUGES_BYTES, OFFLOADED } from './messages.ts';
-import { Offload } from './offload.ts';
+import { HEAL_ROUND_MAX, Offload } from './offload.ts';
 import type { Ownership } from './opening.ts';
 import { PaceKeeper } from './pace-keeper.ts';
 import { count, formatSize } from './quantities.ts';
@@ -74,6 +74,8 @@ export class Frontend {
   #fenced = '';
   #recording = false;
   #closing: Promise<{ clean: boolean; message: string }> | undefined;
+  /** The mount goes because we unmount it. */
+  #leaving = false;
   #whenGone: (reason: string) => void = () => {};
 
   private constructor(parts: Parts, mounted: MountedDevice, mountPoint: string) {
@@ -172,10 +174,10 @@ export class Frontend {
     await this.#heal(true);
   }
 
-  /** Unmounts; writes of others that are under way are still taken. @returns 'detached' when files are open there */
-  async unmount(): Promise<'unmounted' | 'detached'> {
-    const way = await this.#mounted.unmount();
-    return way;
+  /** Unmounts; writes of others that are under way are still taken. Everything but the mount goes on until `close`. */
+  async unmount(): Promise<void> {
+    this.#leaving = true;
+    await this.#mounted.unmount();
   }
 
   /**
@@ -249,6 +251,9 @@ export class Frontend {
     this.#every('sync', 1000, () => this.#syncWhenDue());
     void this.#measureCapacity();
     this.#bringMetadata();
+    void this.#lookAtDegraded().catch((error: unknown) =>
+      this.options.log('warning', `heal: ${messageOf(error)}`),
+    );
   }
 
   /** Runs something again and again; the next time is counted from its end. What it throws is logged. */
@@ -312,6 +317,12 @@ export class Frontend {
     const rest = await this.offload.heal(rebuild);
     if (rest < before)
       this.options.log('info', `${count(before - rest, 'segment')} whole again, ${rest} degraded`);
+  }
+
+  /** After a restore nothing is known to be whole, and so nothing can be dropped: looks at everything once. */
+  async #lookAtDegraded(): Promise<void> {
+    let rounds = Math.ceil(this.offload.status.degradedFiles / HEAL_ROUND_MAX);
+    for (; rounds > 0 && !this.#closing; rounds -= 1) await this.#heal(false);
   }
 
   /** Brought stripes become durable: synced on the housekeeping thread, then recorded. */
@@ -381,7 +392,7 @@ export class Frontend {
 
   /** The thread says that the mount is gone. */
   gone(reason: string): void {
-    if (!this.#closing) this.#whenGone(reason);
+    if (!this.#closing && !this.#leaving) this.#whenGone(reason);
   }
 }
 

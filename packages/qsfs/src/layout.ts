@@ -18,6 +18,8 @@ export interface Layout {
   readonly staging: string;
   /** Who this frontend is: volume, frontend id, epoch. */
   readonly identity: string;
+  /** A copy of the newest manifest that is on the backends. */
+  readonly manifest: string;
   /** Objects that need repair, one name a line. */
   readonly repairs: string;
   readonly controlSocket: string;
@@ -42,6 +44,7 @@ export function layoutOf(root: string): Layout {
     catalog: join(frontend, 'catalog'),
     staging: join(frontend, 'staging'),
     identity: join(frontend, 'identity'),
+    manifest: join(frontend, 'manifest'),
     repairs: join(frontend, 'repairs'),
     controlSocket: join(frontend, 'control.sock'),
     lock: join(frontend, 'lock'),

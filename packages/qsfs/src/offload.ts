@@ -16,7 +16,7 @@ const BACKOFF_MAX_MS = 30_000;
 /** How long somebody who waits puts up with nothing but failures. */
 const PATIENCE_MS = 15_000;
 /** Degraded objects looked at in one round of healing. */
-const HEAL_ROUND_MAX = 256;
+export const HEAL_ROUND_MAX = 256;
 
 /** What offload needs. */
 export interface OffloadParts {

@@ -25,6 +25,7 @@ import {
   compareVersions,
   decodeManifest,
   decodePage,
+  encodeManifest,
   indexName,
   type Manifest,
   type ManifestFile,
@@ -259,6 +260,7 @@ async function build(parts: BuildParts): Promise<RestoreReport> {
     });
     await refuseOvertaken(parts, holder);
     if (configuration.path === layout.config) writeConfiguration(disk, configuration);
+    replaceWhole(disk, layout.manifest, encodeManifest(manifest));
     writeIdentity(disk, layout.identity, identity);
     disk.remove(layout.restoring);
     disk.syncDirectory(layout.frontend);

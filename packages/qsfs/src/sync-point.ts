@@ -269,7 +269,7 @@ export class SyncPoints {
     await this.#parts.lease.confirm();
     const name = manifestName(version);
     this.#note(name, await this.#stubbornly(() => this.#parts.zstor.putSmall(name, content)));
-    replaceWhole(context.disk, join(this.#parts.layout.frontend, 'manifest'), content);
+    replaceWhole(context.disk, this.#parts.layout.manifest, content);
     if (this.#manifest) this.#supersede(manifestName(this.#manifest));
     this.#manifest = manifest;
     this.#state = undefined;
@@ -525,7 +525,7 @@ export class SyncPoints {
 
 /** The copy of the newest manifest on the local disk; undefined when it is missing or damaged, which costs only work. */
 function readLocalManifest(disk: Disk, layout: Layout): Manifest | undefined {
-  const content = readWhole(disk, join(layout.frontend, 'manifest'));
+  const content = readWhole(disk, layout.manifest);
   if (!content) return undefined;
   try {
     return decodeManifest(content);

@@ -1,0 +1,29 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { scratchFor, waitFor } from './running.ts';
+
+/** Appends numbers as long as the folder is mounted, and prints the last one. */
+const WRITER = 'while mountpoint -q "$1" && echo $((i + 1)) >> "$1/log"; do i=$((i + 1)); done; echo $i';
+
+test('down says that everything is on the backends only when that holds for what was written until the end', {
+  timeout: 150_000,
+}, async (context) => {
+  const running = scratchFor(context)();
+  running.up();
+  const writer = spawn('sh', ['-c', WRITER, 'sh', running.mountPoint], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  const last = writer.stdout.toArray().then((chunks) => Buffer.concat(chunks).toString().trim());
+  const log = join(running.mountPoint, 'log');
+  waitFor(() => existsSync(log) && readFileSync(log, 'utf8').includes('\n20\n'), 'the writer');
+  running.must('down');
+  const written = await last;
+  rmSync(running.frontend, { recursive: true });
+  running.must('restore', '--from', running.config);
+  running.up();
+  assert.equal(readFileSync(log, 'utf8').trimEnd().split('\n').at(-1), written);
+  running.must('down');
+});
