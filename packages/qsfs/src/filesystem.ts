@@ -49,6 +49,11 @@ export class Filesystem {
     this.#thread = startThread(new URL(`./filesystem-thread.${extension}`, import.meta.url), input);
     this.#thread.port.onMessage((message) => this.#take(message as FromFilesystem));
     const crashed = (error: unknown) => {
+      // The end of a thread may be known before its last words.
+      const { port } = this.#thread;
+      for (let message = port.receive(); message !== undefined; message = port.receive()) {
+        this.#take(message as FromFilesystem);
+      }
       if (this.#ended) return;
       this.#fail(new QsfsError('QSFS_E_INTERNAL', `the filesystem thread died: ${messageOf(error)}`));
       events.crashed(messageOf(error));
@@ -145,6 +150,9 @@ export class Filesystem {
         break;
       case 'fatal':
         this.#fail(new QsfsError('QSFS_E_DISK', message.message));
+        break;
+      case 'ended':
+        this.#ended = true;
         break;
       case 'log':
         events.log(message.level, message.message);

@@ -131,6 +131,7 @@ export class Offload {
    */
   async drain(): Promise<void> {
     const wanted = new Set(this.#known);
+    const failuresBefore = this.#failures;
     this.#drains += 1;
     try {
       // Do not wait out a long back-off: somebody asks now.
@@ -139,7 +140,9 @@ export class Offload {
         for (const key of wanted) if (!this.#known.has(key)) wanted.delete(key);
         if (wanted.size === 0) return;
         if (this.#closed) throw new QsfsError('QSFS_E_INCOMPLETE', 'qsfs is stopping');
-        if (this.#failures > 0 && this.#parts.clock.monotonicMs() - this.#failingSinceMs > PATIENCE_MS) {
+        // An attempt of now must have failed too: the backends may just have come back.
+        const failing = this.#failures > failuresBefore;
+        if (failing && this.#parts.clock.monotonicMs() - this.#failingSinceMs > PATIENCE_MS) {
           throw new QsfsError('QSFS_E_BACKENDS', `nothing can be stored at present: ${this.#stuck}`);
         }
         await new Promise<void>((resolve) => this.#waiters.add(resolve));
