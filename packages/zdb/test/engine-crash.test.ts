@@ -133,14 +133,17 @@ function workload(
       model.note(key, undefined);
       assert.ok(namespace.remove(key));
       live.splice(live.indexOf(hex), 1);
-    } else if (draw < 86) {
+    } else if (draw < 84) {
       engine.commit();
       model.committed = model.sequence;
-    } else if (draw < 93) {
+    } else if (draw < 90) {
       namespace.sync();
       model.committed = model.synced = model.sequence;
-    } else {
+    } else if (draw < 96) {
       namespace.rotate();
+      model.committed = model.sequence;
+    } else {
+      namespace.compact(0.8, 1 << 30);
       model.committed = model.sequence;
     }
   }

@@ -4,7 +4,6 @@
 // Replaying decides by position: a data entry is known when the table points at it or at something newer, or when an index
 // entry for it exists. Replaying what is known changes nothing, so it can be repeated (docs/formats/zdb.md, "Recovery").
 
-import { checksum } from './checksum.ts';
 import { findEnd, type Gap, type IndexedEntry } from './data-end.ts';
 import { DATA_ENTRY_BYTES, DATA_HEADER_BYTES } from './data-format.ts';
 import { DataScanner } from './data-scanner.ts';
@@ -35,6 +34,8 @@ class UserLoader {
   readonly #replay: UserReplay;
   readonly #place = emptyPlace();
   readonly #dangling: Dangling[] = [];
+  /** For looking at single records of one data file. */
+  #probe: { readonly file: number; readonly scanner: DataScanner } | undefined;
   #superseded = 0;
   #gone = 0;
   #restored = 0;
@@ -220,14 +221,19 @@ class UserLoader {
     );
   }
 
-  /** Whether the record that an index entry names can be read and matches its checksum; what is not here counts as whole. */
+  /** Whether the record that an index entry names is there, whole and intact; what is not on this machine counts as intact. */
   #recordIntact(buffer: Uint8Array, at: number, file: number): boolean {
     const { log, pairs } = this.#loading;
-    if (!pairs[file]!.readable) return true;
-    const start = indexEntry.dataOffset(buffer, at) + DATA_ENTRY_BYTES + buffer[at]!;
-    const payload = new Uint8Array(indexEntry.payloadBytes(buffer, at));
-    const got = log.data.reading(file).read(payload, start);
-    return got === payload.length && checksum(payload) === indexEntry.crc(buffer, at);
+    const pair = pairs[file]!;
+    if (!pair.readable) return true;
+    if (this.#probe?.file !== file)
+      this.#probe = { file, scanner: new DataScanner(log.data.reading(file), 'user', pair.dataEnd) };
+    const { scanner } = this.#probe;
+    scanner.seek(indexEntry.dataOffset(buffer, at));
+    if (!scanner.next() || scanner.deleted || scanner.crc !== indexEntry.crc(buffer, at)) return false;
+    const keyAt = at + INDEX_ENTRY_BYTES;
+    const key = buffer.subarray(keyAt, keyAt + buffer[at]!);
+    return Buffer.compare(scanner.key(), key) === 0 && scanner.intact();
   }
 
   /** Writes repairs when many are pending. */

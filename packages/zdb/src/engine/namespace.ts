@@ -177,8 +177,8 @@ export class StoreNamespace implements Namespace {
     return key;
   }
 
-  get(key: Uint8Array): Uint8Array | undefined {
-    return this.#records.locate(key, this.#place) ? this.#reader.read(key, this.#place) : undefined;
+  get(key: Uint8Array, memory?: (lengthBytes: number) => Uint8Array | undefined): Uint8Array | undefined {
+    return this.#records.locate(key, this.#place) ? this.#reader.read(key, this.#place, memory) : undefined;
   }
 
   check(key: Uint8Array): CheckResult | undefined {

@@ -27,12 +27,13 @@ export class RecordReader {
   }
 
   /**
-   * The payload of a record in memory of its own.
+   * The payload of a record in memory of its own, or in what `memory` gives for so many bytes (undefined: own memory after all).
    * @throws NotLocal; StoreError('missing-data', 'corrupt'); IoError
    */
-  read(key: Uint8Array, place: Place): Uint8Array {
+  read(key: Uint8Array, place: Place, memory?: (lengthBytes: number) => Uint8Array | undefined): Uint8Array {
     const head = DATA_ENTRY_BYTES + key.length;
-    const entry = Buffer.allocUnsafe(head + place.payloadBytes);
+    const length = head + place.payloadBytes;
+    const entry = memory?.(length)?.subarray(0, length) ?? Buffer.allocUnsafe(length);
     this.#log.readData(place.dataFile, place.dataOffset, entry);
     if (
       dataEntry.keyBytes(entry, 0) !== key.length ||

@@ -127,7 +127,7 @@ export class SeqReplay {
     if (!good || !this.#hasKey(id, place)) this.#revive(id, place);
     let parent = exists ? copies.offset : 0;
     if (exists && copies.offset > 0 && copies.dead) this.#fillCopy(id, file, place, copies.offset);
-    if (exists && copies.offset === 0 && open) {
+    if (exists && copies.atEnd && open) {
       parent = records.indexCopy(scanner.key(), place);
       copies.appended();
     }
@@ -221,6 +221,8 @@ class CopyFinder {
   offset = 0;
   /** There is a slot for the copy at `offset`, but nothing in it. */
   dead = false;
+  /** The index ends before the slot of the copy: it can be appended. */
+  atEnd = false;
   readonly #log: Log;
   readonly #file: number;
   readonly #slots: number;
@@ -238,12 +240,17 @@ class CopyFinder {
   take(id: number): void {
     this.offset = 0;
     this.dead = false;
+    this.atEnd = false;
     const slot = id - this.#firstId;
     if (slot >= this.#next) {
       this.#next = slot + 1;
       return;
     }
-    if (this.#next >= this.#slots) return;
+    if (this.#next >= this.#slots) {
+      // Otherwise damage in the data hides how many slots were used up, and an appended one could be that of a later insert.
+      this.atEnd = this.#next >= (this.#log.indexEnds[this.#file]! - INDEX_HEADER_BYTES) / SLOT_BYTES;
+      return;
+    }
     const frame = this.#log.frameOf(this.#file, this.#next);
     const bytes = this.#log.cache.bytes(frame);
     const at = this.#log.cache.at(frame) + (this.#next % BLOCK_SLOTS) * SLOT_BYTES;

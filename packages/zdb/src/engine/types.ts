@@ -215,11 +215,11 @@ export interface Namespace {
    */
   set(key: Uint8Array, payload: Payload, timestamp?: number, compare?: boolean): Uint8Array | undefined;
   /**
-   * undefined: no such key.
+   * undefined: no such key. The value is in memory of its own, or in what `memory` gives for so many bytes (a server's buffers).
    * @throws NotLocal when the bytes are not here: `presence` says so, or the whole data file is missing;
    *   StoreError('missing-data') when the file is too short, StoreError('corrupt') when checksum or key do not match; IoError
    */
-  get(key: Uint8Array): Uint8Array | undefined;
+  get(key: Uint8Array, memory?: (lengthBytes: number) => Uint8Array | undefined): Uint8Array | undefined;
   /** Compares the stored payload with its checksum; undefined: no such key. @throws NotLocal */
   check(key: Uint8Array): CheckResult | undefined;
   /** Appends a deletion marker; false: no such key. @throws StoreError('worm', 'commit-first') */
@@ -277,7 +277,7 @@ export interface Namespace {
   indexPath(file: number): string;
   /**
    * Gives space back: moves the live entries of closed, local data files of which at most `maxLiveRatio` is alive to the end of the
-   * log, and removes the files; stops after `budgetBytes` were moved. Commits and syncs. History of moved keys is cut.
+   * log, and removes the files; stops after `budgetBytes` were moved. Commits; what was moved is synced before a file is removed. History of moved keys is cut.
    */
   compact(maxLiveRatio: number, budgetBytes: number): CompactionResult;
 }
