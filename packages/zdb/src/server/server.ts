@@ -17,8 +17,8 @@ import type { ServerSocket, SocketEvents, SocketLoop } from './sockets.ts';
 const COMMIT_BYTES = 1024 * 1024;
 /** The same where each commit waits for the disk. */
 const SYNCED_COMMIT_BYTES = 32 * 1024 * 1024;
-/** Replies gathered in one turn that are sent in the middle of it. */
-const TURN_REPLY_BYTES = 8 * 1024 * 1024;
+/** Replies gathered in one turn that are sent in the middle of it: while large values are in the processor's cache. */
+const TURN_REPLY_BYTES = 256 * 1024;
 /** Cached descriptors are looked through this often, as long as there is traffic and once after. */
 const TIDY_MS = 1000;
 /** Time between looks for mostly dead data files. */
@@ -416,6 +416,7 @@ export class Server {
         session.segments = [];
         for (const segment of segments) this.counters.networkSentBytes += segment.length;
         session.socket.send(segments, scratch);
+        session.releaseReplies();
       }
       if (session.closing && !session.parked) session.socket.end();
     }

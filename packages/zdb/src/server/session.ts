@@ -11,7 +11,9 @@ import type { Slot } from './slot.ts';
 import type { ServerSocket, SocketEvents } from './sockets.ts';
 
 /** Replies waiting for a client that stop its next commands. */
-const OUTPUT_BYTES = 1024 * 1024;
+const OUTPUT_BYTES = 256 * 1024;
+/** From this size on values are read into reusable memory and sent from there. */
+const LARGE_VALUE_BYTES = 16 * 1024 + 512;
 /** Copies waiting for a mirror client that end its connection. */
 const MIRROR_BYTES = 64 * 1024 * 1024;
 
@@ -43,6 +45,16 @@ export class Session implements SocketEvents {
   mirror = false;
   master = false;
   owner: number;
+
+  /** Reusable memory that large values of these replies are in. */
+  replyBuffers: Uint8Array[] = [];
+  /** Memory for a value that is going to be part of the replies; undefined for small ones. */
+  readonly replyMemory = (lengthBytes: number): Uint8Array | undefined => {
+    if (lengthBytes < LARGE_VALUE_BYTES) return undefined;
+    const buffer = this.server.largeBuffers.take(lengthBytes);
+    if (buffer !== undefined) this.replyBuffers.push(buffer);
+    return buffer;
+  };
 
   /** Replies to be sent when the turn ends. */
   segments: Uint8Array[] = [];
@@ -98,17 +110,26 @@ export class Session implements SocketEvents {
   }
 
   drained(): void {
+    this.releaseReplies();
     if (this.#backlogged) this.#unblock();
   }
 
   closed(): void {
     this.gone = true;
     this.segments = [];
+    this.releaseReplies();
     this.wait?.cancel();
     this.slot.sessions.delete(this);
     // A parked command may still read its arguments: it gives them back itself when it goes on.
     if (!this.#parked || this.#backlogged) this.request.dispose();
     this.server.forget(this);
+  }
+
+  /** Gives the memory of replies back when the socket holds nothing of them any more. */
+  releaseReplies(): void {
+    if (this.replyBuffers.length === 0 || (!this.gone && this.socket.queuedBytes > 0)) return;
+    for (const buffer of this.replyBuffers) this.server.largeBuffers.give(buffer);
+    this.replyBuffers = [];
   }
 
   /** Closes the connection when everything answered so far has been sent. Requests behind the current one are dropped. */

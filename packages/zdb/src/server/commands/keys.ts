@@ -153,7 +153,7 @@ function answerValue(session: Session, key: Uint8Array): void {
   const { replies } = session.server;
   let value: Uint8Array | undefined;
   try {
-    value = session.slot.namespace.get(key);
+    value = session.slot.namespace.get(key, session.replyMemory);
   } catch (error) {
     unreadable(session, error);
     replies.error('Internal Error');
