@@ -5,9 +5,9 @@ import { localBackendsOf } from './configuration.ts';
 import type { ControlRequest } from './control.ts';
 import { messageOf, QsfsError } from './errors.ts';
 import type { Frontend } from './frontend.ts';
+import { asKnownError } from './known-errors.ts';
 import { LocalBackends, type LocalState } from './local-backends.ts';
 import { GAUGES } from './messages.ts';
-import { asBackendsError } from './opening.ts';
 import { count, formatSize } from './quantities.ts';
 import { backendReports, type StatusReport } from './status.ts';
 import type { SyncReport } from './sync-point.ts';
@@ -59,7 +59,7 @@ export class ControlService {
           throw new QsfsError('QSFS_E_USAGE', `the running qsfs does not know the request "${request.verb}"`);
       }
     } catch (error) {
-      throw asBackendsError(error);
+      throw asKnownError(error);
     }
   }
 
@@ -70,7 +70,7 @@ export class ControlService {
     const local = new LocalBackends(context, localBackendsOf(configuration));
     const [status, states] = await Promise.all([zstor.status(), localStates(local)]);
     const { pendingFiles, pendingBytes, degradedFiles, storedFiles, storedBytes, stuck } = offload.status;
-    const sinceMs = syncPoints.completedAtMs;
+    const { stateOfMs } = syncPoints;
     const problems = [
       fenced,
       stuck === '' ? '' : `nothing can be stored: ${stuck}`,
@@ -104,7 +104,9 @@ export class ControlService {
         dirty: gauges[GAUGES.dirty] === 1 || syncPoints.unfinished,
         running: syncPoints.busy,
         secondsSinceLast:
-          sinceMs === undefined ? null : Math.round((context.clock.monotonicMs() - sinceMs) / 1000),
+          stateOfMs === undefined
+            ? null
+            : Math.max(0, Math.round((context.clock.nowMs() - stateOfMs) / 1000)),
         lastError: syncPoints.lastError,
       },
       tolerance: {

@@ -188,6 +188,7 @@ export class Filesystem {
   }
 
   #fail(error: Error): void {
+    this.#wake = undefined;
     this.#failure ??= error;
     for (const waiter of [...this.#waiting.values(), ...this.#milestones.values()]) waiter.reject(error);
     this.#waiting.clear();

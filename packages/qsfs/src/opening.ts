@@ -3,8 +3,9 @@
 import { isZstorError, openZstor, type Zstor } from '@qsfs/zstor';
 import type { Configuration } from './configuration.ts';
 import type { Context } from './context.ts';
-import { messageOf, QsfsError } from './errors.ts';
+import { QsfsError } from './errors.ts';
 import { type Identity, readIdentity } from './identity.ts';
+import { asKnownError } from './known-errors.ts';
 import type { Layout } from './layout.ts';
 import { type FoundLease, fencedBy, readLease } from './lease.ts';
 import type { Log } from './log-file.ts';
@@ -34,28 +35,7 @@ export async function openStore(
       ...(layout === undefined ? {} : { repairList: new RepairFile(disk, layout.repairs) }),
     });
   } catch (error) {
-    throw asBackendsError(error);
-  }
-}
-
-/** An error of zstor as one of ours; others as they are. */
-export function asBackendsError(error: unknown): unknown {
-  if (!isZstorError(error)) return error;
-  switch (error.code) {
-    case 'QSFS_E_CONFIG':
-      return new QsfsError('QSFS_E_CONFIG', error.message, error.hint || undefined);
-    case 'QSFS_E_UNAVAILABLE':
-      return new QsfsError('QSFS_E_BACKENDS', error.message, error.hint || undefined);
-    case 'QSFS_E_LOCAL':
-      return new QsfsError('QSFS_E_DISK', error.message, error.hint || undefined);
-    case 'QSFS_E_DAMAGED':
-      return new QsfsError(
-        'QSFS_E_NO_VOLUME',
-        `what is on the backends cannot be read with this configuration: ${error.message}`,
-        'Check the key (encryption.key): it must be the one the volume was made with.',
-      );
-    default:
-      return new QsfsError('QSFS_E_INTERNAL', error.message);
+    throw asKnownError(error);
   }
 }
 
@@ -65,7 +45,7 @@ export async function asking<Result>(context: Context, ask: () => Promise<Result
     try {
       return await ask();
     } catch (error) {
-      if (!isZstorError(error, 'QSFS_E_UNAVAILABLE') || attempt === ATTEMPTS) throw asBackendsError(error);
+      if (!isZstorError(error, 'QSFS_E_UNAVAILABLE') || attempt === ATTEMPTS) throw asKnownError(error);
     }
     await context.clock.sleep(ATTEMPT_PAUSE_MS);
   }
@@ -160,9 +140,4 @@ export function successorIdentity(
     segmentBytes: manifest.segmentBytes,
     createdMs: context.clock.nowMs(),
   };
-}
-
-/** The message of an error for a log line about the backends. */
-export function backendsMessage(error: unknown): string {
-  return messageOf(asBackendsError(error));
 }

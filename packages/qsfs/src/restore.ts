@@ -15,8 +15,9 @@ import {
   writeConfiguration,
 } from './configuration.ts';
 import type { Context } from './context.ts';
-import { messageOf, QsfsError } from './errors.ts';
+import { QsfsError } from './errors.ts';
 import { type Identity, writeIdentity } from './identity.ts';
+import { asKnownError } from './known-errors.ts';
 import { type Layout, layoutOf } from './layout.ts';
 import { type FoundLease, fencedBy, LeaseHolder, livenessOf, readLease } from './lease.ts';
 import { LocalBackends } from './local-backends.ts';
@@ -37,7 +38,7 @@ import {
 } from './manifest.ts';
 import { OFFLOADED, type OffloadedName } from './messages.ts';
 import { isComplete } from './offload.ts';
-import { asBackendsError, asking, manifestVersions, openStore, successorIdentity } from './opening.ts';
+import { asking, manifestVersions, openStore, successorIdentity } from './opening.ts';
 import { count } from './quantities.ts';
 import { DESCRIPTOR } from './sync-state.ts';
 import { VolumeFiles } from './volume-files.ts';
@@ -108,7 +109,7 @@ async function restoreFrom(
     const lease = await asking(context, () => readLease(zstor));
     if (lease && !options.takeOver) {
       const liveness = await livenessOf(context, zstor, lease, options.progress).catch((error: unknown) => {
-        throw asBackendsError(error);
+        throw asKnownError(error);
       });
       if (liveness === 'alive') throw fencedBy(lease.lease);
     }
@@ -256,7 +257,7 @@ async function build(parts: BuildParts): Promise<RestoreReport> {
     // From here on the frontend before is refused. Before anything of ours can be mistaken for a frontend.
     const holder = new LeaseHolder(context, zstor, () => identity, layout.root);
     await holder.take(lease).catch((error: unknown) => {
-      throw asBackendsError(error);
+      throw asKnownError(error);
     });
     await refuseOvertaken(parts, holder);
     if (configuration.path === layout.config) writeConfiguration(disk, configuration);
@@ -404,8 +405,7 @@ async function bringIndex(
         throw new QsfsError('QSFS_E_NO_VOLUME', `the index ${wanted.name} is not on the backends`);
       }
       if (!isZstorError(error, 'QSFS_E_UNAVAILABLE') || attempt === INDEX_ATTEMPTS) {
-        const known = asBackendsError(error);
-        throw known instanceof Error ? known : new Error(messageOf(error));
+        throw asKnownError(error);
       }
     }
     await context.clock.sleep(500);

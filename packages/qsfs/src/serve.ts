@@ -57,6 +57,8 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
   const { disk, clock } = context;
   const { layout, background } = options;
   const undo = new Undo();
+  const stopping = new Stopping(context);
+  undo.add('signals', () => stopping.forget());
   let logFile: LogFile | undefined;
   const log = (level: LogLevel, message: string) => {
     logFile?.write(level, message);
@@ -77,10 +79,12 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
     const started = new Set<string>();
     undo.add('stop local backends', () => local.stopAll((name) => mine || started.has(name)));
     await local.startAll((name) => started.add(name));
+    stopping.check();
     const early = await openStore(context, configuration, undefined, log);
     let zstor: Zstor | undefined = early;
     undo.add('close the store', () => zstor?.close());
     const ownership = await decideOwnership(context, layout, early);
+    stopping.check();
     mine = true;
     if (!disk.stat(layout.frontend)) {
       disk.makeDirectory(layout.frontend);
@@ -114,11 +118,10 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
     });
     undo.add('close the frontend', async () => void (await frontend.close()));
     log('info', `mounted at ${frontend.mountPoint} (process ${context.processes.pid})`);
-    const stopped = new Stopping(context, frontend);
-    undo.add('signals', () => stopped.forget());
-    undo.add('control socket', await serveRequests(context, layout, frontend, stopped));
+    frontend.whenGone((reason) => stopping.stop(reason));
+    undo.add('control socket', await serveRequests(context, layout, frontend, stopping));
     announce(context, options, { configuration, frontend, cacheBytes, started: [...started] });
-    const reason = await stopped.reason;
+    const reason = await stopping.reason;
     log('info', `stopping: ${reason}`);
     if (!background && reason !== 'down') context.warn(`${reason}; unmounting …`);
     const end = await frontend.close();
@@ -199,21 +202,29 @@ function lock(context: Context, layout: Layout): () => void {
 class Stopping {
   readonly reason: Promise<string>;
   readonly #undo: (() => void)[];
-  #stop: (reason: string) => void = () => {};
+  #first: string | undefined;
+  #resolve: (reason: string) => void = () => {};
 
-  constructor(context: Context, frontend: Frontend) {
+  constructor(context: Context) {
     this.reason = new Promise((resolve) => {
-      this.#stop = resolve;
+      this.#resolve = resolve;
     });
-    // A second signal of the same kind changes nothing: npm passes on what the terminal has sent already.
+    // A second signal changes nothing: npm passes on what the terminal has sent already.
     this.#undo = (['SIGINT', 'SIGTERM', 'SIGHUP'] as const).map((name) =>
-      context.processes.onSignal(name, () => this.#stop(name)),
+      context.processes.onSignal(name, () => this.stop(name)),
     );
-    frontend.whenGone((reason) => this.#stop(reason));
   }
 
-  down(): void {
-    this.#stop('down');
+  stop(reason: string): void {
+    this.#first ??= reason;
+    this.#resolve(reason);
+  }
+
+  /** @throws QsfsError when somebody wants to stop before it has begun */
+  check(): void {
+    if (this.#first !== undefined) {
+      throw new QsfsError('QSFS_E_INCOMPLETE', `${this.#first} while starting`, 'Nothing was mounted.');
+    }
   }
 
   forget(): void {
@@ -225,7 +236,7 @@ async function serveRequests(
   context: Context,
   layout: Layout,
   frontend: Frontend,
-  stopped: Stopping,
+  stopping: Stopping,
 ): Promise<() => Promise<void>> {
   const { disk, network } = context;
   // We hold the lock: a socket that is there belongs to a process that was killed.
@@ -236,7 +247,7 @@ async function serveRequests(
     { path: layout.controlSocket },
     (request, progress) => service.handle(request, progress),
     (request) => {
-      if (request.verb === 'down') stopped.down();
+      if (request.verb === 'down') stopping.stop('down');
     },
   );
   return () => listener.close();

@@ -48,6 +48,7 @@ export interface StatusReport {
     /** Something was written since the last sync point. */
     readonly dirty: boolean;
     readonly running: boolean;
+    /** Age of the newest state on the backends. */
     readonly secondsSinceLast: number | null;
     readonly lastError: string;
   };
@@ -126,7 +127,7 @@ export function formatStatus(report: StatusReport): string[] {
   const last =
     sync.secondsSinceLast === null ? 'never' : `${formatDuration(sync.secondsSinceLast * 1000)} ago`;
   lines.push(
-    `sync       last complete ${last}${sync.running ? ', one is running' : ''}${sync.dirty ? ', written to since' : ''}`,
+    `sync       newest state on the backends: ${last}${sync.running ? ', one is running' : ''}${sync.dirty ? ', written to since' : ''}`,
     `survives   data: ${describeTolerance(tolerance.data.now)}`,
     `           metadata: ${tolerance.metadata.now < 0 ? 'none: too few stores answer' : `any ${count(tolerance.metadata.now, 'further store')}`}`,
     '',

@@ -7,9 +7,10 @@ import { join } from 'node:path';
 import { type Disk, errorCode, readWhole, replaceWhole } from '@qsfs/io';
 import { isZstorError, type ObjectRecord, type Zstor } from '@qsfs/zstor';
 import type { Context } from './context.ts';
-import { messageOf, QsfsError } from './errors.ts';
+import { messageOf } from './errors.ts';
 import type { Housekeeping } from './housekeeper.ts';
 import { type Identity, writeIdentity } from './identity.ts';
+import { asKnownError } from './known-errors.ts';
 import type { Layout } from './layout.ts';
 import type { LeaseHolder } from './lease.ts';
 import {
@@ -96,9 +97,8 @@ export class SyncPoints {
   #running: Promise<SyncReport> | undefined;
   #queued: Promise<SyncReport> | undefined;
   #sweepWanted: boolean;
-  /** Monotonic time of the last state that was made, and of the last one that is on the backends. */
+  /** Monotonic time of the last state that was made. */
   madeAtMs = 0;
-  completedAtMs: number | undefined;
   lastError = '';
 
   constructor(parts: SyncParts) {
@@ -114,6 +114,11 @@ export class SyncPoints {
   /** The generation of the newest manifest on the backends; 0 when there is none. */
   get generation(): number {
     return this.#manifest?.generation ?? 0;
+  }
+
+  /** Wall clock of the newest state that is on the backends; undefined when there is none. */
+  get stateOfMs(): number | undefined {
+    return this.#manifest?.createdMs;
   }
 
   /** Small objects that lack shards. */
@@ -171,7 +176,6 @@ export class SyncPoints {
       if (newState) await this.#makeState();
       if (this.#state) await this.#send(this.#state);
       const degradedObjects = await this.#heal();
-      this.completedAtMs = clock.monotonicMs();
       this.lastError = '';
       if (degradedObjects === 0) await this.#cleanUp();
       return {
@@ -181,9 +185,7 @@ export class SyncPoints {
       };
     } catch (error) {
       this.lastError = messageOf(error);
-      throw isZstorError(error)
-        ? new QsfsError('QSFS_E_BACKENDS', error.message, error.hint || undefined)
-        : error;
+      throw asKnownError(error);
     }
   }
 

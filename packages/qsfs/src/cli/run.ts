@@ -1,8 +1,7 @@
 // From the words of the command line to a command, and from whatever it throws to one clear message and an exit code.
-import { errorCode } from '@qsfs/io';
 import type { Context } from '../context.ts';
-import { ERROR_KINDS, messageOf, QsfsError } from '../errors.ts';
-import { asBackendsError } from '../opening.ts';
+import { QsfsError } from '../errors.ts';
+import { asKnownError } from '../known-errors.ts';
 import { parseWords } from './arguments.ts';
 import { VERBS } from './verbs.ts';
 
@@ -18,7 +17,7 @@ export async function runCommand(context: Context, words: readonly string[]): Pr
     if (!verb) throw new QsfsError('QSFS_E_USAGE', `there is no command "${name}"`);
     return await verb.run(context, parseWords(verb.grammar, parameters));
   } catch (thrown) {
-    const error = asQsfsError(asBackendsError(thrown));
+    const error = asKnownError(thrown);
     if (rest.includes('--json')) {
       const { code, message, hint } = error;
       context.print(JSON.stringify({ error: { code, message, hint } }));
@@ -27,12 +26,4 @@ export async function runCommand(context: Context, words: readonly string[]): Pr
     context.warn(`      ${error.hint} (${error.code})`);
     return error.exitCode;
   }
-}
-
-/** Anything thrown as an error of the registry. */
-function asQsfsError(thrown: unknown): QsfsError {
-  if (thrown instanceof QsfsError) return thrown;
-  const code = errorCode(thrown);
-  if (code !== undefined) return new QsfsError('QSFS_E_DISK', messageOf(thrown));
-  return new QsfsError('QSFS_E_INTERNAL', messageOf(thrown), ERROR_KINDS.QSFS_E_INTERNAL.hint);
 }

@@ -1,0 +1,33 @@
+// Errors of the packages below and of the machine as errors of our registry.
+import { errorCode } from '@qsfs/io';
+import { isZstorError } from '@qsfs/zstor';
+import { messageOf, QsfsError } from './errors.ts';
+
+/** Anything thrown as an error of the registry; what is of no known kind is a defect. */
+export function asKnownError(thrown: unknown): QsfsError {
+  if (thrown instanceof QsfsError) return thrown;
+  if (!isZstorError(thrown)) {
+    const code = errorCode(thrown) === undefined ? 'QSFS_E_INTERNAL' : 'QSFS_E_DISK';
+    return new QsfsError(code, messageOf(thrown));
+  }
+  const { message } = thrown;
+  const hint = thrown.hint || undefined;
+  switch (thrown.code) {
+    case 'QSFS_E_CONFIG':
+      return new QsfsError('QSFS_E_CONFIG', message, hint);
+    case 'QSFS_E_UNAVAILABLE':
+      return new QsfsError('QSFS_E_BACKENDS', message, hint);
+    case 'QSFS_E_LOCAL':
+      return new QsfsError('QSFS_E_DISK', message, hint);
+    case 'QSFS_E_ABORTED':
+      return new QsfsError('QSFS_E_INCOMPLETE', message, hint);
+    case 'QSFS_E_DAMAGED':
+      return new QsfsError(
+        'QSFS_E_NO_VOLUME',
+        `what is on the backends cannot be read with this configuration: ${message}`,
+        'Check the key (encryption.key): it must be the one the volume was made with.',
+      );
+    default:
+      return new QsfsError('QSFS_E_INTERNAL', message);
+  }
+}

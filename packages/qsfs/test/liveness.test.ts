@@ -1,0 +1,132 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { SimulatedClock, SimulatedDisk, SimulatedRandom } from '@qsfs/io/simulated';
+import type { Context } from '../src/context.ts';
+import { QsfsError } from '../src/errors.ts';
+import type { Identity } from '../src/identity.ts';
+import { type FoundLease, HEARTBEAT_MS, LeaseHolder, livenessOf, readLease } from '../src/lease.ts';
+import { MemoryZstor } from './memory-zstor.ts';
+
+interface Machine {
+  readonly context: Context;
+  alive: boolean;
+}
+
+/** A machine with its own boot id, on a shared clock. */
+function machine(clock: SimulatedClock, bootId: string): Machine {
+  const disk = new SimulatedDisk();
+  const write = (path: string, text: string) => {
+    disk.makeDirectory(path.slice(0, path.lastIndexOf('/')));
+    const file = disk.open(path, 'create');
+    file.write(Buffer.from(text), 0);
+    file.close();
+  };
+  write('/proc/sys/kernel/random/boot_id', bootId);
+  write('/proc/sys/kernel/hostname', `host-${bootId}`);
+  write('/proc/self/ns/pid', '');
+  write('/proc/7/stat', `7 (node (x) y) S ${'0 '.repeat(18)}12345 0`);
+  const made = { alive: true } as { alive: boolean; context?: Context };
+  made.context = {
+    disk,
+    clock,
+    network: {} as never,
+    random: new SimulatedRandom(1),
+    processes: { pid: 7, alive: () => made.alive } as unknown as Context['processes'],
+    workingDirectory: '/',
+    program: '',
+    print: () => {},
+    warn: () => {},
+    terminal: false,
+  };
+  return made as Machine;
+}
+
+function identity(frontend: string, epoch: number): Identity {
+  return {
+    volumeId: '11'.repeat(16),
+    frontendId: frontend.repeat(16),
+    epoch,
+    generation: 0,
+    stripeBytes: 4096,
+    segmentBytes: 65536,
+    createdMs: 0,
+  };
+}
+
+function setting() {
+  const clock = new SimulatedClock();
+  const zstor = new MemoryZstor(new SimulatedDisk(), 4096);
+  const here = machine(clock, 'boot-a');
+  const holder = new LeaseHolder(here.context, zstor, () => identity('22', 1), '/first');
+  return { clock, zstor, here, holder };
+}
+
+async function found(zstor: MemoryZstor): Promise<FoundLease> {
+  const lease = await readLease(zstor);
+  assert.ok(lease);
+  return lease;
+}
+
+test('on the same machine the process is looked at', async () => {
+  const { clock, zstor, here, holder } = setting();
+  await holder.take(undefined);
+  const lease = await found(zstor);
+  assert.equal(lease.lease.hostName, 'host-boot-a');
+  assert.equal(lease.lease.pidStarted, '12345');
+  assert.equal(await clock.until(livenessOf(here.context, zstor, lease, () => assert.fail())), 'alive');
+  const before = clock.monotonicMs();
+  here.alive = false;
+  assert.equal(await livenessOf(here.context, zstor, lease, () => assert.fail()), 'dead');
+  assert.equal(clock.monotonicMs(), before, 'without waiting');
+});
+
+test('from another machine a heartbeat is waited for', async () => {
+  const { clock, zstor, holder } = setting();
+  const there = machine(clock, 'boot-b').context;
+  await holder.take(undefined);
+  const told: string[] = [];
+  const beat = clock.sleep(HEARTBEAT_MS).then(() => holder.heartbeat());
+  const verdict = livenessOf(there, zstor, await found(zstor), (line) => told.push(line));
+  assert.equal(await clock.until(verdict), 'alive');
+  await beat;
+  assert.match(told.join(), /host-boot-a/);
+  assert.equal(await clock.until(livenessOf(there, zstor, await found(zstor), () => {})), 'dead');
+});
+
+test('one that was released, or is long silent, is dead at once', async () => {
+  const { clock, zstor, holder } = setting();
+  const there = machine(clock, 'boot-b').context;
+  await holder.take(undefined);
+  const old = await found(zstor);
+  await clock.run(10 * HEARTBEAT_MS);
+  assert.equal(await livenessOf(there, zstor, old, () => assert.fail()), 'dead');
+  await holder.heartbeat();
+  await holder.release();
+  assert.equal(await livenessOf(there, zstor, await found(zstor), () => assert.fail()), 'dead');
+});
+
+test('whoever lost the lease is told so at the next heartbeat, and does not take it back', async () => {
+  const { clock, zstor, holder } = setting();
+  await holder.take(undefined);
+  const usurper = new LeaseHolder(
+    machine(clock, 'boot-b').context,
+    zstor,
+    () => identity('33', 2),
+    '/second',
+  );
+  await usurper.take(await found(zstor));
+  const fenced = (error: unknown) => error instanceof QsfsError && error.code === 'QSFS_E_FENCED';
+  await assert.rejects(holder.heartbeat(), fenced);
+  await assert.rejects(holder.confirm(), fenced);
+  await assert.rejects(holder.release(), fenced);
+  assert.equal((await found(zstor)).lease.directory, '/second');
+});
+
+test('backends that cannot be asked are no proof of anything', async () => {
+  const { zstor, holder } = setting();
+  await holder.take(undefined);
+  zstor.mode = 'down';
+  await assert.rejects(holder.heartbeat(), /switched off/);
+  zstor.mode = 'up';
+  await holder.heartbeat();
+});
