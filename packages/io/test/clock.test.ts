@@ -32,6 +32,7 @@ function describeClock(
     it('runs timers in the order in which they are due, after the call that made them', async () => {
       const { clock, settle } = make();
       const order: number[] = [];
+      const start = clock.monotonicMs();
       const done = new Promise<void>((resolve) => {
         clock.after(120, () => {
           order.push(120);
@@ -41,7 +42,6 @@ function describeClock(
         clock.after(-5, () => void order.push(0));
         clock.after(1, () => void order.push(1));
       });
-      const start = clock.monotonicMs();
       assert.deepEqual(order, []);
       await settle(done);
       assert.deepEqual(order, [0, 1, 60, 120]);
