@@ -1,24 +1,24 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { scratchFor, waitFor } from './running.ts';
 
-/** Appends numbers as long as the folder is mounted, and prints the last one. */
-const WRITER = 'while mountpoint -q "$1" && echo $((i + 1)) >> "$1/log"; do i=$((i + 1)); done; echo $i';
+/** Appends numbers to a file as long as it is there, never makes it (in the folder below the mount), and prints the last one. */
+const WRITER =
+  'while echo $((i + 1)) | dd of="$1" oflag=append conv=notrunc,nocreat status=none; do i=$((i + 1)); done; echo $i';
 
 test('down says that everything is on the backends only when that holds for what was written until the end', {
   timeout: 150_000,
 }, async (context) => {
   const running = scratchFor(context)();
   running.up();
-  const writer = spawn('sh', ['-c', WRITER, 'sh', running.mountPoint], {
-    stdio: ['ignore', 'pipe', 'ignore'],
-  });
-  const last = writer.stdout.toArray().then((chunks) => Buffer.concat(chunks).toString().trim());
   const log = join(running.mountPoint, 'log');
-  waitFor(() => existsSync(log) && readFileSync(log, 'utf8').includes('\n20\n'), 'the writer');
+  writeFileSync(log, '');
+  const writer = spawn('sh', ['-c', WRITER, 'sh', log], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const last = writer.stdout.toArray().then((chunks) => Buffer.concat(chunks).toString().trim());
+  waitFor(() => readFileSync(log, 'utf8').includes('\n20\n'), 'the writer');
   running.must('down');
   const written = await last;
   rmSync(running.frontend, { recursive: true });
