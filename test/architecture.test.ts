@@ -40,12 +40,6 @@ const EXCEPTIONS: readonly Exception[] = [
     reason:
       'a command is given its session, which knows the server, which has the table of commands: types only',
   },
-  {
-    rule: 'type-circle',
-    path: 'packages/zdb/src/server/background.ts',
-    reason:
-      'the background jobs name the type of the machine that the program hands them; at run time there is no circle',
-  },
 ];
 
 /** All files of the checkout that git knows or would take; without git, all that are there. */

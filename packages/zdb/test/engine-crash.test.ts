@@ -71,7 +71,7 @@ class Model {
         // Of what was not promised an error may be left, wrong bytes never.
         const nothing = from < 0 || list[from]!.value === undefined;
         if (nothing && (error instanceof NotLocal || isCorrupt(error))) continue;
-        throw new Error(`${hex}: ${JSON.stringify(list)}`, { cause: error });
+        throw new Error(`${hex}: ${JSON.stringify(list)}: ${error}`, { cause: error });
       }
       const found = payload && textOf(payload);
       assert.ok(

@@ -15,6 +15,8 @@ import type { NamespaceMode } from './types.ts';
 const WINDOW_BYTES = 256 * 1024;
 /** After a jump over a payload only this much is read: the next entry may be large too. */
 const JUMP_BYTES = 4096;
+/** Disks write at least so many bytes at once. */
+const SECTOR_BYTES = 512;
 const HEAD_MAX_BYTES = DATA_ENTRY_BYTES + KEY_MAX_BYTES;
 
 /** Position in a data file. After `next` returned true the fields describe the entry at `offset`. */
@@ -98,6 +100,23 @@ export class DataScanner {
     }
     const payload = new Uint8Array(this.payloadBytes);
     return this.#file.read(payload, start) === payload.length && checksum(payload) === this.crc;
+  }
+
+  /**
+   * Whether the entry may be half of one: a write that was cut at the border of a disk sector leaves zeros behind it, and a
+   * checksum of 0 fits a payload of zeros, or none. Then neither length, time nor key can be believed. (When the border is
+   * inside the key, the length is right, and the checksum tells, except for a deletion marker.)
+   */
+  suspicious(): boolean {
+    if (this.crc !== 0) return false;
+    const border = (Math.floor(this.offset / SECTOR_BYTES) + 1) * SECTOR_BYTES;
+    const keyStart = this.offset + DATA_ENTRY_BYTES;
+    if (border > keyStart) return false;
+    for (let at = 0; at < this.keyBytes; at++) if (this.bytes[this.keyAt + at] !== 0) return false;
+    // A byte of something else in the sector shows that it was written.
+    const sector = new Uint8Array(Math.min(SECTOR_BYTES, this.size - border));
+    this.#file.read(sector, border);
+    return sector.every((byte) => byte === 0);
   }
 
   #load(offset: number): void {

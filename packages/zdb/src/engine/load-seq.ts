@@ -70,6 +70,7 @@ class SeqLoader {
       replay.run(pairs[file]!, lastIsActive && file === last.file ? gaps : undefined);
     if (replay.repairedSlots > 0)
       repaired(`${replay.repairedSlots} index slots repaired from the data files`);
+    if (replay.cutFrom > 0) this.#findDangling(last, replay.cutFrom);
     if (this.#dangling.length > 0) new SeqRestore(this.#loading, this.#records).run(this.#dangling);
   }
 
@@ -166,6 +167,27 @@ class SeqLoader {
     this.#records.tally.written += lost;
     this.#replayFrom = Math.min(this.#replayFrom, pair.file);
     repaired(`${path}: lost its last ${lost} entries; filled in`);
+  }
+
+  /** Live slots that point behind a new end of the active data file do not count any more. */
+  #findDangling(active: PairState, end: number): void {
+    const { log, pairs } = this.#loading;
+    const records = this.#records;
+    const listed = new Set(this.#dangling);
+    for (const pair of pairs) {
+      let id = records.firstIds[pair.file]!;
+      for (const [bytes, count] of slotChunks(log.indexFile(pair.file), slotsOf(pair), log.counters)) {
+        for (let at = 0; at < count * SLOT_BYTES; at += SLOT_BYTES, id++) {
+          if (bytes[at] !== ID_BYTES || (indexEntry.flags(bytes, at) & INDEX_DELETED) !== 0) continue;
+          if (indexEntry.dataFile(bytes, at) !== active.file || indexEntry.dataOffset(bytes, at) < end)
+            continue;
+          // Slots behind the first end are in the list and were not counted.
+          if (listed.has(id)) continue;
+          this.#dangling.push(id);
+          records.count(-1, active.file, indexEntry.payloadBytes(bytes, at));
+        }
+      }
+    }
   }
 
   /** Makes the log know all pairs, as they are counted now. */

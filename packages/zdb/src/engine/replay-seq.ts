@@ -29,6 +29,8 @@ const AHEAD_MAX = 2 ** 24;
 export class SeqReplay {
   /** Slots that got something they lacked. */
   repairedSlots = 0;
+  /** Whole but damaged entries were cut off the active data file from here on; 0: none. */
+  cutFrom = 0;
   readonly #loading: Loading;
   readonly #records: SeqRecords;
   readonly #place = emptyPlace();
@@ -75,6 +77,7 @@ export class SeqReplay {
     pair.indexSize = log.indexEnds[file]!;
     if (gaps) {
       log.previousData = lastWhole;
+      if (damagedFrom > 0) this.cutFrom = damagedFrom;
       cutData(this.#loading, pair, damagedFrom || pair.dataEnd);
     } else if (open) {
       for (const each of pairs.slice(file + 1)) {
@@ -98,7 +101,7 @@ export class SeqReplay {
     const place = this.#place;
     if (!records.findSlot(id, place)) {
       if (!open) return 'known';
-      if (!scanner.intact()) return 'damaged';
+      if (!scanner.intact() || scanner.suspicious()) return 'damaged';
       if (id - records.nextId > AHEAD_MAX) return 'damaged';
       while (records.nextId < id) this.#appendDead();
       records.indexInsert(offset, payloadBytes, crc, timestamp);
@@ -123,7 +126,7 @@ export class SeqReplay {
       records.count(1, file, payloadBytes);
       return 'known';
     }
-    if (!scanner.intact()) return 'damaged';
+    if (!scanner.intact() || scanner.suspicious()) return 'damaged';
     if (!good || !this.#hasKey(id, place)) this.#revive(id, place);
     let parent = exists ? copies.offset : 0;
     if (exists && copies.offset > 0 && copies.dead) this.#fillCopy(id, file, place, copies.offset);
@@ -138,7 +141,7 @@ export class SeqReplay {
     return 'added';
   }
 
-  #replayDeletion(file: number, scanner: DataScanner): 'known' {
+  #replayDeletion(file: number, scanner: DataScanner): 'known' | 'damaged' {
     const records = this.#records;
     const { log } = this.#loading;
     const place = this.#place;
@@ -146,6 +149,7 @@ export class SeqReplay {
     if (!records.locateId(id, place) || !recordFits(log, place)) return 'known';
     if (place.dataFile > file || (place.dataFile === file && place.dataOffset > scanner.offset))
       return 'known';
+    if (scanner.suspicious()) return 'damaged';
     records.drop(place);
     return 'known';
   }

@@ -83,20 +83,22 @@ export class UserReplay {
       return 'known';
     }
     if ((scanner.flags & DATA_TRUNCATED) !== 0) return 'known';
-    if (!scanner.intact()) return 'damaged';
+    if (!scanner.intact() || scanner.suspicious()) return 'damaged';
     records.index(key, live ? place : undefined, offset, payloadBytes, crc, timestamp);
     return 'added';
   }
 
   /** Makes the deletion marker at the scanner take effect, unless something newer is live. */
-  deletion(file: number, scanner: DataScanner): 'known' {
+  deletion(file: number, scanner: DataScanner): 'known' | 'damaged' {
     const key = scanner.key();
     const place = this.#place;
     const newer =
       !this.#records.locate(key, place) ||
       place.indexFile > file ||
       (place.indexFile === file && place.dataOffset > scanner.offset);
-    if (!newer) this.#records.drop(key, place);
+    if (newer) return 'known';
+    if (scanner.suspicious()) return 'damaged';
+    this.#records.drop(key, place);
     return 'known';
   }
 }

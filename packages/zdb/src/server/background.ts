@@ -4,8 +4,8 @@
 // it is ready; the parent prints them, and returns the child's exit code when it ends before. The child's standard output and error
 // are the log file, or nothing, from the start, so that hooks inherit nothing of the parent.
 import type { Connection } from '@qsfs/io';
+import type { Machine } from './machine.ts';
 import type { CommandLine } from './options.ts';
-import type { Machine } from './program.ts';
 
 /** What the child says when it serves. */
 const READY = '\0';

@@ -9,6 +9,7 @@
 // until the epoll set is readable (`watchDescriptor`), so an idle server uses no processor time.
 import type { Address, Clock, DescriptorSleep, Libc, Timer } from '@qsfs/io';
 import { ERRNO, type ErrnoCode, IoError, watchDescriptor } from '@qsfs/io';
+import { EpollSocket, type SocketHost } from './epoll-socket.ts';
 import { encodeSocketAddress, portOf } from './socket-address.ts';
 import type { ServerSocket, SocketEvents, SocketLoop } from './sockets.ts';
 
@@ -69,9 +70,8 @@ const ACCEPT_PAUSE_MS = 100;
 const USER_TIMEOUT_MS = 120_000;
 const KEEPALIVE_IDLE_SECONDS = 300;
 const SHUT_WR = 1;
-/** A client that does not end its side after we ended ours is cut off after so long, or so many bytes. */
+/** A client that does not end its side after we ended ours is cut off after so long. */
 const LINGER_MS = 5000;
-const LINGER_BYTES = 64 * 1024 * 1024;
 
 interface Accepting {
   readonly descriptor: number;
@@ -80,7 +80,7 @@ interface Accepting {
 }
 
 /** Opens the epoll loop. */
-export class EpollLoop implements SocketLoop {
+export class EpollLoop implements SocketLoop, SocketHost {
   readonly kind = 'epoll';
   readonly #libc: Libc;
   readonly #clock: Clock;
@@ -382,32 +382,26 @@ export class EpollLoop implements SocketLoop {
     return this.#libc.epollControl(this.#epoll, operation, descriptor, this.#changeBytes) === 0;
   }
 
-  /** For sockets: changes what the socket is watched for. */
+  // What its sockets ask of the loop (SocketHost).
+
   watch(descriptor: number, reading: boolean, writing: boolean): void {
     this.#control(EPOLL_CTL_MOD, descriptor, (reading ? EPOLLIN : 0) | (writing ? EPOLLOUT : 0));
   }
 
-  /** For sockets: watches again after `unwatch`. */
   rewatch(descriptor: number, reading: boolean, writing: boolean): void {
     this.#control(EPOLL_CTL_ADD, descriptor, (reading ? EPOLLIN : 0) | (writing ? EPOLLOUT : 0));
   }
 
-  /** For sockets: a hang-up would be reported again and again while nobody reads. */
   unwatch(descriptor: number): void {
     this.#control(EPOLL_CTL_DEL, descriptor, 0);
   }
 
-  /** For sockets: forgets and closes a descriptor. */
   release(descriptor: number): void {
     this.#control(EPOLL_CTL_DEL, descriptor, 0);
     this.#sockets[descriptor] = undefined;
     this.#libc.close(descriptor);
   }
 
-  /**
-   * For sockets: hands bytes to the kernel.
-   * @returns how many it took; -1 when the other side is gone
-   */
   transmit(descriptor: number, bytes: Uint8Array, more: boolean): number {
     const count = this.#libc.send(descriptor, bytes, bytes.length, MSG_NOSIGNAL | (more ? MSG_MORE : 0));
     if (count >= 0) return count;
@@ -415,13 +409,11 @@ export class EpollLoop implements SocketLoop {
     return errno === ERRNO.EAGAIN || errno === ERRNO.EINTR ? 0 : -1;
   }
 
-  /** For sockets: says that no more comes, and gives the other side some time to do the same. */
   shutdown(socket: EpollSocket): void {
     this.#libc.shutdown(socket.descriptor, SHUT_WR);
     this.#clock.after(LINGER_MS, () => socket.destroy(), true);
   }
 
-  /** For sockets: small segments as one piece, in memory that is valid until the next call; undefined when they are not small. */
   gathered(segments: readonly Uint8Array[]): Uint8Array | undefined {
     let total = 0;
     for (const segment of segments) total += segment.length;
@@ -432,187 +424,6 @@ export class EpollLoop implements SocketLoop {
       at += segment.length;
     }
     return this.#gather.subarray(0, total);
-  }
-}
-
-/** One connection of the epoll loop. */
-class EpollSocket implements ServerSocket {
-  readonly remote: string;
-  readonly descriptor: number;
-  events: SocketEvents | undefined;
-  queuedBytes = 0;
-  open = true;
-  readonly #loop: EpollLoop;
-  #queue: Uint8Array[] = [];
-  #reading = true;
-  #writing = false;
-  #inputOver = false;
-  /** The other side does not take bytes any more; what it sent before is still read. */
-  #broken = false;
-  #ending = false;
-  /** False after a hang-up while nobody was reading. */
-  #watched = true;
-  /** Our side has ended; what still comes is thrown away. */
-  lingering = false;
-  #discardedBytes = 0;
-
-  constructor(loop: EpollLoop, descriptor: number, remote: string) {
-    this.#loop = loop;
-    this.descriptor = descriptor;
-    this.remote = remote;
-  }
-
-  send(segments: readonly Uint8Array[], scratch: ArrayBufferLike): void {
-    if (!this.open || this.#broken) return;
-    let rest = segments;
-    if (this.#queue.length === 0) {
-      if (segments.length > 1) {
-        const one = this.#loop.gathered(segments);
-        if (one !== undefined) {
-          const sent = this.#loop.transmit(this.descriptor, one, false);
-          if (sent === one.length) return;
-          if (sent < 0) {
-            this.#break();
-            return;
-          }
-          this.#enqueue(new Uint8Array(one.subarray(sent)));
-          return;
-        }
-      }
-      for (let i = 0; i < segments.length; i++) {
-        const segment = segments[i]!;
-        const sent = this.#loop.transmit(this.descriptor, segment, i + 1 < segments.length);
-        if (sent < 0) {
-          this.#break();
-          return;
-        }
-        if (sent < segment.length) {
-          rest = [segment.subarray(sent), ...segments.slice(i + 1)];
-          break;
-        }
-        if (i + 1 === segments.length) return;
-      }
-    }
-    for (const segment of rest) this.#enqueue(segment.buffer === scratch ? new Uint8Array(segment) : segment);
-  }
-
-  #enqueue(bytes: Uint8Array): void {
-    this.#queue.push(bytes);
-    this.queuedBytes += bytes.length;
-    if (!this.#writing) {
-      this.#writing = true;
-      this.#watch();
-    }
-  }
-
-  #break(): void {
-    this.#broken = true;
-    this.#queue = [];
-    this.queuedBytes = 0;
-    if (this.#writing) {
-      this.#writing = false;
-      this.#watch();
-    }
-    if (this.#ending || this.#inputOver) this.destroy();
-  }
-
-  writable(): void {
-    while (this.#queue.length > 0) {
-      const first = this.#queue[0]!;
-      const sent = this.#loop.transmit(this.descriptor, first, this.#queue.length > 1);
-      if (sent < 0) {
-        this.#break();
-        return;
-      }
-      this.queuedBytes -= sent;
-      if (sent < first.length) {
-        this.#queue[0] = first.subarray(sent);
-        return;
-      }
-      this.#queue.shift();
-    }
-    this.#writing = false;
-    this.#watch();
-    if (this.#ending) this.#linger();
-    else this.events?.drained();
-  }
-
-  inputEnded(): void {
-    if (this.#inputOver) return;
-    this.#inputOver = true;
-    this.#watch();
-    if (this.#broken) this.destroy();
-    else this.events?.inputEnded();
-  }
-
-  pause(): void {
-    if (!this.#reading) return;
-    this.#reading = false;
-    this.#watch();
-  }
-
-  resume(): void {
-    if (this.#reading) return;
-    this.#reading = true;
-    this.#watch();
-  }
-
-  end(): void {
-    if (!this.open || this.#ending) return;
-    this.#ending = true;
-    if (this.#queue.length === 0) this.#linger();
-    else this.#watch();
-  }
-
-  #linger(): void {
-    if (this.#inputOver || this.#broken) {
-      this.destroy();
-      return;
-    }
-    this.lingering = true;
-    this.#loop.shutdown(this);
-    this.#watch();
-  }
-
-  discarded(lengthBytes: number): void {
-    this.#discardedBytes += lengthBytes;
-    if (this.#discardedBytes > LINGER_BYTES) this.destroy();
-  }
-
-  destroy(): void {
-    if (!this.open) return;
-    this.open = false;
-    this.#queue = [];
-    this.queuedBytes = 0;
-    this.#loop.release(this.descriptor);
-    this.events?.closed();
-  }
-
-  get receiving(): boolean {
-    return this.open && this.#reading && !this.#inputOver && !this.#ending;
-  }
-
-  /** The other side is gone altogether while we were not reading. */
-  hungUp(): void {
-    if (!this.open) return;
-    if (this.#inputOver || this.#ending || this.#broken) {
-      this.destroy();
-      return;
-    }
-    // Paused: what it sent before is read when we resume.
-    this.#watched = false;
-    this.#loop.unwatch(this.descriptor);
-  }
-
-  #watch(): void {
-    if (!this.open) return;
-    const reading = this.receiving || this.lingering;
-    if (this.#watched) {
-      this.#loop.watch(this.descriptor, reading, this.#writing);
-    } else if (reading) {
-      this.#watched = true;
-      this.#loop.rewatch(this.descriptor, reading, this.#writing);
-    }
   }
 }
 

@@ -1,44 +1,16 @@
 // The life of the program `zdb`: files, sockets, hooks, signals, exit codes (specification sections 1, 6.1 and 7).
-import {
-  type Address,
-  type Clock,
-  type Disk,
-  errorCode,
-  formatAddress,
-  type Libc,
-  type Network,
-  type Processes,
-  type Random,
-  readWhole,
-} from '@qsfs/io';
+import { type Address, errorCode, formatAddress, readWhole } from '@qsfs/io';
 import { type Engine, openEngine, StoreError } from '../index.ts';
 import { Report, runInBackground } from './background.ts';
 import { EpollLoop } from './epoll.ts';
 import { Hooks } from './hooks.ts';
 import { Log } from './log.ts';
+import type { Machine } from './machine.ts';
 import { type CommandLine, parseCommandLine, UsageError, usage } from './options.ts';
 import { Server } from './server.ts';
 import { MAX_SOCKET_PATH_BYTES } from './socket-address.ts';
 import type { SocketLoop } from './sockets.ts';
 import { StreamLoop } from './stream-sockets.ts';
-
-/** What the program is given of the machine. */
-export interface Machine {
-  readonly disk: Disk;
-  readonly network: Network;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly processes: Processes;
-  readonly libc: () => Libc | undefined;
-  readonly resolveHost: (host: string) => Promise<string>;
-  /** Path of the module that runs this program. */
-  readonly programPath: string;
-  /** Write text to the standard output and error. */
-  readonly output: (text: string) => void;
-  readonly errors: (text: string) => void;
-  /** Calls when something failed that nobody expected. */
-  readonly onFatal: (call: (error: unknown) => void) => void;
-}
 
 /** Exit codes; ends by signal are 128 + the signal's number. */
 export const EXIT = {

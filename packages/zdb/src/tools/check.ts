@@ -2,7 +2,7 @@
 import type { Disk, DiskFile } from '@qsfs/io';
 import { DATA_HEADER_BYTES, isDataHeader } from '../engine/data-format.ts';
 import { DataScanner } from '../engine/data-scanner.ts';
-import type { Machine } from '../server/program.ts';
+import type { Machine } from '../server/machine.ts';
 import { type IndexFileEntry, numberedFiles, openIndexFile } from './index-file.ts';
 import { printable, TOOL_EXIT, type Tool, ToolError, type ToolRequest } from './tool.ts';
 

@@ -1,5 +1,5 @@
 // `zdb index-dump`: prints every entry of a namespace's index files. Changes nothing.
-import type { Machine } from '../server/program.ts';
+import type { Machine } from '../server/machine.ts';
 import { type IndexFileEntry, numberedFiles, openIndexFile } from './index-file.ts';
 import { printable, TOOL_EXIT, type Tool, ToolError, type ToolRequest } from './tool.ts';
 

@@ -1,7 +1,7 @@
 // The tools of `zdb`: `zdb NAME …`. They work on files of the reference as well.
 import { ConnectionError, RespError } from '@qsfs/resp';
 import { StoreError } from '../index.ts';
-import type { Machine } from '../server/program.ts';
+import type { Machine } from '../server/machine.ts';
 import { CHECK } from './check.ts';
 import { DUMP, EDIT_NAMESPACE } from './descriptor-tools.ts';
 import { INDEX_DUMP } from './index-dump.ts';

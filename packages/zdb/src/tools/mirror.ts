@@ -5,7 +5,7 @@
 // crash changes nothing. Sequential namespaces must start empty on the target, so that ids come out the same.
 import { type Address, parseAddress, readWhole, replaceWhole } from '@qsfs/io';
 import { ConnectionError, RespError, ZdbClient } from '@qsfs/resp';
-import type { Machine } from '../server/program.ts';
+import type { Machine } from '../server/machine.ts';
 import { TOOL_EXIT, type Tool, ToolError, type ToolRequest } from './tool.ts';
 
 /** The tool. */

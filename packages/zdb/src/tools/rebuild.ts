@@ -12,7 +12,7 @@ import {
   type NamespaceMode,
   openEngine,
 } from '../index.ts';
-import type { Machine } from '../server/program.ts';
+import type { Machine } from '../server/machine.ts';
 import { numberedFiles, openIndexFile } from './index-file.ts';
 import { lockRoots } from './locks.ts';
 import { TOOL_EXIT, type Tool, ToolError, type ToolRequest, wholeNumber } from './tool.ts';

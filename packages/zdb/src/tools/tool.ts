@@ -1,5 +1,5 @@
 // What the tools share: their command lines, and how they end. A tool reads `--name value`, `--name=value` and words; nothing else.
-import type { Machine } from '../server/program.ts';
+import type { Machine } from '../server/machine.ts';
 
 /** One option of a tool; without `argument` it is a switch. */
 export interface ToolOption {
