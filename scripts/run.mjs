@@ -7,6 +7,8 @@ import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const stamp = join(root, 'node_modules', '.qsfs-installed');
+// What was compiled once is not compiled again, by no process that is started from here.
+process.env.NODE_COMPILE_CACHE ??= join(root, 'node_modules', '.cache', 'node');
 
 function fail(message) {
   process.stderr.write(`qsfs: ${message}\n`);
