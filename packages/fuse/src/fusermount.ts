@@ -55,7 +55,8 @@ function runFusermount(processes: Processes, socket: number, parameters: readonl
       if (result.exitCode === 0) return;
       throw refusal(program, result.errors.trim());
     } catch (error) {
-      if (errorCode(error) !== 'ENOENT') throw error;
+      // EACCES: not found either, in a path with a directory that this user may not search (execvp(3)); or not ours to run.
+      if (!['ENOENT', 'EACCES'].includes(errorCode(error) ?? '')) throw error;
     }
   }
   throw new MountError(

@@ -62,15 +62,22 @@ function refusal(machine: Machine): { error: MountError; commands: string[][] } 
   assert.fail('it claims to have mounted');
 }
 
-test('no fusermount3: the message names the package', () => {
-  const { error, commands } = refusal({ userId: 1000 });
-  assert.equal(error.reason, 'no-fusermount');
-  assert.match(error.message, /apt install fuse3/);
-  assert.deepEqual(
-    commands.map(([command]) => command),
-    ['fusermount3', 'fusermount'],
-  );
-});
+for (const code of ['ENOENT', 'EACCES'] as const) {
+  test(`no fusermount3 (${code}): the message names the package`, () => {
+    const { error, commands } = refusal({
+      userId: 1000,
+      run: (command) => {
+        throw new IoError(code, `run ${command}`);
+      },
+    });
+    assert.equal(error.reason, 'no-fusermount');
+    assert.match(error.message, /apt install fuse3/);
+    assert.deepEqual(
+      commands.map(([command]) => command),
+      ['fusermount3', 'fusermount'],
+    );
+  });
+}
 
 test('no device: the message names the module and the container options', () => {
   const { error } = refusal({

@@ -1,5 +1,6 @@
 // Mounting without being root, through fusermount3.
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { chmodSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { clearLeftovers, eventually, type Message, Place, Server, serve } from './mounted.ts';
@@ -7,6 +8,12 @@ import { Namespace } from './namespace.ts';
 import type { ServeSettings } from './serve.ts';
 
 const ROOT = process.getuid?.() === 0;
+const WITH_FUSERMOUNT = {
+  skip: spawnSync('fusermount3', ['--version']).error
+    ? 'needs fusermount3; install the package fuse3'
+    : false,
+};
+const WITH_TWO_USERS = { skip: WITH_FUSERMOUNT.skip || (ROOT ? false : 'needs two users') };
 const home = new Place();
 let namespace: Namespace;
 let permissive: Namespace;
@@ -30,7 +37,7 @@ async function refusal(settings: ServeSettings): Promise<Message> {
   return message;
 }
 
-test('somebody who is not root mounts, uses and unmounts', async () => {
+test('somebody who is not root mounts, uses and unmounts', WITH_FUSERMOUNT, async () => {
   const place = new Place();
   const server = await serve(
     { mountPoint: place.mountPoint, allowOther: false, source: 'comma, back\\slash', ...namespace.user },
@@ -49,7 +56,7 @@ test('somebody who is not root mounts, uses and unmounts', async () => {
   place.clear();
 });
 
-test('kill -9 leaves no mount behind, with a guardian or after the next start', async () => {
+test('kill -9 leaves no mount behind, with a guardian or after the next start', WITH_FUSERMOUNT, async () => {
   const place = new Place();
   const settings = { mountPoint: place.mountPoint, allowOther: false, ...namespace.user };
   const server = await serve(settings, namespace.prefix);
@@ -67,7 +74,7 @@ test('kill -9 leaves no mount behind, with a guardian or after the next start', 
   place.clear();
 });
 
-test('letting others in without permission names the file and the line', async () => {
+test('letting others in without permission names the file and the line', WITH_FUSERMOUNT, async () => {
   const place = new Place();
   const message = await refusal({ mountPoint: place.mountPoint, allowOther: true });
   assert.equal(message['error'], 'not-permitted');
@@ -76,9 +83,7 @@ test('letting others in without permission names the file and the line', async (
   place.clear();
 });
 
-test('others are let in where the machine permits it', {
-  skip: ROOT ? false : 'needs two users',
-}, async () => {
+test('others are let in where the machine permits it', WITH_TWO_USERS, async () => {
   const place = new Place();
   const settings = { mountPoint: place.mountPoint, allowOther: true, ...permissive.user };
   const server = await serve(settings, permissive.prefix);
@@ -88,9 +93,7 @@ test('others are let in where the machine permits it', {
   place.clear();
 });
 
-test('a mount point that is not ours is refused with the reason', {
-  skip: ROOT ? false : 'needs two users',
-}, async () => {
+test('a mount point that is not ours is refused with the reason', WITH_TWO_USERS, async () => {
   const place = new Place();
   chmodSync(place.mountPoint, 0o755);
   const message = await refusal({ mountPoint: place.mountPoint, allowOther: false });
