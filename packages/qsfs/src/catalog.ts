@@ -100,6 +100,12 @@ export class Catalog {
     this.#table.write(file, bytesOf(view));
   }
 
+  /** The stored copy of an index file is no good: the local file will differ from what is known of it, and be stored again. */
+  distrustIndex(file: number): void {
+    const index = this.index(file);
+    if (index) this.setIndex(file, { ...index, sizeBytes: 0, complete: false });
+  }
+
   /** Returns when everything set is on stable storage. */
   flush(): void {
     this.#table.flush();

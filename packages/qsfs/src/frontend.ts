@@ -169,6 +169,7 @@ export class Frontend {
   /** A backend was emptied: nothing is taken for safe until it was looked at again. */
   async backendWiped(): Promise<void> {
     this.offload.doubt();
+    this.syncPoints.doubt();
     for (const name of OFFLOADED)
       for (const file of this.volume[name].files()) this.cache.withdraw(name, file);
     await this.#heal(true);

@@ -4,6 +4,7 @@
 //
 // This file reads and writes both formats and knows the objects' names; it does no input or output.
 import { crc32 } from 'node:zlib';
+import { OFFLOADED, type OffloadedName } from './messages.ts';
 
 const MANIFEST_MAGIC = 'QSFSMANI';
 const PAGE_MAGIC = 'QSFSPAGE';
@@ -90,6 +91,19 @@ export function parseManifestName(name: string): Version | undefined {
   const match = /^([0-9a-f]{8})-([0-9a-f]{8})$/.exec(name.slice(MANIFEST_PREFIX.length));
   if (!name.startsWith(MANIFEST_PREFIX) || !match) return undefined;
   return { epoch: Number.parseInt(match[1] ?? '', 16), generation: Number.parseInt(match[2] ?? '', 16) };
+}
+
+/** What a name of a data file (`d`), index file (`i`) or page (`p`) says; undefined when it is the name of something else. */
+export function parsePartName(
+  name: string,
+):
+  | { readonly namespace: OffloadedName; readonly kind: 'd' | 'i' | 'p'; readonly number: number }
+  | undefined {
+  if (!name.startsWith(OBJECT_PREFIX)) return undefined;
+  const match = /^([^/]+)\/([dip])(\d+)@/.exec(name.slice(OBJECT_PREFIX.length));
+  const namespace = OFFLOADED.find((candidate) => candidate === match?.[1]);
+  if (!match || !namespace) return undefined;
+  return { namespace, kind: match[2] as 'd' | 'i' | 'p', number: Number(match[3]) };
 }
 
 /** Orders versions: negative when `left` is older. */

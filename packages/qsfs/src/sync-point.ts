@@ -5,7 +5,7 @@
 // left unsent is sent with the next one. Objects that only older manifests name are deleted after the new one is complete.
 import { join } from 'node:path';
 import { type Disk, errorCode, readWhole, replaceWhole } from '@qsfs/io';
-import { isZstorError, type ObjectRecord, type Zstor } from '@qsfs/zstor';
+import { isZstorError, type Zstor } from '@qsfs/zstor';
 import type { Context } from './context.ts';
 import { messageOf } from './errors.ts';
 import type { Housekeeping } from './housekeeper.ts';
@@ -29,11 +29,13 @@ import {
   PAGE_FILES,
   pageName,
   parseManifestName,
+  parsePartName,
   type Version,
 } from './manifest.ts';
 import { OFFLOADED, type OffloadedName, type SyncedNamespace } from './messages.ts';
 import { isComplete, type Offload } from './offload.ts';
 import { count } from './quantities.ts';
+import { SmallObjects } from './small-objects.ts';
 import type { Volume } from './volume-files.ts';
 
 /** Index files and pages on their way at a time. */
@@ -90,10 +92,11 @@ export class SyncPoints {
     'zdbfs-meta': new Set(),
     'zdbfs-data': new Set(),
   };
-  /** Small objects that lack shards, and what to do when they are whole. */
-  readonly #degraded = new Map<string, () => void>();
+  readonly #small: SmallObjects;
   readonly #superseded = new Set<string>();
   #suspectsKnown = false;
+  /** Something was lost on the backends that only a new state stores again. */
+  #restoring = false;
   #running: Promise<SyncReport> | undefined;
   #queued: Promise<SyncReport> | undefined;
   #sweepWanted: boolean;
@@ -109,6 +112,8 @@ export class SyncPoints {
     disk.makeDirectory(parts.layout.staging);
     this.#manifest = readLocalManifest(disk, parts.layout);
     this.#findDirtyPages();
+    this.#small = new SmallObjects(parts.zstor);
+    this.#question('unsure');
   }
 
   /** The generation of the newest manifest on the backends; 0 when there is none. */
@@ -121,14 +126,19 @@ export class SyncPoints {
     return this.#manifest?.createdMs;
   }
 
-  /** Small objects that lack shards. */
+  /** Small objects that are not known to have all their shards. */
   get degradedObjects(): number {
-    return this.#degraded.size;
+    return this.#small.size;
+  }
+
+  /** Takes back what is believed of every small object: a backend was emptied. */
+  doubt(): void {
+    this.#question('doubted');
   }
 
   /** A state was made that is not on the backends yet. */
   get unfinished(): boolean {
-    return this.#state !== undefined;
+    return this.#state !== undefined || this.#restoring;
   }
 
   get busy(): boolean {
@@ -173,7 +183,7 @@ export class SyncPoints {
     const startMs = clock.monotonicMs();
     try {
       await this.#parts.lease.confirm();
-      if (newState) await this.#makeState();
+      if (newState || this.#restoring) await this.#makeState();
       if (this.#state) await this.#send(this.#state);
       const degradedObjects = await this.#heal();
       this.lastError = '';
@@ -222,7 +232,8 @@ export class SyncPoints {
       }
     }
     this.#suspectsKnown = true;
-    if (this.#state || this.#differs(state)) this.#state = state;
+    if (this.#state || this.#restoring || this.#differs(state)) this.#state = state;
+    this.#restoring = false;
   }
 
   /** Whether a state is not what the newest manifest says. */
@@ -270,7 +281,7 @@ export class SyncPoints {
     // Last look: a frontend that took over meanwhile must not find a newer manifest of ours.
     await this.#parts.lease.confirm();
     const name = manifestName(version);
-    this.#note(name, await this.#stubbornly(() => this.#parts.zstor.putSmall(name, content)));
+    this.#small.written(name, await this.#stubbornly(() => this.#parts.zstor.putSmall(name, content)));
     replaceWhole(context.disk, this.#parts.layout.manifest, content);
     if (this.#manifest) this.#supersede(manifestName(this.#manifest));
     this.#manifest = manifest;
@@ -297,11 +308,7 @@ export class SyncPoints {
       );
       const complete = isComplete(record);
       catalog.setIndex(file, { ...state, epoch, generation, complete });
-      this.#note(name, record, () => {
-        const now = catalog.index(file);
-        if (now?.epoch === epoch && now.generation === generation)
-          catalog.setIndex(file, { ...now, complete: true });
-      });
+      this.#small.written(name, record, () => this.#indexWhole(namespace, file, { epoch, generation }));
       if (known) this.#supersede(indexName(namespace, file, known));
       this.#dirtyPages[namespace].add(Math.floor(file / PAGE_FILES));
     }
@@ -328,7 +335,7 @@ export class SyncPoints {
       }
       const name = pageName(namespace, page, version);
       const content = encodePage(first, files);
-      this.#note(name, await this.#stubbornly(() => this.#parts.zstor.putSmall(name, content)));
+      this.#small.written(name, await this.#stubbornly(() => this.#parts.zstor.putSmall(name, content)));
       const old = before[page];
       if (old) this.#supersede(pageName(namespace, page, old));
     });
@@ -369,14 +376,9 @@ export class SyncPoints {
     }
   }
 
-  /** Remembers an object that lacks shards. */
-  #note(name: string, record: ObjectRecord, whenWhole: () => void = () => {}): void {
-    if (!isComplete(record)) this.#degraded.set(name, whenWhole);
-  }
-
   #supersede(name: string): void {
     this.#superseded.add(name);
-    this.#degraded.delete(name);
+    this.#small.forget(name);
   }
 
   #unstage(key: string, only?: StagedIndex): void {
@@ -393,31 +395,66 @@ export class SyncPoints {
   /** Repairs what lacks shards, as far as the backends allow now. @returns how many objects still do */
   async #heal(): Promise<number> {
     const { context, offload, zstor } = this.#parts;
-    const lacking = () => this.#degraded.size + offload.status.degradedFiles;
+    const lacking = () => this.#small.size + offload.status.degradedFiles;
     const end = context.clock.monotonicMs() + PATIENCE_MS;
+    await this.#small.look();
     while (lacking() > 0 && context.clock.monotonicMs() < end) {
       // With backends missing nothing can become whole: looking at every object would only take time.
       const { data } = await zstor.status();
       if (!data.placeable) break;
-      await this.#healOnce();
+      await this.#small.heal();
+      await offload.heal(true);
+      const lost = this.#small.lost();
+      if (lost.length > 0) {
+        this.#storeAgain(lost);
+        break;
+      }
       if (lacking() > 0) await context.clock.sleep(RETRY_MS);
     }
     return lacking();
   }
 
-  async #healOnce(): Promise<void> {
-    for (const [name, whenWhole] of this.#degraded) {
-      try {
-        const { record } = await this.#parts.zstor.rebuild(name);
-        if (!isComplete(record)) continue;
-        this.#degraded.delete(name);
-        whenWhole();
-      } catch (error) {
-        if (!isZstorError(error)) throw error;
-        if (error.code === 'QSFS_E_UNAVAILABLE') break;
+  /** Has small objects that are lost on the backends stored again with the next state, which is made soon. */
+  #storeAgain(names: readonly string[]): void {
+    const { log, volume, context } = this.#parts;
+    log('warning', `${count(names.length, 'object')} were lost on the backends and will be stored again`);
+    for (const name of names) {
+      const part = parsePartName(name);
+      if (part?.kind === 'i') {
+        const files = volume[part.namespace];
+        if (context.disk.stat(files.indexPath(part.number))) files.catalog.distrustIndex(part.number);
+      } else if (part?.kind === 'p') this.#dirtyPages[part.namespace].add(part.number);
+    }
+    this.#suspectsKnown = false;
+    this.#restoring = true;
+  }
+
+  /** Everything small that the newest manifest names has to be looked at. */
+  #question(standing: 'unsure' | 'doubted'): void {
+    const manifest = this.#manifest;
+    if (!manifest) return;
+    this.#small.question(manifestName(manifest), standing);
+    for (const name of OFFLOADED) {
+      const pages = manifest.namespaces.find((candidate) => candidate.name === name)?.pages ?? [];
+      for (const [page, version] of pages.entries()) {
+        this.#small.question(pageName(name, page, version), standing);
+      }
+      const { catalog } = this.#parts.volume[name];
+      for (let file = 0; file < catalog.length; file += 1) {
+        const index = catalog.index(file);
+        if (!index || (index.complete && standing === 'unsure')) continue;
+        this.#small.question(indexName(name, file, index), standing, () =>
+          this.#indexWhole(name, file, index),
+        );
       }
     }
-    await this.#parts.offload.heal(true);
+  }
+
+  #indexWhole(namespace: OffloadedName, file: number, { epoch, generation }: Version): void {
+    const { catalog } = this.#parts.volume[namespace];
+    const now = catalog.index(file);
+    if (now?.epoch === epoch && now.generation === generation)
+      catalog.setIndex(file, { ...now, complete: true });
   }
 
   /** Deletes what no manifest names any more. Never in the way of anything: what fails is done another time. */
@@ -460,12 +497,11 @@ export class SyncPoints {
   #named(name: string, manifest: Manifest): boolean {
     if (name === LEASE_NAME || name === manifestName(manifest)) return true;
     if (parseManifestName(name)) return false;
-    const match = /^([^/]+)\/([dip])(\d+)@/.exec(name.slice(OBJECT_PREFIX.length));
-    const namespace = OFFLOADED.find((candidate) => candidate === match?.[1]);
-    if (!match || !namespace) return true;
-    const number = Number(match[3]);
+    const part = parsePartName(name);
+    if (!part) return true;
+    const { namespace, kind, number } = part;
     const files = this.#parts.volume[namespace];
-    switch (match[2]) {
+    switch (kind) {
       case 'd': {
         const { epoch } = this.#parts.identity.current;
         const data = files.data(number);

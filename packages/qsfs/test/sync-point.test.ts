@@ -324,3 +324,59 @@ test('a frontend that was replaced writes no manifest', async () => {
   await assert.rejects(sync.clock.until(sync.points.run()), /belong to the frontend in \/other/);
   assert.equal(names(sync).filter((name) => name.startsWith(MANIFEST_PREFIX)).length, 1);
 });
+
+test('what lacked shards before a restart is counted after it, until it is whole', async () => {
+  const first = syncOf();
+  await first.lease.take(undefined);
+  first.change();
+  first.zstor.mode = 'degraded';
+  assert.equal((await first.clock.until(first.points.run())).degradedObjects, 4);
+
+  const second = syncOf(first, { current: readIdentity(first.disk, layout.identity) as Identity });
+  await second.lease.take(await readLease(second.zstor));
+  await second.offload.start();
+  assert.equal((await second.clock.until(second.points.run())).degradedObjects, 4);
+  second.zstor.mode = 'up';
+  assert.equal((await second.clock.until(second.points.run())).degradedObjects, 0);
+  assert.equal(second.volume[DATA].catalog.index(0)?.complete, true);
+});
+
+test('after a backend was emptied small objects are looked at before they count as whole', async () => {
+  const sync = syncOf();
+  await sync.lease.take(undefined);
+  sync.change();
+  await sync.clock.until(sync.points.run());
+  sync.zstor.wipedShards = 1;
+  const rebuilt: string[] = [];
+  const rebuild = sync.zstor.rebuild.bind(sync.zstor);
+  sync.zstor.rebuild = (name) => {
+    rebuilt.push(name);
+    return rebuild(name);
+  };
+  sync.points.doubt();
+  assert.equal(sync.points.degradedObjects, 3);
+  assert.equal((await sync.clock.until(sync.points.run())).degradedObjects, 0);
+  const version = { epoch: 1, generation: 1 };
+  assert.deepEqual(
+    rebuilt.sort(),
+    [indexName(DATA, 0, version), pageName(DATA, 0, version), manifestName(version)].sort(),
+  );
+});
+
+test('small objects that the backends lost are stored again from what is here', async () => {
+  const sync = syncOf();
+  await sync.lease.take(undefined);
+  sync.change();
+  await sync.clock.until(sync.points.run());
+  sync.zstor.wipedShards = 2;
+  sync.points.doubt();
+  assert.equal((await sync.clock.until(sync.points.run())).degradedObjects, 3);
+  assert.ok(sync.points.unfinished);
+  sync.zstor.wipedShards = 0;
+  assert.equal((await sync.clock.until(sync.points.finish())).degradedObjects, 0);
+  assert.ok(!sync.points.unfinished);
+  const version = { epoch: 1, generation: 3 };
+  for (const name of [indexName(DATA, 0, version), pageName(DATA, 0, version), manifestName(version)]) {
+    assert.ok(sync.zstor.objects.has(name), name);
+  }
+});
