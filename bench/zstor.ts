@@ -69,6 +69,9 @@ async function measureCode(
     });
     for (const [kind, path] of Object.entries(sources)) {
       const store = await timed(sizeMiB, () => zstor.put(kind, { path, lengthBytes: sizeMiB * MIB }));
+      const checked = await timed(sizeMiB, () =>
+        zstor.put(kind, { path, lengthBytes: sizeMiB * MIB }, { verification: 'checked' }),
+      );
       const target = join(base, 'retrieved');
       const retrieve = await timed(sizeMiB, () => zstor.retrieve(kind, target));
       verify(path, target);
@@ -76,7 +79,7 @@ async function measureCode(
       const part = await partialRead(zstor, kind, sizeMiB);
       console.log(
         `${k}+${m} over ${k + m} zdb, ${kind === 'random' ? 'incompressible' : 'compressible'}: ` +
-          `store ${figure(store, copyRate)}, retrieve ${figure(retrieve, copyRate)}, ` +
+          `store ${figure(store, copyRate)}, with every shard read back ${figure(checked, copyRate)}, retrieve ${figure(retrieve, copyRate)}, ` +
           `read of 4 KiB ${part.toFixed(1)} ms`,
       );
       await zstor.delete(kind);

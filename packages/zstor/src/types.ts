@@ -53,16 +53,17 @@ export interface FetchTarget {
  * How hard `put` makes sure of a shard before the record names it. Whatever was made sure of then may be lost later: `check` looks again.
  */
 export type Verification =
-  /** The backend has acknowledged the write. */
+  /** The backend has said that it has the shard. It may be wrong, or lie. */
   | 'acknowledged'
   /**
-   * And the backend, asked afterwards, finds the shard under its key with its full length (zdb: LENGTH). Proves that the write is in
-   * the backend's index, not only in a reply; the bytes were not read back.
+   * And the backend, asked afterwards, says that it has a value of the right length under the shard's key (zdb: LENGTH). Finds a
+   * backend that is honest and broken; proves nothing against one that lies. No byte was read back.
    */
   | 'present'
   /**
-   * And the backend, asked afterwards, has read the shard back and compared it with its own checksum (zdb: CHECK). Directly after
-   * writing this reads the backend's memory more often than its disk, and it costs the backend as much again as the write.
+   * And the shard was read back and compared here, byte for byte, with what was written. Proves that the backend could give the shard
+   * at that moment; whether its disk has it (or only its memory), and for how long, only a later `check` can tell. Every shard travels
+   * twice: see docs/adr/zstor-shard-verification.md for what it costs.
    */
   | 'checked';
 

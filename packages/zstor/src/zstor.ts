@@ -14,6 +14,7 @@ import { DataBackends } from './object/data-backends.ts';
 import { inspectObject } from './object/inspector.ts';
 import { translateLocal } from './object/local-errors.ts';
 import { Maintenance } from './object/maintenance.ts';
+import { ReadBack } from './object/read-back.ts';
 import { LARGEST_READ_BYTES, ObjectReader } from './object/reader.ts';
 import { notFound, Rebuilder } from './object/rebuilder.ts';
 import { ObjectWriter } from './object/writer.ts';
@@ -101,9 +102,11 @@ export class ObjectStore implements Zstor {
       log,
     };
     this.#reader = new ObjectReader({ ...shared, masterKey: config.masterKey });
-    this.#writer = new ObjectWriter({ ...shared, records: this.#records, cluster: this.#cluster });
+    const readBack = new ReadBack(this.#reader.buffers);
+    this.#writer = new ObjectWriter({ ...shared, readBack, records: this.#records, cluster: this.#cluster });
     this.#rebuilder = new Rebuilder({
       ...shared,
+      readBack,
       masterKey: config.masterKey,
       records: this.#records,
       reader: this.#reader,

@@ -108,6 +108,43 @@ test('a backend that lies, also when asked to check, is found by reading', async
   for (let round = 0; round < 10; round++) assert.ok(content.equals(await rig.zstor.getSmall('name')));
 });
 
+test('stored as checked: what a lying backend was given does not count, and goes elsewhere', async (t) => {
+  const { path, content } = randomFile((await openRig(t)).folder, 'source', 400_000);
+  const lies: Record<string, (bytes: Uint8Array) => Uint8Array> = {
+    changed: (bytes) => Buffer.from(bytes).fill(7, 100, 120),
+    cut: (bytes) => bytes.subarray(0, bytes.length - 1),
+  };
+  for (const [lie, corrupt] of Object.entries(lies)) {
+    const spare = await openRig(t, { groups: [3, 3, 3] });
+    spare.fault('b1').corrupt = corrupt;
+    const source = { path, lengthBytes: content.length };
+    const moved = await spare.zstor.put('name', source, { verification: 'checked' });
+    assert.deepEqual([moved.missingShards, moved.verification], [0, 'checked'], lie);
+    assert.equal((await spare.zstor.check(moved, { deep: true })).verdict, 'complete', lie);
+    assert.deepEqual(shardFiles(spare, 'b1'), [], 'what it was given was taken back');
+    const row = (await spare.zstor.status()).backends.find(({ name }) => name === 'b1');
+    assert.match(row?.reason ?? '', /right after writing/);
+
+    const full = await openRig(t);
+    full.fault('b1').corrupt = corrupt;
+    const record = await full.zstor.put('name', source, { verification: 'checked' });
+    assert.equal(record.missingShards, record.stripeCount, 'one of each stripe has no honest place');
+    assert.equal((await full.zstor.head('name'))?.verification, 'checked');
+    assert.ok(content.equals(await full.zstor.getSmall('name')));
+  }
+});
+
+test('a rebuild claims no more for a record than it made sure of', async (t) => {
+  const rig = await openRig(t);
+  await stored(rig);
+  for (const path of shardFiles(rig, 'a0')) rmSync(path);
+  assert.equal((await rig.zstor.rebuild('name')).rewrittenShards, 4);
+  assert.equal((await rig.zstor.head('name'))?.verification, 'present', 'the others were not read');
+  for (const path of shardFiles(rig, 'a0')) rmSync(path);
+  await rig.zstor.rebuild('name', { deep: true });
+  assert.equal((await rig.zstor.head('name'))?.verification, 'checked');
+});
+
 test('shards swapped between stripes, objects and versions count as missing', async (t) => {
   const rig = await openRig(t);
   const content = await stored(rig);

@@ -57,10 +57,15 @@ export class GuardedShardStore implements ShardStore {
       return location;
     } catch (error) {
       if (isBackendError(error, 'full') || isBackendError(error, 'refused')) {
-        this.#unwritable = { reason: error.message, untilMs: this.#clock.monotonicMs() + UNWRITABLE_MS };
+        this.distrust(error.message);
       }
       throw error;
     }
+  }
+
+  /** Nothing is written there for a while: it did not take, or did not keep, what it was given. */
+  distrust(reason: string): void {
+    this.#unwritable = { reason, untilMs: this.#clock.monotonicMs() + UNWRITABLE_MS };
   }
 
   /** Why nothing can be written there just now, although it is up; '' when it can. */

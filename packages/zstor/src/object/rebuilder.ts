@@ -11,6 +11,7 @@ import type { StripeTable } from '../metadata/stripe-table.ts';
 import type { CheckOptions, RebuildReport } from '../types.ts';
 import type { DataBackends } from './data-backends.ts';
 import { inspectStripe } from './inspector.ts';
+import type { ReadBack } from './read-back.ts';
 import { codedObject, type ObjectReader, type ReaderParts } from './reader.ts';
 import { ShardFetch } from './shard-fetch.ts';
 import { removeShards } from './shard-removal.ts';
@@ -35,6 +36,7 @@ export interface RebuilderParts extends ReaderParts {
   readonly reader: ObjectReader;
   readonly codec: Codec;
   readonly backends: DataBackends;
+  readonly readBack: ReadBack;
   readonly random: Random;
 }
 
@@ -45,6 +47,8 @@ interface Work {
   readonly table: StripeTable;
   readonly options: RebuildOptions;
   rewritten: number;
+  /** Shards keep their places that could not be looked at. */
+  hasUnseen: boolean;
   reason: string;
 }
 
@@ -74,7 +78,8 @@ export class Rebuilder {
   async #attempt(record: StoredRecord, options: RebuildOptions): Promise<RebuildReport | undefined> {
     const { backends, records } = this.#parts;
     await backends.refreshSpace();
-    const work: Work = { record, table: record.stripes.copy(), options, rewritten: 0, reason: '' };
+    const table = record.stripes.copy();
+    const work: Work = { record, table, options, rewritten: 0, hasUnseen: false, reason: '' };
     let doneStripes = 0;
     let saved: StoredRecord | undefined;
     try {
@@ -87,7 +92,8 @@ export class Rebuilder {
           options.progress?.(++doneStripes);
         },
       );
-      const changed = new StoredRecord({ ...record, verification: 'checked' }, work.table, 0n);
+      const verification = options.deep && !work.hasUnseen ? 'checked' : record.verification;
+      const changed = new StoredRecord({ ...record, verification }, work.table, 0n);
       if (work.rewritten === 0 && changed.missingShards === record.missingShards) return report(record, work);
       saved = await records.locked(record.name, async () => {
         const predecessor = await records.predecessor(record.name);
@@ -108,7 +114,7 @@ export class Rebuilder {
 
   async #rebuildStripe(work: Work, stripe: number, signal: AbortSignal): Promise<void> {
     const { record, table, options } = work;
-    const { backends, config, random } = this.#parts;
+    const { backends, config } = this.#parts;
     const states = await inspectStripe(
       record,
       stripe,
@@ -120,6 +126,7 @@ export class Rebuilder {
     const wanted = new Set<number>();
     for (const [index, state] of states.entries()) {
       if (state === 'bad' || (state === 'unreachable' && options.replaceUnreachable)) wanted.add(index);
+      else if (state === 'unreachable') work.hasUnseen = true;
     }
     if (wanted.size === 0) return;
     const rebuilt = await this.#reconstruct(record, stripe, wanted, signal);
@@ -137,10 +144,12 @@ export class Rebuilder {
         verification: 'checked' as const,
         signal,
       };
-      const unplaced = await writeShards(write, table, backends, random);
+      const unplaced = await writeShards(write, table, this.#parts);
       for (const { index } of unplaced) {
         const old = states[index] === 'unreachable' ? record.stripes.place(stripe, index) : undefined;
-        if (old) table.set(stripe, index, old.backend, old.location);
+        if (!old) continue;
+        table.set(stripe, index, old.backend, old.location);
+        work.hasUnseen = true;
       }
       work.rewritten += wanted.size - unplaced.length;
       if (unplaced.length > 0)

@@ -1,13 +1,15 @@
 // Puts the shards of one stripe on backends: chooses places, writes in parallel, has each checked, and replaces a backend that
 // fails by another one that fits the policy. What finds no place is left missing, above the quorum.
 import type { Random } from '@qsfs/io';
-import { BackendError, isBackendError, type ShardLocation, type ShardStore } from '../backend/backend.ts';
+import { BackendError, isBackendError, type ShardLocation } from '../backend/backend.ts';
+import type { GuardedShardStore } from '../backend/guarded.ts';
 import { ZstorError } from '../errors.ts';
 import type { StripeTable } from '../metadata/stripe-table.ts';
 import { explain, type PlacementRequest, place } from '../placement/placement.ts';
 import type { Policy } from '../placement/survival.ts';
 import type { Verification } from '../types.ts';
 import type { DataBackends } from './data-backends.ts';
+import type { ReadBack } from './read-back.ts';
 
 /** A shard to be written. */
 export interface ShardToWrite {
@@ -30,6 +32,13 @@ export interface StripeWrite {
   readonly signal: AbortSignal;
 }
 
+/** What writing works with. */
+export interface WriteParts {
+  readonly backends: DataBackends;
+  readonly readBack: ReadBack;
+  readonly random: Random;
+}
+
 /**
  * Writes shards and enters their places into the table.
  * @returns indexes of the shards that found no place
@@ -38,9 +47,9 @@ export interface StripeWrite {
 export async function writeShards(
   write: StripeWrite,
   table: StripeTable,
-  backends: DataBackends,
-  random: Random,
+  parts: WriteParts,
 ): Promise<ShardToWrite[]> {
+  const { backends, random } = parts;
   const holders = new Set(write.holders);
   const failed = new Set<string>();
   const reasons: string[] = [];
@@ -78,7 +87,7 @@ export async function writeShards(
           location = await backend.store.put(shard.bytes, { signal: write.signal });
           backends.wrote(backend.name, shard.bytes.length);
           table.set(write.stripe, shard.index, backend.name, location);
-          await confirm(backend.store, location, shard, write);
+          await confirm(backend.store, location, shard, write, parts.readBack);
           holders.add(backend.name);
           return undefined;
         } catch (error) {
@@ -113,23 +122,24 @@ function ignoreFailure(error: unknown): void {
 
 /** Makes sure of a shard that was written, as far as the write asks for. @throws BackendError when it is not as it should be */
 async function confirm(
-  store: ShardStore,
+  store: GuardedShardStore,
   location: ShardLocation,
   shard: ShardToWrite,
-  write: StripeWrite,
+  { verification, signal }: StripeWrite,
+  readBack: ReadBack,
 ): Promise<void> {
-  const { verification, signal } = write;
   if (verification === 'acknowledged') return;
-  let defect = '';
+  let defect: string;
   if (verification === 'present') {
     const length = await store.length(location, { signal });
-    if (length !== shard.bytes.length) defect = length === undefined ? 'missing' : `${length} bytes long`;
+    defect = length === shard.bytes.length ? '' : length === undefined ? 'missing' : `${length} bytes long`;
   } else {
-    const state = await store.check(location, { signal });
-    if (state !== 'good') defect = state;
+    defect = await readBack.defect(store, location, shard.bytes, signal);
   }
-  if (defect !== '')
-    throw new BackendError(store.name, 'refused', `a shard is ${defect} right after writing it`);
+  if (defect === '') return;
+  const error = new BackendError(store.name, 'refused', `a shard is ${defect} right after writing it`);
+  store.distrust(error.message);
+  throw error;
 }
 
 function belowQuorum(why: string, reasons: readonly string[]): ZstorError {

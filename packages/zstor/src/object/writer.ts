@@ -14,6 +14,7 @@ import { StripeTable } from '../metadata/stripe-table.ts';
 import type { ObjectSource, PutOptions } from '../types.ts';
 import type { DataBackends } from './data-backends.ts';
 import { translateLocal } from './local-errors.ts';
+import type { ReadBack } from './read-back.ts';
 import { codedObject } from './reader.ts';
 import { removeShards } from './shard-removal.ts';
 import { writeShards } from './stripe-write.ts';
@@ -27,6 +28,7 @@ export interface WriterParts {
   readonly config: ZstorConfig;
   readonly codec: Codec;
   readonly backends: DataBackends;
+  readonly readBack: ReadBack;
   readonly records: Records;
   readonly cluster: MetadataCluster;
   readonly clock: Clock;
@@ -117,7 +119,7 @@ export class ObjectWriter {
     source: ObjectSource | Uint8Array,
     options: PutOptions,
   ): Promise<void> {
-    const { config, codec, backends, random } = this.#parts;
+    const { config, codec } = this.#parts;
     const object = codedObject(draft, config.masterKey);
     const table = draft.stripes;
     let doneBytes = 0;
@@ -148,7 +150,7 @@ export class ObjectWriter {
           verification: draft.verification,
           signal,
         };
-        await writeShards(write, table, backends, random);
+        await writeShards(write, table, this.#parts);
       } finally {
         encoded.release();
       }
