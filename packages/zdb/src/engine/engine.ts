@@ -184,6 +184,11 @@ class StoreEngine implements Engine, NamespaceHost {
     this.#pool.closeIdle();
   }
 
+  writeHeldChanges(): void {
+    this.commit();
+    for (const namespace of this.#byName.values()) namespace.writer.writeHeld();
+  }
+
   close(): void {
     if (this.#closed) return;
     try {

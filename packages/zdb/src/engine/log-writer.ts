@@ -164,6 +164,12 @@ export class LogWriter {
     if (this.#checkpointDue) this.checkpoint();
   }
 
+  /** Writes the held changes, for which the data has to be on stable storage first. Promises nothing for what comes later. */
+  writeHeld(): void {
+    const log = this.#log;
+    if (log.held.size > 0) this.#syncData(log.active, log.dataEnds[log.active]!);
+  }
+
   /** `sync`, and the index files too. */
   checkpoint(): void {
     const log = this.#log;

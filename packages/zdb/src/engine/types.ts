@@ -308,6 +308,11 @@ export interface Engine {
    * use, so that data files removed or replaced by an operator are noticed. Call it from time to time, a second apart or so.
    */
   closeIdleFiles(): void;
+  /**
+   * Commits; where changes of older index entries wait for the data they stem from to be on stable storage, syncs that data and
+   * writes them. Then the index files say everything by themselves, also to a program that does not repair them from the data.
+   */
+  writeHeldChanges(): void;
   /** Commits, syncs and unlocks. */
   close(): void;
 }

@@ -523,9 +523,19 @@ export class Server {
         if (this.#closed) return;
         this.engine.closeIdleFiles();
         if (--this.#tidiesDue > 0) this.#tidyLater();
+        else this.#completeIndex();
       },
       true,
     );
+  }
+
+  /** Nobody asks for anything: a good moment to have the index files say everything, should the next to open them be the reference. */
+  #completeIndex(): void {
+    try {
+      this.engine.writeHeldChanges();
+    } catch (error) {
+      this.log.line('error', `cannot sync: ${(error as Error).message}`);
+    }
   }
 
   #syncRest(): void {

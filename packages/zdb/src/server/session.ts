@@ -125,9 +125,10 @@ export class Session implements SocketEvents {
     this.server.forget(this);
   }
 
-  /** Gives the memory of replies back when the socket holds nothing of them any more. */
+  /** Gives the memory of replies back when none of them is still to be sent, here or in the socket. */
   releaseReplies(): void {
-    if (this.replyBuffers.length === 0 || (!this.gone && this.socket.queuedBytes > 0)) return;
+    if (this.replyBuffers.length === 0) return;
+    if (!this.gone && (this.segments.length > 0 || this.socket.queuedBytes > 0)) return;
     for (const buffer of this.replyBuffers) this.server.largeBuffers.give(buffer);
     this.replyBuffers = [];
   }

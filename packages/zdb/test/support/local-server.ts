@@ -160,7 +160,7 @@ export class ManualLoop implements SocketLoop {
   async close(): Promise<void> {}
 
   /** A client: what is sent is executed at once, what comes back is there after the turn. */
-  connect(): { send(bytes: Uint8Array): void; take(): Buffer } {
+  connect(): { send(bytes: Uint8Array): void; take(): Buffer; drained(): void } {
     let received = Buffer.alloc(0);
     const events = this.#accepted!({
       remote: 'test',
@@ -175,6 +175,7 @@ export class ManualLoop implements SocketLoop {
     });
     return {
       send: (bytes) => events.received(bytes, bytes.length),
+      drained: () => events.drained(),
       take: () => {
         const bytes = received;
         received = Buffer.alloc(0);

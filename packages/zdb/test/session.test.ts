@@ -1,0 +1,53 @@
+// What a server does between turns: whose memory is whose, and what it writes when nobody asks for anything.
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { readWhole } from '@qsfs/io';
+import { SimulatedDisk } from '@qsfs/io/simulated';
+import { encode, LocalServer, ManualLoop } from './support/local-server.ts';
+
+describe('a session', () => {
+  it('keeps the memory of its replies when the socket runs empty before the turn ends', async () => {
+    const loop = new ManualLoop();
+    const local = await LocalServer.start(new SimulatedDisk(), 1, {}, loop);
+    const one = loop.connect();
+    const two = loop.connect();
+    // Of one size class: both are read into reusable memory.
+    const values = { a: Buffer.alloc(20_000, 'a'), b: Buffer.alloc(20_000, 'b') };
+    for (const [key, value] of Object.entries(values)) one.send(encode(['SET', key, value]));
+    loop.turn();
+    one.take();
+    one.send(encode(['GET', 'a']));
+    // What an earlier turn sent has left.
+    one.drained();
+    two.send(encode(['GET', 'b']));
+    loop.turn();
+    assert.ok(one.take().includes(values.a));
+    assert.ok(two.take().includes(values.b));
+    await local.close();
+  });
+});
+
+describe('a server that nobody asks for anything', () => {
+  it('has the index files say everything after a moment, for a reference that opens them after kill -9', async () => {
+    const disk = new SimulatedDisk();
+    const first = await LocalServer.start(disk);
+    const writer = await first.connect();
+    for (const key of ['old', 'older']) await first.request(writer, 'SET', key, 'value');
+    await first.close();
+    const flags = () => {
+      const index = Buffer.from(readWhole(disk, '/index/default/i0')!);
+      return ['old', 'older'].map((key) => index[index.indexOf(key) - 34 + 13]);
+    };
+    const second = await LocalServer.start(disk);
+    const remover = await second.connect();
+    assert.equal(await second.request(remover, 'DEL', 'old'), '+OK\r\n');
+    assert.deepEqual(flags(), [0, 0], 'waits for the data to be on stable storage');
+    await second.clock.run(3000);
+    assert.deepEqual(flags(), [1, 0]);
+    // Nothing is promised for what follows: the next one waits again.
+    assert.equal(await second.request(remover, 'DEL', 'older'), '+OK\r\n');
+    assert.deepEqual(flags(), [1, 0]);
+    await second.close();
+    assert.deepEqual(flags(), [1, 1]);
+  });
+});
