@@ -9,8 +9,9 @@ import { type Faults, FaultyRecordStore, noFaults } from '../src/backend/faults.
 import { GuardedRecordStore } from '../src/backend/guarded.ts';
 import { defaultMinimalStores, lowestWriteQuorum } from '../src/config/parse.ts';
 import { isZstorError } from '../src/errors.ts';
-import { MetadataCluster, UncertainWrite } from '../src/metadata/cluster.ts';
+import { MetadataCluster } from '../src/metadata/cluster.ts';
 import { type Answer, decide } from '../src/metadata/decision.ts';
+import { UncertainWrite } from '../src/metadata/outcome.ts';
 import {
   decodePart,
   deriveMetadataKeys,
@@ -36,7 +37,12 @@ function answer(
   writeId = 'aa'.repeat(8),
 ): Answer {
   const stamp = { version: BigInt(version), writeId, tombstone: false, minimalParts, parts, sealedBytes: 0 };
-  return { kind: 'part', part: { stamp, index, body: new Uint8Array(0) } };
+  return {
+    kind: 'part',
+    part: { stamp, index, body: new Uint8Array(0) },
+    base: undefined,
+    knowsBase: false,
+  };
 }
 
 test('numbers and texts of any size survive being written', () => {
@@ -240,9 +246,9 @@ const textOf = (content: Uint8Array | undefined) => content && Buffer.from(conte
 test('a value written while a store was away is read rightly by whoever hears that store', async (t) => {
   const { faults, open } = cluster(t);
   const first = open();
-  const one = await first.write(KEY, bytes('one'), undefined);
+  await first.write(KEY, bytes('one'), undefined);
   faults[0]!.mode = 'refuse';
-  const two = await first.write(KEY, bytes('two'), one.stamp);
+  const two = await first.write(KEY, bytes('two'), await first.look(KEY, true));
   assert.equal(two.everywhere, false);
   faults[0]!.mode = 'healthy';
   faults[3]!.mode = 'refuse';
@@ -256,9 +262,9 @@ test('a value written while a store was away is read rightly by whoever hears th
 test('reading gives a store that lags its part', async (t) => {
   const { faults, open } = cluster(t);
   const first = open();
-  const one = await first.write(KEY, bytes('one'), undefined);
+  await first.write(KEY, bytes('one'), undefined);
   faults[0]!.mode = 'refuse';
-  await first.write(KEY, bytes('two'), one.stamp);
+  await first.write(KEY, bytes('two'), await first.look(KEY, true));
   faults[0]!.mode = 'healthy';
   const second = open();
   await second.read(KEY);
@@ -285,14 +291,17 @@ test('a write that was cut off is either taken as a whole or never seen again', 
   for (let reached = 0; reached <= 4; reached++) {
     const { faults, open } = cluster(t);
     const first = open();
-    const one = await first.write(KEY, bytes('one'), undefined);
+    await first.write(KEY, bytes('one'), undefined);
     let sets = 0;
     for (const fault of faults) {
       fault.before = (operation) => {
         if (operation === 'set' && sets++ >= reached) throw new Error('crash');
       };
     }
-    await first.write(KEY, bytes('two'), one.stamp).catch(() => {});
+    await first
+      .look(KEY, true)
+      .then((seen) => first.write(KEY, bytes('two'), seen))
+      .catch(() => {});
     for (const fault of faults) fault.before = undefined;
     const second = open();
     const seen = textOf((await second.read(KEY))?.content);
@@ -315,7 +324,8 @@ test('a write that was cut off is either taken as a whole or never seen again', 
 test('a write goes above the debris of one that was cut off, also when that came from a clock far ahead', async (t) => {
   const { faults, open } = cluster(t);
   const one = await open().write(KEY, bytes('one'), undefined);
-  const ahead = { ...one.stamp, version: one.stamp.version + 10n ** 15n };
+  const seen = await open().look(KEY, true);
+  const ahead = { ...seen, newest: { ...one.stamp, version: one.stamp.version + 10n ** 15n } };
   for (const fault of faults.slice(1)) fault.mode = 'refuse';
   await assert.rejects(open().write(KEY, bytes('debris'), ahead), /UNAVAILABLE|needed/);
   for (const fault of faults) fault.mode = 'healthy';
@@ -324,7 +334,7 @@ test('a write goes above the debris of one that was cut off, also when that came
   assert.equal(textOf(found?.content), 'one');
   assert.equal(newest?.version, found?.stamp.version, 'the answers that were enough to decide');
   await third.reconcile();
-  const four = await third.write(KEY, bytes('four'), (await third.look(KEY)).newest);
+  const four = await third.write(KEY, bytes('four'), await third.look(KEY, true));
   assert.equal(four.everywhere, true);
   assert.equal(textOf((await open().read(KEY))?.content), 'four');
 });
@@ -332,9 +342,9 @@ test('a write goes above the debris of one that was cut off, also when that came
 test('a deletion is not undone by a store that missed it', async (t) => {
   const { faults, open } = cluster(t);
   const first = open();
-  const one = await first.write(KEY, bytes('one'), undefined);
+  await first.write(KEY, bytes('one'), undefined);
   faults[2]!.mode = 'refuse';
-  const gone = await first.write(KEY, undefined, one.stamp);
+  const gone = await first.write(KEY, undefined, await first.look(KEY, true));
   assert.equal(gone.everywhere, false);
   faults[2]!.mode = 'healthy';
   const second = open();

@@ -1,21 +1,33 @@
 // The metadata stores as one: reads the newest acknowledged value of a key, writes a new one, brings stores up to date.
 // Knows nothing of records: values are bytes (records.ts gives them meaning).
 //
-// Invariants: a value is acknowledged when `writeQuorum` stores have its part, and only then does `write` resolve; parts
-// of different writes never mix (part.ts); what cannot be known is an error `unavailable` (decision.ts).
+// Invariants: a value is acknowledged when `writeQuorum` stores have its part, and only then does `write` resolve; from then on at
+// least as many stores show it, on top or beneath a newer one, until a newer one is acknowledged; parts of different writes never
+// mix (part.ts); what cannot be known is an error `unavailable` (decision.ts).
 import type { Clock, Random } from '@qsfs/io';
 import { BackendError, isBackendError } from '../backend/backend.ts';
 import type { GuardedRecordStore } from '../backend/guarded.ts';
 import { messageOf, ZstorError } from '../errors.ts';
-import { type Answer, type Decision, decide, newestStamp } from './decision.ts';
+import { type Answer, type Decision, decide, holdersOf, newestStamp, partOf } from './decision.ts';
 import { KeyedLocks } from './locks.ts';
 import { decodeMarker, encodeMarker, type Marker, markerKey } from './marker.ts';
 import {
+  type Found,
+  type Reconciled,
+  type Seen,
+  UncertainWrite,
+  unavailable,
+  type Written,
+} from './outcome.ts';
+import {
   compareStamps,
-  decodePart,
+  decodeValue,
+  encodePart,
   encodeParts,
+  encodeValue,
   joinParts,
   type MetadataKeys,
+  type Part,
   seal,
   unseal,
   type WriteStamp,
@@ -29,38 +41,6 @@ const MOST_REPAIRING = 64;
 const VERSIONS_PER_MS = 1000n;
 /** What looks like a cut-off write may be one that another process is just making: debris is touched only when it is older. */
 const SETTLE_MS = 10_000;
-
-/** A value and the write it came from. A tombstone has no content. */
-export interface Found {
-  readonly stamp: WriteStamp;
-  readonly content: Uint8Array | undefined;
-}
-
-/** A value, and the newest write of its key that any store knows of: the next write must be above it. */
-export interface Seen {
-  readonly found: Found | undefined;
-  readonly newest: WriteStamp | undefined;
-}
-
-/** What a write achieved. */
-export interface Written {
-  readonly stamp: WriteStamp;
-  /** Every configured store has it. */
-  readonly everywhere: boolean;
-}
-
-/**
- * A write that too few stores acknowledged, after it was sent: it may come to count later (when the stores that have it are
- * heard) or never. What it refers to must be kept.
- */
-export class UncertainWrite extends ZstorError {}
-
-/** What bringing the stores up to date achieved. */
-export interface Reconciled {
-  /** Keys for which at least one store was given something. */
-  readonly refreshed: number;
-  readonly failures: readonly string[];
-}
 
 /** What one store is known to hold: everything (`marker` complete), nothing certain (undefined), or not asked yet. */
 interface Member {
@@ -138,22 +118,39 @@ export class MetadataCluster {
     return (await this.look(key)).found;
   }
 
-  /** As `read`, for whoever is going to write. */
-  async look(key: string): Promise<Seen> {
+  /**
+   * As `read`, with what a write needs to know.
+   * @param toChange also wait until it is known that a quorum has what was found, or that it has not
+   */
+  async look(key: string, toChange = false): Promise<Seen> {
     const answers: (Answer | undefined)[] = this.#members.map(() => undefined);
     const decision = await new Promise<Exclude<Decision, { kind: 'wait' }>>((resolve, reject) => {
       for (const [position, member] of this.#members.entries()) {
         this.#answer(member, key).then((answer) => {
           answers[position] = answer;
           const now = decide(answers, this.#quorum());
-          if (now.kind !== 'wait') resolve(now);
-          if (now.kind === 'found' && answers.every(Boolean)) {
-            this.#repairLater(key, now.stamp, answers as Answer[]);
-          }
+          const isFull = answers.every(Boolean);
+          const isEnough = !toChange || isFull || now.kind !== 'found' || this.#isHeld(answers, now.stamp);
+          if (now.kind !== 'wait' && isEnough) resolve(now);
+          if (now.kind === 'found' && isFull) this.#repairLater(key, now.stamp, answers as Answer[]);
         }, reject);
       }
     });
-    return { found: this.#open(key, decision), newest: newestStamp(answers) };
+    return this.#seen(key, decision, [...answers]);
+  }
+
+  #seen(
+    key: string,
+    decision: Exclude<Decision, { kind: 'wait' }>,
+    answers: readonly (Answer | undefined)[],
+  ): Seen {
+    const parts = decision.kind === 'found' ? decision.parts : [];
+    return { found: this.#open(key, decision), newest: newestStamp(answers), parts, answers };
+  }
+
+  /** A quorum shows this write: it is acknowledged, whatever its writer was told. */
+  #isHeld(answers: readonly (Answer | undefined)[], stamp: WriteStamp): boolean {
+    return holdersOf(answers, stamp) >= this.#quorum();
   }
 
   #open(key: string, decision: Exclude<Decision, { kind: 'wait' }>): Found | undefined {
@@ -176,20 +173,18 @@ export class MetadataCluster {
   }
 
   /**
-   * Writes a value, or a tombstone. The caller holds the lock and has looked at the key.
-   * @param newest the write this one must be above, if there is one
+   * Writes a value, or a tombstone. The caller holds the lock and has looked at the key, to change it. What was there stays beneath
+   * the new value on every store: cut off, the write loses nothing.
+   * @param seen what was found; undefined for a key that was never used
    * @throws ZstorError QSFS_E_UNAVAILABLE when certainly nothing was written, UncertainWrite when that is not certain
    */
-  async write(
-    key: string,
-    content: Uint8Array | undefined,
-    newest: WriteStamp | undefined,
-  ): Promise<Written> {
+  async write(key: string, content: Uint8Array | undefined, seen: Seen | undefined): Promise<Written> {
     await this.#initialise();
     const { keys, random, clock, minimalStores, writeQuorum } = this.#options;
     this.assertWritable();
+    await this.#settle(key, seen);
     const floor = BigInt(clock.nowMs()) * VERSIONS_PER_MS;
-    const next = (newest?.version ?? 0n) + 1n;
+    const next = (seen?.newest?.version ?? 0n) + 1n;
     const identity = {
       version: next > floor ? next : floor,
       writeId: Buffer.from(random.bytes(8)).toString('hex'),
@@ -202,21 +197,13 @@ export class MetadataCluster {
       parts: this.#members.length,
       sealedBytes: sealed.length,
     };
-    const values = encodeParts(keys, key, stamp, sealed);
-    const failures: string[] = [];
-    const outcomes = await Promise.all(
-      this.#members.map(async ({ store }, position) => {
-        try {
-          await store.set(key, values[position]!);
-          return true;
-        } catch (error) {
-          if (!isBackendError(error)) throw error;
-          failures.push(error.message);
-          return false;
-        }
-      }),
+    const bases = seen?.found
+      ? encodeParts(keys, key, seen.found.stamp, joinParts(seen.found.stamp, seen.parts))
+      : [];
+    const values = encodeParts(keys, key, stamp, sealed).map((part, position) =>
+      encodeValue(keys, key, part, bases[position]),
     );
-    const acknowledged = outcomes.filter(Boolean).length;
+    const { acknowledged, failures } = await this.#set(key, values);
     if (acknowledged < writeQuorum) {
       throw new UncertainWrite(
         'QSFS_E_UNAVAILABLE',
@@ -225,6 +212,70 @@ export class MetadataCluster {
       );
     }
     return { stamp, everywhere: acknowledged === this.#members.length };
+  }
+
+  /**
+   * Makes sure that a quorum has what was found. A write that was cut off with enough parts to be read is completed as it was meant:
+   * only what is acknowledged may be written over, or two writes that were cut off could together take away the one before them.
+   * @throws ZstorError QSFS_E_UNAVAILABLE when it cannot be completed now
+   */
+  async #settle(key: string, seen: Seen | undefined): Promise<void> {
+    if (!seen?.found || this.#isHeld(seen.answers, seen.found.stamp)) return;
+    const { stamp } = seen.found;
+    const values = this.#missingValues(key, stamp, seen.parts, seen.answers);
+    const { acknowledged, failures } = await this.#set(key, values);
+    const isOurShape = stamp.parts === this.#members.length;
+    if (isOurShape && holdersOf(seen.answers, stamp) + acknowledged < this.#quorum()) {
+      throw unavailable(`metadata record ${key} was cut off and cannot be completed: ${failures.join('; ')}`);
+    }
+  }
+
+  /** The values that stores lack which do not show a write, by position. What that write replaced there stays beneath. */
+  #missingValues(
+    key: string,
+    stamp: WriteStamp,
+    parts: readonly Part[],
+    answers: readonly (Answer | undefined)[],
+  ): (Uint8Array | undefined)[] {
+    const { keys } = this.#options;
+    const replaced = answers.flatMap((answer) =>
+      answer?.kind === 'part' && answer.base && compareStamps(answer.part.stamp, stamp) === 0
+        ? [answer.base.stamp]
+        : [],
+    );
+    return encodeParts(keys, key, stamp, joinParts(stamp, parts)).map((part, position) => {
+      const answer = answers[position];
+      if (answer && partOf(answer, stamp)?.index === position) return undefined;
+      const own = answer && replaced.map((base) => partOf(answer, base)).find(Boolean);
+      // Values of earlier versions do not tell what they replaced: then it is whatever the store has.
+      const kept = own ?? (answer?.kind === 'part' && replaced.length === 0 ? answer.part : undefined);
+      return encodeValue(keys, key, part, kept && encodePart(keys, key, kept));
+    });
+  }
+
+  /** Gives stores their values; those without one are left alone. */
+  async #set(
+    key: string,
+    values: readonly (Uint8Array | undefined)[],
+  ): Promise<{ readonly acknowledged: number; readonly failures: string[]; readonly failed: Member[] }> {
+    const failures: string[] = [];
+    const failed: Member[] = [];
+    let acknowledged = 0;
+    await Promise.all(
+      this.#members.map(async (member, position) => {
+        const value = values[position];
+        if (!value) return;
+        try {
+          await member.store.set(key, value);
+          acknowledged++;
+        } catch (error) {
+          if (!isBackendError(error)) throw error;
+          failures.push(error.message);
+          failed.push(member);
+        }
+      }),
+    );
+    return { acknowledged, failures, failed };
   }
 
   /** @throws ZstorError QSFS_E_UNAVAILABLE when too few stores answer for a write to be acknowledged */
@@ -339,8 +390,8 @@ export class MetadataCluster {
       const answers = await Promise.all(this.#members.map((member) => this.#answer(member, key)));
       const decision = decide(answers, this.#quorum());
       if (decision.kind === 'wait') throw new Error('a decision waits although every store has answered');
-      const found = this.#open(key, decision);
-      const newest = newestStamp(answers);
+      const seen = this.#seen(key, decision, answers);
+      const { found, newest } = seen;
       if (!found) return this.#clear(key, answers, newest);
       if (found.content !== undefined) visit?.(key, found);
       const { stamp } = found;
@@ -366,21 +417,16 @@ export class MetadataCluster {
       if (overtaken) this.#assertSettled(key, newest!);
       if (!sameShape || overtaken || decision.kind !== 'found') {
         // Coded for other stores, or under the debris of a cut-off write: write it anew, above everything.
-        const { everywhere } = await this.write(key, found.content, newest);
+        const { everywhere } = await this.write(key, found.content, seen);
         if (!everywhere) for (const member of this.#members) missed.add(member);
         return true;
       }
-      const values = encodeParts(this.#options.keys, key, stamp, joinParts(stamp, decision.parts));
-      await Promise.all(
-        [...lacking].map(async ([position, member]) => {
-          try {
-            await member.store.set(key, values[position]!);
-          } catch (error) {
-            if (!isBackendError(error)) throw error;
-            missed.add(member);
-          }
-        }),
+      const values = this.#missingValues(key, stamp, decision.parts, answers);
+      const { failed } = await this.#set(
+        key,
+        values.map((value, position) => (lacking.has(position) ? value : undefined)),
       );
+      for (const member of failed) missed.add(member);
       return true;
     });
   }
@@ -425,8 +471,8 @@ export class MetadataCluster {
     try {
       await this.#ask(member);
       const value = await member.store.get(key);
-      const part = value && decodePart(this.#options.keys, key, value);
-      if (part) return { kind: 'part', part };
+      const stored = value && decodeValue(this.#options.keys, key, value);
+      if (stored) return { kind: 'part', ...stored };
       if (value)
         return { kind: 'silent', reason: `${member.store.name} holds something that is no part of it` };
       await this.#askAgain(member);
@@ -519,12 +565,4 @@ export class MetadataCluster {
     await Promise.all(this.#repairing.values());
     await Promise.all(this.#members.map(({ store }) => store.close()));
   }
-}
-
-function unavailable(reason: string): ZstorError {
-  return new ZstorError(
-    'QSFS_E_UNAVAILABLE',
-    reason,
-    'bring metadata stores back (zstor status names them) and try again',
-  );
 }

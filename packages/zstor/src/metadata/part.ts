@@ -1,5 +1,5 @@
 // The value one metadata store holds for one key: a coded part of a sealed record, with everything needed to tell which
-// write it belongs to (docs/formats/records.md, "Part"). The checksum is a MAC: a store cannot make a part up, change
+// write it belongs to, and the part it replaced (docs/formats/records.md, "Part" and "Value"). The checksum is a MAC: a store cannot make a part up, change
 // it, or give the part of one key for another; the worst it can do is to give an old one or none.
 import { createCipheriv, createDecipheriv, createHmac, hkdfSync, timingSafeEqual } from 'node:crypto';
 import { ReedSolomon } from '@qsfs/erasure';
@@ -7,6 +7,8 @@ import type { Random } from '@qsfs/io';
 
 const MAGIC = 0x544d5351; // 'QSMT'
 const FORMAT_VERSION = 2;
+/** A part followed by the one it replaced. */
+const FORMAT_WITH_BASE = 3;
 const FLAG_TOMBSTONE = 1;
 export const PART_HEADER_BYTES = 48;
 const FIELDS_BYTES = 32;
@@ -172,15 +174,71 @@ function partMac(keys: MetadataKeys, key: string, value: Uint8Array): Uint8Array
     .subarray(0, MAC_BYTES);
 }
 
-/** Reads a store's value; undefined when it is not an authentic part for this key. */
+/** The bytes of a part, as `encodeParts` made them. */
+export function encodePart(keys: MetadataKeys, key: string, { stamp, index, body }: Part): Uint8Array {
+  const value = new Uint8Array(PART_HEADER_BYTES + body.length);
+  value.set(body, PART_HEADER_BYTES);
+  writeHeader(keys, key, stamp, index, value);
+  return value;
+}
+
+/** What a store holds: the part of the last write it was given, and the part that write replaced there, so that it can be cut off. */
+export interface StoredValue {
+  readonly part: Part;
+  /** undefined: there was nothing, or nobody knows (`knowsBase` false). */
+  readonly base: Part | undefined;
+  /** False for values of earlier versions of this program, which overwrote blindly. */
+  readonly knowsBase: boolean;
+}
+
+/** Joins two encoded parts to the value of a store. @param base the part that is replaced; undefined when there is none */
+export function encodeValue(
+  keys: MetadataKeys,
+  key: string,
+  part: Uint8Array,
+  base: Uint8Array | undefined,
+): Uint8Array {
+  const value = Buffer.concat(base ? [part, base] : [part]);
+  value[4] = FORMAT_WITH_BASE;
+  value.set(partMac(keys, key, value), FIELDS_BYTES);
+  return value;
+}
+
+/** Reads a store's value; undefined when it is not an authentic one for this key. */
+export function decodeValue(keys: MetadataKeys, key: string, value: Uint8Array): StoredValue | undefined {
+  if (value[4] !== FORMAT_WITH_BASE) {
+    const part = decodePart(keys, key, value);
+    return part && { part, base: undefined, knowsBase: false };
+  }
+  const stamp = readHeader(keys, key, value, FORMAT_WITH_BASE);
+  if (!stamp) return undefined;
+  const end = PART_HEADER_BYTES + Math.ceil(stamp.sealedBytes / stamp.minimalParts);
+  if (value.length < end) return undefined;
+  const base = value.length > end ? decodePart(keys, key, value.subarray(end)) : undefined;
+  if (value.length > end && !base) return undefined;
+  const part = { stamp, index: indexOf(value), body: value.subarray(PART_HEADER_BYTES, end) };
+  return { part, base, knowsBase: true };
+}
+
+/** Reads a part; undefined when it is not an authentic one for this key. */
 export function decodePart(keys: MetadataKeys, key: string, value: Uint8Array): Part | undefined {
+  const stamp = readHeader(keys, key, value, FORMAT_VERSION);
+  return stamp && { stamp, index: indexOf(value), body: value.subarray(PART_HEADER_BYTES) };
+}
+
+function readHeader(
+  keys: MetadataKeys,
+  key: string,
+  value: Uint8Array,
+  format: number,
+): WriteStamp | undefined {
   if (value.length < PART_HEADER_BYTES) return undefined;
   const view = new DataView(value.buffer, value.byteOffset, PART_HEADER_BYTES);
-  if (view.getUint32(0, true) !== MAGIC || view.getUint8(4) !== FORMAT_VERSION) return undefined;
+  if (view.getUint32(0, true) !== MAGIC || view.getUint8(4) !== format) return undefined;
   if (!timingSafeEqual(partMac(keys, key, value), value.subarray(FIELDS_BYTES, FIELDS_BYTES + MAC_BYTES))) {
     return undefined;
   }
-  const stamp: WriteStamp = {
+  return {
     version: view.getBigUint64(8, true),
     writeId: Buffer.from(value.subarray(16, 24)).toString('hex'),
     tombstone: (view.getUint8(5) & FLAG_TOMBSTONE) !== 0,
@@ -188,7 +246,10 @@ export function decodePart(keys: MetadataKeys, key: string, value: Uint8Array): 
     parts: view.getUint8(7),
     sealedBytes: view.getUint32(28, true),
   };
-  return { stamp, index: view.getUint16(24, true), body: value.subarray(PART_HEADER_BYTES) };
+}
+
+function indexOf(value: Uint8Array): number {
+  return value[24]! | (value[25]! << 8);
 }
 
 /** Joins at least k parts of one write to the sealed record. @param parts authentic, of one stamp, distinct indexes */

@@ -3,13 +3,14 @@
 import type { Random } from '@qsfs/io';
 import { ZstorError } from '../errors.ts';
 import type { ObjectSummary } from '../types.ts';
-import { type Found, type MetadataCluster, type Reconciled, UncertainWrite } from './cluster.ts';
-import { isRecordKey, type MetadataKeys, pageKey, recordKey, type WriteStamp } from './part.ts';
+import type { MetadataCluster } from './cluster.ts';
+import { type Found, type Reconciled, type Seen, UncertainWrite } from './outcome.ts';
+import { isRecordKey, type MetadataKeys, pageKey, recordKey } from './part.ts';
 import { decodeHead, decodeRecord, encodeRecord, LONGEST_NAME_BYTES, type StoredRecord } from './record.ts';
 import { MalformedRecord, RecordReader, RecordWriter } from './record-bytes.ts';
 
-/** Stripe tables longer than this are cut into pages of this size. */
-export const PAGE_BYTES = 4 * 1024 * 1024;
+/** Stripe tables longer than this are cut into pages of this size: two parts of one fit a store's value, even with k = 1. */
+export const PAGE_BYTES = 2 * 1024 * 1024;
 const PAGE_SET_BYTES = 8;
 const FORM_INLINE = 0;
 const FORM_PAGED = 1;
@@ -24,10 +25,10 @@ interface Root {
   readonly pages: number;
 }
 
-/** What the next write of a name follows: the record there is, if there is one, and the newest write that was seen. */
+/** What the next write of a name follows: the record there is, if there is one, and what the stores said. */
 export interface Predecessor {
   readonly record: StoredRecord | undefined;
-  readonly newest: WriteStamp | undefined;
+  readonly seen: Seen;
   readonly pageKeys: readonly string[];
 }
 
@@ -52,17 +53,22 @@ export class Records {
 
   /** The record of an object, undefined when there certainly is none. */
   async head(name: string): Promise<StoredRecord | undefined> {
-    return (await this.predecessor(name)).record;
+    return (await this.#look(name, false)).record;
   }
 
   /** What is there now, for whoever is going to replace it (and holds the lock). */
-  async predecessor(name: string): Promise<Predecessor> {
-    const { found, newest } = await this.#cluster.look(this.#key(name));
-    if (!found?.content) return { record: undefined, newest, pageKeys: [] };
+  predecessor(name: string): Promise<Predecessor> {
+    return this.#look(name, true);
+  }
+
+  async #look(name: string, toChange: boolean): Promise<Predecessor> {
+    const seen = await this.#cluster.look(this.#key(name), toChange);
+    const { found } = seen;
+    if (!found?.content) return { record: undefined, seen, pageKeys: [] };
     const root = decodeRoot(found.content);
     const record = await this.#assemble(root, found.stamp.version);
     if (record.name !== name) throw damaged(`the record of "${name}" is that of another object`);
-    return { record, newest, pageKeys: this.#pageKeys(root) };
+    return { record, seen, pageKeys: this.#pageKeys(root) };
   }
 
   /**
@@ -92,14 +98,14 @@ export class Records {
       throw error;
     }
     const root = encodeRoot({ head, table: pages > 0 ? undefined : table, pageSet, pages });
-    const { stamp } = await this.#cluster.write(this.#key(record.name), root, predecessor.newest);
+    const { stamp } = await this.#cluster.write(this.#key(record.name), root, predecessor.seen);
     for (const key of predecessor.pageKeys) await this.#cluster.remove(key);
     return decodeRecord({ head, table }, stamp.version);
   }
 
   /** Writes a tombstone over a record. The caller holds the lock. */
   async erase(name: string, predecessor: Predecessor): Promise<void> {
-    const { everywhere } = await this.#cluster.write(this.#key(name), undefined, predecessor.newest);
+    const { everywhere } = await this.#cluster.write(this.#key(name), undefined, predecessor.seen);
     for (const key of predecessor.pageKeys) await this.#cluster.remove(key);
     // Every store knows of the deletion, so nothing older can come back: the tombstone has done its work.
     if (everywhere) await this.#cluster.remove(this.#key(name));

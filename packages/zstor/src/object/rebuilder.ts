@@ -4,7 +4,7 @@ import type { Random } from '@qsfs/io';
 import { type Codec, type RebuiltShards, TooFewShards } from '../codec/index.ts';
 import type { ZstorConfig } from '../config/types.ts';
 import { ZstorError } from '../errors.ts';
-import { UncertainWrite } from '../metadata/cluster.ts';
+import { UncertainWrite } from '../metadata/outcome.ts';
 import { StoredRecord } from '../metadata/record.ts';
 import type { Records } from '../metadata/records.ts';
 import type { StripeTable } from '../metadata/stripe-table.ts';
