@@ -30,12 +30,6 @@ interface Exception {
 const EXCEPTIONS: readonly Exception[] = [
   {
     rule: 'type-circle',
-    path: 'packages/zdb/src/engine/data-end.ts',
-    reason:
-      'loading is one job in four files that share the types of its state; at run time there is no circle',
-  },
-  {
-    rule: 'type-circle',
     path: 'packages/zdb/src/server/command.ts',
     reason:
       'a command is given its session, which knows the server, which has the table of commands: types only',

@@ -182,6 +182,31 @@ describe('hooks', () => {
     assert.match(ending.output, /hook "ready" did not succeed/);
   });
 
+  it('that hang in close are not waited for any longer when the server is told to stop once more', async () => {
+    writeHook(
+      '[[ $line == close ]] && { echo "pid $$" >> "$(dirname "$0")/log"; exec sleep 600 &> /dev/null; }; exit 0',
+    );
+    const server = await serve();
+    const connection = await connect();
+    assert.equal(await connection.request('SET', 'k', 'v'), '$1\r\nk\r\n');
+    server.child.kill('SIGTERM');
+    await untilLogged('pid ');
+    // Whoever is still connected is still served.
+    assert.equal(await connection.request('SET', 'l', 'v'), '$1\r\nl\r\n');
+    server.child.kill('SIGINT');
+    assert.equal((await server.ended).code, 130);
+    running.pop();
+    process.kill(
+      Number(
+        logged()
+          .find((line) => line.startsWith('pid '))!
+          .slice(4),
+      ),
+    );
+    await serve();
+    assert.equal(await (await connect()).request('DBSIZE'), ':2\r\n');
+  });
+
   it('that cannot be run stop the server with a message', async () => {
     const words = ['--data', scratch.data, '--index', scratch.index, '--socket', scratch.socket];
     const ending = await ZdbProcess.run([...words, '--hook', '/nonexistent']).ended;

@@ -1,7 +1,7 @@
 // The end of the active data file: how far whole entries reach, and cutting off what stands behind them.
 import { DATA_HEADER_BYTES } from './data-format.ts';
 import { DataScanner } from './data-scanner.ts';
-import type { Loading, PairState } from './load.ts';
+import type { Loading, PairState } from './loading.ts';
 import { cutTail } from './set-aside.ts';
 
 /** Bytes of a data file that are no entries, with entries behind them: damage in the middle. */

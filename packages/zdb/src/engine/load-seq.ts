@@ -14,7 +14,7 @@ import {
   slotOffset,
 } from './index-format.ts';
 import { get64 } from './little-endian.ts';
-import type { Loading, PairState } from './load.ts';
+import type { Loading, PairState } from './loading.ts';
 import { INDEX_KEY_OVERHEAD_BYTES } from './records.ts';
 import { SeqReplay } from './replay-seq.ts';
 import { SeqRestore } from './restore-seq.ts';

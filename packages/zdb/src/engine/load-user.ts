@@ -10,7 +10,7 @@ import { DataScanner } from './data-scanner.ts';
 import { IndexEntries } from './index-entries.ts';
 import { INDEX_DELETED, INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES, indexEntry } from './index-format.ts';
 import { TABLE_PAYLOAD_MAX } from './key-table.ts';
-import type { Loading, PairState } from './load.ts';
+import type { Loading, PairState } from './loading.ts';
 import { emptyPlace } from './place.ts';
 import { REPAIRS_MAX, UserReplay } from './replay-user.ts';
 import { cutTail } from './set-aside.ts';

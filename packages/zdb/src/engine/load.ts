@@ -8,6 +8,7 @@ import { decodeIndexHeader, encodeIndexHeader, ID_BYTES, INDEX_HEADER_BYTES } fr
 import { get32, get64 } from './little-endian.ts';
 import { loadSeq } from './load-seq.ts';
 import { loadUser } from './load-user.ts';
+import type { Loading, PairState } from './loading.ts';
 import { Log, type LogSurroundings } from './log.ts';
 import { LogWriter } from './log-writer.ts';
 import type { NamespaceParts } from './namespace.ts';
@@ -38,34 +39,6 @@ export interface LoadOptions {
   readonly events: EngineEvents;
   /** Seed of the key table. */
   seed(): number;
-}
-
-/** What the loaders know of one pair of files before they read the index. */
-export interface PairState {
-  readonly file: number;
-  /** Size of the index file on disk; 0 when it has to be made anew. */
-  indexSize: number;
-  /** The index file had no good header: what it lacks must come from the data file. */
-  readonly rebuild: boolean;
-  /** End of the data: of the file, in the last one of whole entries (once found); -1: not on this machine. */
-  dataEnd: number;
-  /** The data file can be read wholly. */
-  readable: boolean;
-}
-
-/** The state of loading one namespace. */
-export interface Loading {
-  readonly log: Log;
-  readonly writer: LogWriter;
-  readonly pairs: readonly PairState[];
-  /** The last pair takes appends; otherwise a new one is started. */
-  readonly lastIsActive: boolean;
-  readonly nowSeconds: number;
-  /** Tells the operator, and that the files changed. */
-  repaired(message: string): void;
-  warn(message: string): void;
-  /** Writes pending repairs. */
-  flush(): void;
 }
 
 /** Opens or creates the files of a namespace in directories that exist. @throws StoreError('bad-files'); IoError */

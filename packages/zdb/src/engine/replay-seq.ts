@@ -14,7 +14,7 @@ import {
   slotOffset,
 } from './index-format.ts';
 import { get64, put64 } from './little-endian.ts';
-import type { Loading, PairState } from './load.ts';
+import type { Loading, PairState } from './loading.ts';
 import type { Log } from './log.ts';
 import { emptyPlace, type Place } from './place.ts';
 import { REPAIRS_MAX } from './replay-user.ts';

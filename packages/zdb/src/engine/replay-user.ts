@@ -7,7 +7,7 @@ import { DATA_TRUNCATED } from './data-format.ts';
 import { DataScanner } from './data-scanner.ts';
 import { IndexEntries } from './index-entries.ts';
 import { INDEX_HEADER_BYTES } from './index-format.ts';
-import type { Loading, PairState } from './load.ts';
+import type { Loading, PairState } from './loading.ts';
 import type { Log } from './log.ts';
 import { emptyPlace } from './place.ts';
 import type { UserRecords } from './user-records.ts';

@@ -2,7 +2,7 @@
 import { DataScanner } from './data-scanner.ts';
 import { ID_BYTES, INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES, indexEntry, SLOT_BYTES } from './index-format.ts';
 import { get64, TWO_32 } from './little-endian.ts';
-import type { Loading } from './load.ts';
+import type { Loading } from './loading.ts';
 import { emptyPlace, type Place } from './place.ts';
 import { REPAIRS_MAX } from './replay-user.ts';
 import type { SeqRecords } from './seq-records.ts';

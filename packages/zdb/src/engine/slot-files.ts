@@ -14,7 +14,7 @@ import {
   slotOffset,
 } from './index-format.ts';
 import { get64, put64 } from './little-endian.ts';
-import type { PairState } from './load.ts';
+import type { PairState } from './loading.ts';
 import type { Log } from './log.ts';
 import type { Place } from './place.ts';
 

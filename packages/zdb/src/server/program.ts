@@ -297,14 +297,25 @@ class Program {
     const { processes } = this.#machine;
     return new Promise((resolve, reject) => {
       let stopping = false;
-      const stop = async (code: number, what: string) => {
-        if (stopping) return;
-        stopping = true;
-        this.#log.line('info', `${what}: stopping`);
-        if (code !== EXIT.ok) await this.#hooks?.run('close');
+      let finished = false;
+      const finish = (code: number) => {
+        if (finished) return;
+        finished = true;
         server.commit();
         this.#announceClosing(server.engine);
         resolve(code);
+      };
+      const stop = async (code: number, what: string) => {
+        if (stopping) {
+          // Told twice: the hook "close" is not waited for any longer.
+          this.#log.line('warning', `${what} again: not waiting for the hook "close"`);
+          finish(code);
+          return;
+        }
+        stopping = true;
+        this.#log.line('info', `${what}: stopping`);
+        if (code !== EXIT.ok) await this.#hooks?.run('close');
+        finish(code);
       };
       processes.onSignal('SIGINT', () => void stop(EXIT.interrupted, 'SIGINT'));
       processes.onSignal('SIGTERM', () => void stop(EXIT.terminated, 'SIGTERM'));

@@ -384,10 +384,12 @@ export class Server {
   }
 
   #turn(): void {
-    for (const session of this.#resumable.splice(0)) {
-      if (session.gone) continue;
-      session.socket.resume();
-      session.proceed();
+    if (this.#resumable.length > 0) {
+      for (const session of this.#resumable.splice(0)) {
+        if (session.gone) continue;
+        session.socket.resume();
+        session.proceed();
+      }
     }
     this.#settle();
     this.#tidiesDue = 2;
