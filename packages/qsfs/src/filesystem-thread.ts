@@ -7,6 +7,7 @@ import { loadLibc, openRealDevice, type Port, realClock, realDisk, realRandom, t
 import { type Engine, NotLocal, openEngine } from '@qsfs/zdb';
 import { EngineStore, openVolume, type Volume } from '@qsfs/zdbfs';
 import { messageOf } from './errors.ts';
+import { refuseChanges } from './fence.ts';
 import { LocalPresence } from './local-presence.ts';
 import {
   type FilesystemInput,
@@ -150,6 +151,7 @@ class Server {
       write(inode, offset, source, caller, clearSetId);
       this.#writtenBytes += source.length;
     };
+    refuseChanges(volume, () => this.#gauges[GAUGES.fenced] === 1);
     const status = volume.status.bind(volume);
     volume.status = () => {
       const local = status();

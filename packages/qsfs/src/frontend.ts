@@ -300,14 +300,15 @@ export class Frontend {
     }
   }
 
-  /** Another frontend took over: nothing is sent any more. */
+  /** Another frontend took over: nothing is sent any more, and programs cannot change anything. */
   fence(reason: string): void {
     if (this.#fenced) return;
     this.#fenced = reason;
+    this.gauges[GAUGES.fenced] = 1;
     this.offload.close();
     this.options.log(
       'error',
-      `${reason}; this frontend sends nothing to them any more. Stop it with "qsfs down".`,
+      `${reason}; this frontend sends nothing to them any more, and its mount can only be read. Stop it with "qsfs down".`,
     );
   }
 

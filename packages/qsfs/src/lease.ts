@@ -13,8 +13,8 @@ import { formatDuration } from './quantities.ts';
 
 /** How often the holder shows that it lives. */
 export const HEARTBEAT_MS = 60_000;
-/** A holder that has shown nothing for this long by its own clock is taken for dead (clocks may differ by less). */
-const DEAD_AFTER_MS = 5 * HEARTBEAT_MS;
+/** A holder that has shown nothing for this long by its own clock is taken for dead: no two clocks differ by so much. */
+const DEAD_AFTER_MS = 24 * 60 * HEARTBEAT_MS;
 /** Watching for a heartbeat takes at most this long. */
 const WATCH_MS = 2.5 * HEARTBEAT_MS;
 const WATCH_STEP_MS = 2000;

@@ -144,6 +144,8 @@ export const GAUGES = {
   capacityBytes: 5,
   /** Bytes of all files, as the volume counts them. (filesystem) */
   volumeBytes: 6,
+  /** 1 when another frontend has taken over: nothing may be changed here any more. (main) */
+  fenced: 7,
 } as const;
 
 /** Bytes of the shared array behind GAUGES. */
