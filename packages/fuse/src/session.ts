@@ -99,6 +99,7 @@ export class Session {
   #stopping = false;
   #idleAtMs = 0;
   readonly #counts = new Float64Array(OPERATIONS_MAX + 1);
+  #requestCount = 0;
   #failures = 0;
   #parkedEver = 0;
   #parkedRefused = 0;
@@ -141,9 +142,19 @@ export class Session {
     return this.#negotiated;
   }
 
+  /** Requests so far. */
+  get requestCount(): number {
+    return this.#requestCount;
+  }
+
+  /** Requests that wait for something. */
+  get parkedCount(): number {
+    return this.#parking.count;
+  }
+
   get statistics(): SessionStatistics {
     return {
-      requests: this.#counts.reduce((sum, count) => sum + count, 0),
+      requests: this.#requestCount,
       byOperation: this.#byOperation(),
       failures: this.#failures,
       parkedEver: this.#parkedEver,
@@ -160,7 +171,7 @@ export class Session {
       if (count > 0) counts[name] = count;
     }
     const known = Object.values(counts).reduce((sum, count) => sum + count, 0);
-    const other = this.#counts.reduce((sum, count) => sum + count, 0) - known;
+    const other = this.#requestCount - known;
     return other > 0 ? { ...counts, other } : counts;
   }
 
@@ -247,6 +258,7 @@ export class Session {
     const request = this.#request;
     request.lengthBytes = length;
     this.#counts[Math.min(request.operation, OPERATIONS_MAX)]!++;
+    this.#requestCount += 1;
     if (!request.whole) this.#malformed();
     else if (request.operation === OPERATION.interrupt) this.#interrupt();
     else if (request.operation === OPERATION.init) this.#init();

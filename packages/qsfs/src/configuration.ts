@@ -16,6 +16,8 @@ export interface Settings {
   readonly segmentBytes: number;
   /** Longest time that something written stays on the frontend only, while backends are reachable. */
   readonly syncIntervalMs: number;
+  /** How `sync` and eviction make sure of what was stored: by reading it back, or by asking the backends. */
+  readonly verification: 'checked' | 'present';
   /** Folder whose sub-folders are backends that run here; absolute. */
   readonly localBackends: string | undefined;
 }
@@ -38,7 +40,9 @@ const MOST_STRIPES = 4032;
 const DEFAULT_SYNC_INTERVAL_MS = 120_000;
 const SHORTEST_SYNC_INTERVAL_MS = 1000;
 
-const KNOWN_KEYS = ['cache_size', 'mount', 'segment_size', 'sync_interval', 'local_backends'];
+const KNOWN_KEYS = ['cache_size', 'mount', 'segment_size', 'sync_interval', 'verify', 'local_backends'];
+/** Words of `verify`, and what they are to zstor. */
+const VERIFICATIONS = { read: 'checked', ask: 'present' } as const;
 
 /** Name of the socket in the folder of a local backend. */
 export const BACKEND_SOCKET = 'zdb.sock';
@@ -125,6 +129,10 @@ function readSettings(
   if (!(syncIntervalMs >= SHORTEST_SYNC_INTERVAL_MS)) {
     throw configError(path, 'sync_interval', 'must be a time of at least 1s, such as "2min"');
   }
+  const verify = text('verify') ?? 'read';
+  if (verify !== 'read' && verify !== 'ask') {
+    throw configError(path, 'verify', `must be "read" or "ask", not "${verify}"`);
+  }
   const mount = text('mount');
   const local = text('local_backends');
   const segmentBytes = size(
@@ -141,6 +149,7 @@ function readSettings(
     mount: mount === undefined ? undefined : absolute(mount, base),
     segmentBytes,
     syncIntervalMs,
+    verification: VERIFICATIONS[verify],
     localBackends: local === undefined ? undefined : absolute(local, base),
   };
 }
@@ -224,6 +233,7 @@ export function writeConfiguration(disk: Disk, configuration: Configuration): vo
     ...(settings.mount === undefined ? {} : { mount: shorten(settings.mount, base) }),
     segment_size: formatExactSize(settings.segmentBytes),
     sync_interval: `${settings.syncIntervalMs}ms`,
+    ...(settings.verification === 'checked' ? {} : { verify: 'ask' }),
     ...(settings.localBackends === undefined
       ? {}
       : { local_backends: shorten(settings.localBackends, base) }),

@@ -1,4 +1,4 @@
-// Offload gives way to programs that write: on a machine with few processors and local backends both would be slow. Only
+// Offload gives way to programs that use the mount: on a machine with few processors and local backends both would be slow. Only
 // while there is room in the cache, and never for long, because what is here only is at stake.
 import type { Clock } from '@qsfs/io';
 import type { Cache } from './cache.ts';
@@ -6,18 +6,20 @@ import { GAUGES } from './messages.ts';
 
 /** Above this part of the cache limit offload goes on whatever programs do. */
 const ROOM_SHARE = 0.5;
-/** Programs count as writing for so long after so many bytes. */
+/** Programs count as busy for so long after they wrote so many bytes or made so many requests. */
 const BUSY_MS = 400;
 const BUSY_BYTES = 4 * 2 ** 20;
-/** Offload gives way for at most this long, then goes on for as long as they write. */
+const BUSY_REQUESTS = 400;
+/** Offload gives way for at most this long, then goes on for as long as they are busy. */
 const PATIENCE_MS = 20_000;
 
-/** Knows whether programs are writing. */
+/** Knows whether programs are busy. */
 export class Courtesy {
   readonly #clock: Clock;
   readonly #gauges: Float64Array;
   readonly #cache: Cache;
   #seenBytes = 0;
+  #seenRequests = 0;
   #busyUntilMs = 0;
   #busySinceMs: number | undefined;
 
@@ -31,8 +33,10 @@ export class Courtesy {
   observe(): void {
     const nowMs = this.#clock.monotonicMs();
     const writtenBytes = this.#gauges[GAUGES.writtenBytes] as number;
-    if (writtenBytes - this.#seenBytes >= BUSY_BYTES) {
+    const requests = this.#gauges[GAUGES.requests] as number;
+    if (writtenBytes - this.#seenBytes >= BUSY_BYTES || requests - this.#seenRequests >= BUSY_REQUESTS) {
       this.#seenBytes = writtenBytes;
+      this.#seenRequests = requests;
       this.#busyUntilMs = nowMs + BUSY_MS;
     }
     if (nowMs >= this.#busyUntilMs) this.#busySinceMs = undefined;

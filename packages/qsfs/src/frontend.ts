@@ -492,6 +492,7 @@ async function openParts(options: FrontendOptions, cleanStart: boolean, events: 
     const syncHook: { points?: SyncPoints } = {};
     const offload = new Offload({
       zstor,
+      verification: options.configuration.settings.verification,
       clock,
       volume,
       epoch: () => identity.current.epoch,
@@ -506,6 +507,7 @@ async function openParts(options: FrontendOptions, cleanStart: boolean, events: 
     const syncPoints = new SyncPoints({
       context,
       zstor,
+      verification: options.configuration.settings.verification,
       layout,
       volume,
       offload,

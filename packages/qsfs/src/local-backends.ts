@@ -156,6 +156,8 @@ export class LocalBackends {
         'index',
         '--socket',
         BACKEND_SOCKET,
+        // What a backend has answered must survive a loss of power: the local copy may be dropped then.
+        '--sync',
       ];
       // They give way to programs that use the mount: on this machine both want the same processors.
       const child = processes.start('nice', ['-n', NICENESS, ...command], {

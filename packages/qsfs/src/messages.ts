@@ -146,7 +146,9 @@ export const GAUGES = {
   volumeBytes: 6,
   /** 1 when another frontend has taken over: nothing may be changed here any more. (main) */
   fenced: 7,
+  /** Requests of programs since the mount was made. (filesystem) */
+  requests: 8,
 } as const;
 
 /** Bytes of the shared array behind GAUGES. */
-export const GAUGES_BYTES = 8 * 8;
+export const GAUGES_BYTES = 8 * 16;

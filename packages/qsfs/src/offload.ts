@@ -3,7 +3,7 @@
 // What is pending is never written down: it is every closed file whose catalog entry says so, so a kill at any point loses
 // nothing. Failures are retried for ever, with back-off; whoever waits (sync) is told when it does not go on.
 import type { Clock, Timer } from '@qsfs/io';
-import { isZstorError, type ObjectRecord, type Zstor } from '@qsfs/zstor';
+import { isZstorError, type ObjectRecord, type Verification, type Zstor } from '@qsfs/zstor';
 import { messageOf, QsfsError } from './errors.ts';
 import { dataName, OBJECT_PREFIX } from './manifest.ts';
 import { OFFLOADED, type OffloadedName } from './messages.ts';
@@ -21,6 +21,8 @@ export const HEAL_ROUND_MAX = 256;
 /** What offload needs. */
 export interface OffloadParts {
   readonly zstor: Zstor;
+  /** How to make sure of what was stored. */
+  readonly verification: Verification;
   readonly clock: Clock;
   readonly volume: Volume;
   /** In the names of new objects. */
@@ -252,7 +254,7 @@ export class Offload {
   }
 
   async #store(job: Job): Promise<void> {
-    const { zstor, volume, epoch, log, clock } = this.#parts;
+    const { zstor, verification, volume, epoch, log, clock } = this.#parts;
     const files = volume[job.namespace];
     const sizeBytes = files.sizeOf(job.file);
     const name = dataName(job.namespace, job.file, epoch());
@@ -265,7 +267,7 @@ export class Offload {
       const record = await zstor.put(
         name,
         { path: files.dataPath(job.file), lengthBytes: sizeBytes },
-        { verification: 'present', watchSource: true, signal: this.#abort.signal, progress },
+        { verification, watchSource: true, signal: this.#abort.signal, progress },
       );
       if (this.#failures > 0) log('info', 'the backends take data again');
       this.#failures = 0;

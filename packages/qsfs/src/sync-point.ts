@@ -5,7 +5,7 @@
 // left unsent is sent with the next one. Objects that only older manifests name are deleted after the new one is complete.
 import { join } from 'node:path';
 import { type Disk, errorCode, readWhole, replaceWhole } from '@qsfs/io';
-import { isZstorError, type Zstor } from '@qsfs/zstor';
+import { isZstorError, type ObjectRecord, type Verification, type Zstor } from '@qsfs/zstor';
 import type { Context } from './context.ts';
 import { messageOf } from './errors.ts';
 import type { Housekeeping } from './housekeeper.ts';
@@ -50,6 +50,8 @@ const RACY_MS = 2000;
 export interface SyncParts {
   readonly context: Context;
   readonly zstor: Zstor;
+  /** How to make sure of what was stored. */
+  readonly verification: Verification;
   readonly layout: Layout;
   readonly volume: Volume;
   readonly offload: Offload;
@@ -281,7 +283,7 @@ export class SyncPoints {
     // Last look: a frontend that took over meanwhile must not find a newer manifest of ours.
     await this.#parts.lease.confirm();
     const name = manifestName(version);
-    this.#small.written(name, await this.#stubbornly(() => this.#parts.zstor.putSmall(name, content)));
+    this.#small.written(name, await this.#stubbornly(() => this.#putSmall(name, content)));
     replaceWhole(context.disk, this.#parts.layout.manifest, content);
     if (this.#manifest) this.#supersede(manifestName(this.#manifest));
     this.#manifest = manifest;
@@ -292,7 +294,7 @@ export class SyncPoints {
   }
 
   async #sendIndex(staged: StagedIndex): Promise<void> {
-    const { housekeeper, volume, zstor, identity } = this.#parts;
+    const { housekeeper, volume, zstor, verification, identity } = this.#parts;
     const { namespace, file, modifiedMs, copiedMs } = staged;
     const { catalog } = volume[namespace];
     const { hash, sizeBytes } = await housekeeper.hash(staged.path);
@@ -304,7 +306,7 @@ export class SyncPoints {
       const { epoch, generation } = identity.current;
       const name = indexName(namespace, file, { epoch, generation });
       const record = await this.#stubbornly(() =>
-        zstor.put(name, { path: staged.path, lengthBytes: sizeBytes }),
+        zstor.put(name, { path: staged.path, lengthBytes: sizeBytes }, { verification }),
       );
       const complete = isComplete(record);
       catalog.setIndex(file, { ...state, epoch, generation, complete });
@@ -335,7 +337,7 @@ export class SyncPoints {
       }
       const name = pageName(namespace, page, version);
       const content = encodePage(first, files);
-      this.#small.written(name, await this.#stubbornly(() => this.#parts.zstor.putSmall(name, content)));
+      this.#small.written(name, await this.#stubbornly(() => this.#putSmall(name, content)));
       const old = before[page];
       if (old) this.#supersede(pageName(namespace, page, old));
     });
@@ -360,6 +362,11 @@ export class SyncPoints {
         generation: index.generation,
       },
     };
+  }
+
+  #putSmall(name: string, content: Uint8Array): Promise<ObjectRecord> {
+    const { zstor, verification } = this.#parts;
+    return zstor.putSmall(name, content, { verification });
   }
 
   /** Does it again for a while when the backends do not take it. */

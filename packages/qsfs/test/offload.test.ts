@@ -8,6 +8,7 @@ function offloadOf(made: Fixture, mayBegin = () => true): { offload: Offload; st
   const stored: string[] = [];
   const offload = new Offload({
     ...made,
+    verification: 'checked',
     epoch: () => 1,
     mayBegin,
     stored: (_, file, complete) => void stored.push(`${file}${complete ? '' : ' degraded'}`),

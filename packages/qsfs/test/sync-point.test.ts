@@ -82,6 +82,7 @@ function syncOf(made: Fixture = fixture(), identity = identityOf(), cleanStart =
   const hook: { points?: SyncPoints } = {};
   const offload = new Offload({
     ...made,
+    verification: 'checked',
     epoch: () => identity.current.epoch,
     mayBegin: () => true,
     stored: (namespace, file) => hook.points?.dataStored(namespace, file),
@@ -120,6 +121,7 @@ function syncOf(made: Fixture = fixture(), identity = identityOf(), cleanStart =
   const points = new SyncPoints({
     context,
     zstor: made.zstor,
+    verification: 'checked',
     layout,
     volume,
     offload,
