@@ -1,5 +1,5 @@
 // Worker threads and their message ports. `receive` answers without an event loop, for threads that block.
-import { availableParallelism } from 'node:os';
+import { availableParallelism, setPriority } from 'node:os';
 import {
   MessageChannel,
   type MessagePort,
@@ -42,10 +42,11 @@ function wrapPort(port: MessagePort): Port {
  * Starts a module on a thread of its own.
  * @param module file URL of the module to run
  * @param input what `threadInput()` gives there; structured-cloned
+ * @param niceness above 0: the thread gives way to others, as nice(1) has processes do; set by its `threadInput()`
  */
-export function startThread(module: URL, input: unknown): Thread {
+export function startThread(module: URL, input: unknown, niceness = 0): Thread {
   const { port1, port2 } = new MessageChannel();
-  const worker = new Worker(module, { workerData: { input, port: port2 }, transferList: [port2] });
+  const worker = new Worker(module, { workerData: { input, niceness, port: port2 }, transferList: [port2] });
   const ended = new Promise<number>((resolve, reject) => {
     worker.once('error', reject);
     worker.once('exit', resolve);
@@ -65,7 +66,9 @@ export function startThread(module: URL, input: unknown): Thread {
 /** Inside a thread started by `startThread`: its input and its port. @throws Error on the main thread */
 export function threadInput(): { input: unknown; port: Port } {
   if (!parentPort) throw new Error('threadInput is for threads started by startThread');
-  const data = workerData as { input: unknown; port: MessagePort };
+  const data = workerData as { input: unknown; niceness: number; port: MessagePort };
+  // On Linux this is the priority of the calling thread alone (setpriority(2), "C library/kernel differences").
+  if (data.niceness > 0) setPriority(data.niceness);
   return { input: data.input, port: wrapPort(data.port) };
 }
 

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { getPriority } from 'node:os';
 import { describe, it } from 'node:test';
 import { startThread, threadInput } from '../src/threads.ts';
 
@@ -9,6 +10,19 @@ const moduleOf = (code: string) =>
   new URL(`data:text/javascript,${encodeURIComponent(`import { threadInput } from ${IO}; ${code}`)}`);
 
 describe('threads', () => {
+  it('give way to others when asked to, alone', async () => {
+    const before = getPriority();
+    const thread = startThread(
+      moduleOf("import { getPriority } from 'node:os'; threadInput().port.send(getPriority());"),
+      undefined,
+      before + 3,
+    );
+    const priority = await new Promise((resolve) => thread.port.onMessage(resolve));
+    assert.equal(priority, before + 3);
+    assert.equal(getPriority(), before);
+    await thread.terminate();
+  });
+
   it('get their input, and talk both ways, from the event loop and without one', async () => {
     const shared = new Int32Array(new SharedArrayBuffer(4));
     const thread = startThread(

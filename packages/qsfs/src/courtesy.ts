@@ -10,8 +10,11 @@ const ROOM_SHARE = 0.5;
 const BUSY_MS = 400;
 const BUSY_BYTES = 4 * 2 ** 20;
 const BUSY_REQUESTS = 400;
-/** Offload gives way for at most this long, then goes on for as long as they are busy. */
+/** Offload gives way altogether for at most this long; then it takes turns for as long as they are busy. */
 const PATIENCE_MS = 20_000;
+/** A turn: in the first part of it objects may begin, in the rest not. */
+const TURN_MS = 9000;
+const OWN_PART_MS = 3000;
 
 /** Knows whether programs are busy. */
 export class Courtesy {
@@ -46,7 +49,8 @@ export class Courtesy {
   /** Whether an offload may begin. */
   get mayBegin(): boolean {
     if (this.#busySinceMs === undefined) return true;
-    if (this.#clock.monotonicMs() - this.#busySinceMs > PATIENCE_MS) return true;
+    const waitedMs = this.#clock.monotonicMs() - this.#busySinceMs - PATIENCE_MS;
+    if (waitedMs > 0 && waitedMs % TURN_MS < OWN_PART_MS) return true;
     return this.#cache.usedBytes > this.#cache.effectiveLimitBytes() * ROOM_SHARE;
   }
 }

@@ -102,6 +102,7 @@ test('each mistake is one message with the key and the fix', () => {
     [replace(/cache_size = ".*"/, 'cache_size = "1MiB"'), /qsfs\.cache_size.*64MiB/],
     [replace(/segment_size = ".*"/, 'segment_size = "9TiB"'), /qsfs\.segment_size/],
     [replace(/sync_interval = ".*"/, 'sync_interval = "often"'), /qsfs\.sync_interval/],
+    [replace('[qsfs]', '[qsfs]\nverify = "hope"'), /qsfs\.verify.*"read" or "ask"/],
     [replace('minimal_shards = 3', 'minimal_shards = 9'), /minimal_shards.*expected_shards/],
     [replace('expected_shards = 8', 'expected_shards = 12'), /expected_shards.*8 backends/],
     [replace(/key = "[0-9a-f]{4}/, 'key = "'), /encryption\.key/],

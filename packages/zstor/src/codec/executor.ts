@@ -54,6 +54,8 @@ interface CodecThread {
 }
 
 // The built package has .js files beside each other just as the checkout has .ts files.
+/** Coding gives way to the threads that programs wait for. */
+const NICENESS = 5;
 const WORKER_MODULE = new URL(
   import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js',
   import.meta.url,
@@ -137,7 +139,7 @@ export class ThreadExecutor implements Executor {
       memory: this.#memory,
       workspaceOffset: this.#workspaceOffsets[slot]!,
     };
-    const worker: CodecThread = { thread: startThread(this.#module, input), sent: [] };
+    const worker: CodecThread = { thread: startThread(this.#module, input, NICENESS), sent: [] };
     worker.thread.port.onMessage((message) => {
       const waiting = worker.sent.shift();
       if (!waiting) return;
