@@ -15,20 +15,16 @@ import type { Layout } from './layout.ts';
 import type { LeaseHolder } from './lease.ts';
 import {
   compareVersions,
-  dataName,
   decodeManifest,
   encodeManifest,
   encodePage,
   indexName,
-  LEASE_NAME,
   type Manifest,
   type ManifestFile,
   type ManifestNamespace,
   manifestName,
-  OBJECT_PREFIX,
   PAGE_FILES,
   pageName,
-  parseManifestName,
   parsePartName,
   type Version,
 } from './manifest.ts';
@@ -36,6 +32,7 @@ import { OFFLOADED, type OffloadedName, type SyncedNamespace } from './messages.
 import { isComplete, type Offload } from './offload.ts';
 import { count } from './quantities.ts';
 import { SmallObjects } from './small-objects.ts';
+import { findGarbage } from './sweep.ts';
 import type { Volume } from './volume-files.ts';
 
 /** Index files and pages on their way at a time. */
@@ -466,65 +463,22 @@ export class SyncPoints {
 
   /** Deletes what no manifest names any more. Never in the way of anything: what fails is done another time. */
   async #cleanUp(): Promise<void> {
-    const { zstor, log, lease } = this.#parts;
+    const { zstor, log, lease, volume, identity } = this.#parts;
     try {
       // Whoever took over meanwhile may have begun from the state before: what that names is his now.
       await lease.confirm();
-      if (this.#sweepWanted) await this.#sweep();
+      if (this.#sweepWanted && this.#manifest) {
+        const garbage = await findGarbage(zstor, this.#manifest, volume, identity.current.epoch);
+        this.#sweepWanted = garbage === undefined;
+        for (const name of garbage ?? []) this.#superseded.add(name);
+        if (garbage?.length) log('info', `${count(garbage.length, 'object')} nobody needs will be deleted`);
+      }
       for (const name of this.#superseded) {
         await zstor.delete(name);
         this.#superseded.delete(name);
       }
     } catch (error) {
       log('warning', `old objects could not be deleted and will be later: ${messageOf(error)}`);
-      return;
-    }
-    this.#sweepWanted = false;
-  }
-
-  /** After a crash or a restore: finds objects that nothing names. */
-  async #sweep(): Promise<void> {
-    const { zstor, identity } = this.#parts;
-    const manifest = this.#manifest;
-    if (!manifest) return;
-    const found: string[] = [];
-    for await (const summary of zstor.list(OBJECT_PREFIX)) {
-      const version = parseManifestName(summary.name);
-      if (version && compareVersions(version, manifest) > 0) return;
-      if (!this.#named(summary.name, manifest)) found.push(summary.name);
-    }
-    for (const name of found) this.#superseded.add(name);
-    if (found.length > 0) {
-      const text = `${count(found.length, 'object')} of interrupted sync points will be deleted`;
-      this.#parts.log('info', `epoch ${identity.current.epoch}: ${text}`);
-    }
-  }
-
-  /** Whether an object is in use, or of a kind that is not ours to judge. */
-  #named(name: string, manifest: Manifest): boolean {
-    if (name === LEASE_NAME || name === manifestName(manifest)) return true;
-    if (parseManifestName(name)) return false;
-    const part = parsePartName(name);
-    if (!part) return true;
-    const { namespace, kind, number } = part;
-    const files = this.#parts.volume[namespace];
-    switch (kind) {
-      case 'd': {
-        const { epoch } = this.#parts.identity.current;
-        const data = files.data(number);
-        // Files of this epoch may be on their way at this moment.
-        return (
-          name === dataName(namespace, number, epoch) || name === dataName(namespace, number, data.epoch)
-        );
-      }
-      case 'i': {
-        const index = files.catalog.index(number);
-        return index !== undefined && name === indexName(namespace, number, index);
-      }
-      default: {
-        const page = manifest.namespaces.find((candidate) => candidate.name === namespace)?.pages[number];
-        return page !== undefined && name === pageName(namespace, number, page);
-      }
     }
   }
 
