@@ -24,6 +24,8 @@ export const EXIT = {
 
 /** How long a look for another server on our unix socket may take. */
 const PROBE_MS = 500;
+/** Descriptors that clients cannot use up: files are then opened and closed one after the other, hooks can be run. */
+const RESERVED_DESCRIPTORS = 16;
 const BANNER = [
   'zdb 0.1.0, the key-value store of QSFS',
   'data format 3, index format 4',
@@ -194,10 +196,30 @@ class Program {
         syncSeconds: typeof line.sync === 'object' ? line.sync.everySeconds : 0,
         debug: line.debug,
         singleMode: line.mode !== undefined,
-        maxClients: line.maxClients,
+        maxClients: this.#maxClients(),
         compactRatio: line.compactRatio,
       },
     );
+  }
+
+  /** So many clients that descriptors for files and hooks are left when all of them are connected. */
+  #maxClients(): number {
+    const { maxClients } = this.#line;
+    const { disk } = this.#machine;
+    if (disk.stat('/proc/self/limits') === undefined) return maxClients;
+    const limits = Buffer.alloc(4096); // the file tells no size
+    const file = disk.open('/proc/self/limits', 'read');
+    file.read(limits, 0);
+    file.close();
+    const open = /^Max open files +(\d+)/m.exec(limits.toString('latin1'))?.[1];
+    if (open === undefined) return maxClients;
+    const possible = Math.max(1, Number(open) - disk.list('/proc/self/fd').length - RESERVED_DESCRIPTORS);
+    if (possible >= maxClients) return maxClients;
+    this.#log.line(
+      'warning',
+      `at most ${possible} clients: only ${open} descriptors are allowed (ulimit -n), and files need some`,
+    );
+    return possible;
   }
 
   #makeLoop(): SocketLoop {
