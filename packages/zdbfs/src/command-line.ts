@@ -34,7 +34,11 @@ interface MountOption {
 const MOUNT_OPTIONS: readonly MountOption[] = [
   { name: 'size', argument: 'SIZE', help: 'what files may hold together (default: whatever the disk has)' },
   { name: 'cache', argument: 'SIZE', help: 'memory for directories and inodes (default 128MiB)' },
-  { name: 'segment', argument: 'SIZE', help: 'size of one data file, 1MiB to 2GiB (default 256MiB)' },
+  {
+    name: 'segment',
+    argument: 'SIZE',
+    help: 'size of one data file, 1MiB to 2GiB (default 256MiB, less on small disks)',
+  },
   { name: 'writeback', help: 'let the kernel collect small writes; they then reach us at close or fsync' },
   { name: 'ro', help: 'mount read-only' },
   { name: 'rw', help: 'mount for reading and writing (default)' },

@@ -6,6 +6,12 @@ import { openVolume, type Volume, type VolumeOptions } from './volume.ts';
 
 /** Size of one data file unless something else is asked for. */
 const SEGMENT_BYTES = 256 * 1024 * 1024;
+/**
+ * … but on a small disk one part in so many, never less than SEGMENT_MIN_BYTES: only whole files that are not written any more
+ * are given back, so a disk of which one file takes most would never have room again.
+ */
+const SEGMENT_SHARE = 64;
+const SEGMENT_MIN_BYTES = 1024 * 1024;
 /** The volume syncs itself where it has promised to. */
 const SYNC: SyncPolicy = 'none';
 
@@ -15,7 +21,7 @@ export interface LocalVolumeOptions extends Omit<VolumeOptions, 'clock' | 'rando
   readonly clock: Clock;
   readonly random: Random;
   readonly directory: string;
-  /** Size of one data file; default 256 MiB. */
+  /** Size of one data file; default 256 MiB, less on a disk below 16 GiB. */
   readonly segmentBytes?: number;
 }
 
@@ -27,6 +33,12 @@ function makeLasting(disk: Disk, path: string): void {
   if (parent !== path) makeLasting(disk, parent);
   disk.makeDirectory(path, 0o700);
   disk.syncDirectory(parent);
+}
+
+/** Size of one data file for this disk. */
+function segmentBytesFor(disk: Disk, directory: string): number {
+  const share = Math.floor(disk.space(directory).totalBytes / SEGMENT_SHARE);
+  return Math.min(SEGMENT_BYTES, Math.max(SEGMENT_MIN_BYTES, share));
 }
 
 /**
@@ -46,7 +58,7 @@ export function openLocalVolume(options: LocalVolumeOptions): Volume {
     dataDirectory,
     indexDirectory,
     mode: 'seq',
-    dataSizeBytes: options.segmentBytes ?? SEGMENT_BYTES,
+    dataSizeBytes: options.segmentBytes ?? segmentBytesFor(disk, dataDirectory),
     sync: SYNC,
     syncOnRotation: true,
     ...(log ? { events: { log } } : {}),

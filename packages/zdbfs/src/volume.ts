@@ -407,11 +407,39 @@ export class Volume implements Filesystem {
     const now = this.#clock.monotonicMs();
     if (now - this.#lastTendedMs < TEND_INTERVAL_MS) return false;
     this.#lastTendedMs = now;
-    const { store } = this.#transactions.state;
-    const { totalBytes, availableBytes } = store.space();
+    const { totalBytes, availableBytes } = this.#transactions.state.store.space();
     const isFull = availableBytes < totalBytes * LITTLE_SPACE;
-    store.tend(isFull ? LIVE_SHARE_FULL : LIVE_SHARE, TEND_BUDGET_BYTES);
+    // What was removed since the last checkpoint is given back only after the next.
+    if (isFull && this.#hasGarbage) this.checkpoint();
+    else this.#giveBack(isFull ? LIVE_SHARE_FULL : LIVE_SHARE);
     return true;
+  }
+
+  /** True when data records wait for being removed. */
+  get #hasGarbage(): boolean {
+    const { state } = this.#transactions;
+    return state.doomedData.length + state.removableData.length > 0;
+  }
+
+  /** @throws FilesystemError when there is not even the room to move what is still in use */
+  #giveBack(liveShare: number): void {
+    try {
+      this.#transactions.state.store.tend(liveShare, TEND_BUDGET_BYTES);
+    } catch (error) {
+      throw storageError(error);
+    }
+  }
+
+  /** Does at once what idle moments do for the room of removed files; each half as far as it can now. */
+  #makeRoom(): void {
+    this.#quietly(() => {
+      this.#reapAll();
+      if (this.#transactions.state.doomedData.length > 0) this.checkpoint();
+    });
+    this.#quietly(() => {
+      while (this.#transactions.removeDoomed(REMOVE_BATCH));
+      this.#giveBack(LIVE_SHARE_FULL);
+    });
   }
 
   #checkpointWhenQuiet(): void {
@@ -426,8 +454,8 @@ export class Volume implements Filesystem {
     try {
       return action();
     } catch (error) {
-      if (!isOutOfSpace(error) || this.#reapable.size === 0) throw error;
-      this.#quietly(() => this.#reapAll());
+      if (!isOutOfSpace(error) || (this.#reapable.size === 0 && !this.#hasGarbage)) throw error;
+      this.#makeRoom();
       return action();
     }
   }

@@ -86,6 +86,30 @@ describe('a disk that fills up', () => {
     volume.close();
   });
 
+  it('has room again as soon as files are removed, whatever the size of data files would be elsewhere', () => {
+    const clock = new SimulatedClock();
+    const disk = new SimulatedDisk({ capacityBytes: 32 * MIB, clock });
+    const volume = openLocalVolume({ disk, clock, random: new SimulatedRandom(8), directory: '/volume' });
+    const kept = fill(volume, 'large', 1_000_000);
+    for (const name of [...kept.keys()].filter((_, at) => at % 10 !== 0)) {
+      volume.unlink(ROOT, name);
+      kept.delete(name);
+    }
+    // Nothing that a quiet moment would have done was done.
+    const again = fill(volume, 'again', 1_000_000);
+    assert.ok(again.size >= 15, `only ${again.size} files fit after the deletions`);
+    check(volume, kept, 1_000_000);
+    check(volume, again, 1_000_000);
+    assertConsistent(volume);
+    // What is written over is given back too.
+    for (const name of ['again1', 'again2', 'again3', 'again4']) volume.unlink(ROOT, name);
+    const file = volume.lookup(ROOT, 'again0')!.inode;
+    for (let round = 0; round < 50; round++) write(volume, file, 0, Buffer.alloc(1_000_000, round));
+    assert.ok(read(volume, file).equals(Buffer.alloc(1_000_000, 49)));
+    volume.forget(file, 1);
+    volume.close();
+  });
+
   it('without any room at all still mounts, reads and removes', () => {
     const clock = new SimulatedClock();
     let disk = new SimulatedDisk({ capacityBytes: 40 * MIB, clock });
