@@ -16,12 +16,17 @@ const BENCHMARKS: Readonly<Record<string, Benchmark>> = {
     load: () => import('./codec.ts'),
   },
   zdb: {
-    about: 'the zdb server against Redis  [--reference PATH] [--quick]',
+    about:
+      'the zdb server against Redis  [--reference PATH] [--quick] [--only TEXT] [--clients N] [--pipeline N]',
     load: () => import('./zdb.ts'),
   },
   'zdb-engine': {
     about: 'the zdb engine alone, against the bare system calls  [keys]',
     load: () => import('./zdb-engine.ts'),
+  },
+  'zdb-index': {
+    about: 'memory and start of a zdb with millions of keys  [--keys N] [--slots N] [--reference PATH]',
+    load: () => import('./zdb-index.ts'),
   },
   zstor: {
     about: 'store and retrieve to local backends, with peak memory  [sizeMiB] [k+m …]',

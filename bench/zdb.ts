@@ -1,23 +1,30 @@
 // Speed of the zdb server as ratios against Redis with an append-only file and, where its binary is given, against the reference zdb:
-// the same machine, the same run, one after the other for each case. Driven by redis-benchmark with 50 clients.
+// the same machine, the same run. Driven by redis-benchmark with 50 clients. In each case the servers take turns, three times, and
+// the middle of the three rates counts: machines are noisy. Beside the rates: processor time of the servers per request.
 //
-//   npm run bench -- zdb [--reference PATH] [--quick] [--only TEXT]
+//   npm run bench -- zdb [--reference PATH] [--quick] [--only TEXT] [--clients N] [--pipeline N]
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import * as net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
-const CLIENTS = 50;
+/** Turns of each server in a case. */
+const ROUNDS = 3;
 const START_MS = 10_000;
 const RUN_MS = 120_000;
+/** Unit of the times in /proc (USER_HZ, the same on all machines). */
+const TICKS_PER_SECOND = 100;
 
 interface Options {
   readonly reference: string | undefined;
   readonly quick: boolean;
   readonly only: string | undefined;
+  readonly clients: number;
+  /** Instead of 1 and 16. */
+  readonly pipeline: number | undefined;
 }
 
 /** A server under test. */
@@ -37,16 +44,17 @@ interface Case {
 /** Runs the benchmark. @param parameters the words behind `npm run bench -- zdb` */
 export async function run(parameters: string[]): Promise<void> {
   const options = parse(parameters);
+  await requirePrograms(options);
   const subjects = [ours, redis, ...(options.reference === undefined ? [] : [reference(options.reference)])];
   const cases = casesOf(options);
   console.log(
-    `redis-benchmark, ${CLIENTS} clients; requests per second, and ours as a multiple of the others\n`,
+    `redis-benchmark, ${options.clients} clients; requests per second (the median of ${ROUNDS}), and ours as a multiple of the others\n`,
   );
   console.log(
     `${'case'.padEnd(28)}${subjects.map(({ name }) => name.padStart(12)).join('')}${subjects
       .slice(1)
       .map(({ name }) => `/${name}`.padStart(12))
-      .join('')}`,
+      .join('')}   µs of the processor`,
   );
   for (const [key, group] of Map.groupBy(cases, (one) => `${one.sizeBytes} ${one.sync}`)) {
     void key;
@@ -63,15 +71,32 @@ function parse(parameters: readonly string[]): Options {
     reference: value('--reference'),
     quick: parameters.includes('--quick'),
     only: value('--only'),
+    clients: Number(value('--clients') ?? 50),
+    pipeline: value('--pipeline') === undefined ? undefined : Number(value('--pipeline')),
   };
 }
 
-function casesOf({ quick, only }: Options): Case[] {
+/** @throws an error that says what to install */
+async function requirePrograms({ reference }: Options): Promise<void> {
+  const needed = ['redis-server', 'redis-benchmark', ...(reference === undefined ? [] : [reference])];
+  for (const program of needed) {
+    await promisify(execFile)(program, ['--version']).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT' && error.code !== 'EACCES') return;
+      const hint =
+        program === reference
+          ? 'give the path of a zdb binary'
+          : 'install it (Debian: redis-server, redis-tools)';
+      throw new Error(`${program} cannot be run: ${hint}`);
+    });
+  }
+}
+
+function casesOf({ quick, only, pipeline: depth }: Options): Case[] {
   const sizes = quick ? [64] : [64, 4096, 131_072];
   const cases: Case[] = [];
   for (const sizeBytes of sizes) {
     for (const transport of ['tcp', 'unix'] as const) {
-      for (const pipeline of [1, 16]) {
+      for (const pipeline of depth === undefined ? [1, 16] : [depth]) {
         for (const command of ['SET', 'GET'] as const) {
           cases.push({ command, sizeBytes, transport, pipeline, sync: false });
         }
@@ -100,20 +125,27 @@ async function runGroup(
     for (const subject of subjects) running.push(await start(subject, scratch, first.sync));
     const keys = keysOf(first.sizeBytes);
     if (cases.some(({ command }) => command === 'GET')) {
-      for (const one of running) {
-        await measure(one, { ...first, command: 'SET', transport: 'unix', pipeline: 1 }, keys * 3, keys);
-      }
+      const fill: Case = { ...first, command: 'SET', transport: 'unix', pipeline: 16 };
+      for (const one of running) await measure(one, fill, keys * 3, keys, 50);
     }
     for (const one of cases) {
-      const rates: number[] = [];
-      for (const server of running) {
-        const count = requestsOf(one, server.name, options.quick);
-        rates.push(await measure(server, one, count, one.command === 'GET' ? keys : 100_000_000));
+      const measured: number[][] = running.map(() => []);
+      const processor: number[][] = running.map(() => []);
+      for (let round = 0; round < ROUNDS; round++) {
+        for (const [number, server] of running.entries()) {
+          const count = requestsOf(one, server.name, options.quick);
+          const range = one.command === 'GET' ? keys : 100_000_000;
+          const before = server.processorSeconds();
+          measured[number]!.push(await measure(server, one, count, range, options.clients));
+          processor[number]!.push(((server.processorSeconds() - before) / count) * 1e6);
+        }
       }
+      const rates = measured.map(median);
       const [own = 0, ...others] = rates;
       const columns = rates.map((rate) => Math.round(rate).toString().padStart(12)).join('');
       const ratios = others.map((rate) => (own / rate).toFixed(2).padStart(12)).join('');
-      console.log(`${title(one).padEnd(28)}${columns}${ratios}`);
+      const each = processor.map((values) => median(values).toFixed(1)).join(' / ');
+      console.log(`${title(one).padEnd(28)}${columns}${ratios}   ${each}`);
     }
   } finally {
     for (const one of running) await one.stop();
@@ -121,24 +153,29 @@ async function runGroup(
   }
 }
 
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!;
+}
+
 /** Keys that are there to be read. */
 function keysOf(sizeBytes: number): number {
   return sizeBytes > 65_536 ? 1000 : sizeBytes > 1024 ? 20_000 : 100_000;
 }
 
+/** Requests of one turn: for half a second to two seconds. */
 function requestsOf({ sizeBytes, transport, pipeline, sync }: Case, name: string, quick: boolean): number {
-  if (sync) return 30_000;
-  const slow = name === 'reference' && transport === 'tcp' && pipeline > 1; // Nagle stalls it
-  if (sizeBytes > 65_536) return 8000;
-  if (sizeBytes > 1024) return slow ? 40_000 : 100_000;
-  if (slow) return 50_000;
-  return (pipeline > 1 ? 1_000_000 : 250_000) / (quick ? 2 : 1);
+  if (sync) return 10_000;
+  if (sizeBytes > 65_536) return 4000;
+  if (name === 'reference' && transport === 'tcp' && pipeline > 1) return 20_000; // Nagle stalls it
+  if (sizeBytes > 1024) return 50_000;
+  return (pipeline > 1 ? 500_000 : 120_000) / (quick ? 2 : 1);
 }
 
 interface Running {
   readonly name: string;
   readonly port: number;
   readonly socket: string;
+  processorSeconds(): number;
   stop(): Promise<void>;
 }
 
@@ -163,6 +200,10 @@ async function start(subject: Subject, scratch: string, sync: boolean): Promise<
     name: subject.name,
     port,
     socket,
+    processorSeconds: () => {
+      const fields = readFileSync(`/proc/${child.pid}/stat`, 'latin1').split(') ')[1]!.split(' ');
+      return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
+    },
     stop: async () => {
       child.kill('SIGTERM');
       await ended;
@@ -209,14 +250,20 @@ function zdbWords(directory: string, port: number, socket: string, sync: boolean
 }
 
 /** Requests per second. */
-async function measure(server: Running, one: Case, count: number, keys: number): Promise<number> {
+async function measure(
+  server: Running,
+  one: Case,
+  count: number,
+  keys: number,
+  clients: number,
+): Promise<number> {
   const where =
     one.transport === 'unix' ? ['-s', server.socket] : ['-h', '127.0.0.1', '-p', String(server.port)];
   const { stdout } = await promisify(execFile)(
     'redis-benchmark',
     [
       ...where,
-      ...['-c', String(CLIENTS), '-n', String(count), '-P', String(one.pipeline), '-r', String(keys)],
+      ...['-c', String(clients), '-n', String(count), '-P', String(one.pipeline), '-r', String(keys)],
       ...['-d', String(one.sizeBytes), '-t', one.command.toLowerCase(), '--csv'],
     ],
     { timeout: RUN_MS, maxBuffer: 64 * 1024 * 1024 },

@@ -1,5 +1,5 @@
 // Live keys of a user-mode namespace: an open-addressing table in typed arrays with the place of each record. Per key: 28 bytes
-// of fields, 5 bytes of table at a load of 0.4 to 0.8 (9 on average), and the key itself rounded up to 4 bytes: below 40 beside the key.
+// of fields, 5 bytes of table at a load of 0.53 to 0.8 (7.5 on average), and the key itself rounded up to 4 bytes: below 40 beside the key.
 //
 // Fields stand in chunks, so that growing copies nothing. The table of entry numbers is rebuilt when it grows: a large one is cut
 // into 256 parts of different sizes that grow one by one, so that nobody waits for the rehashing of millions of keys.
@@ -14,8 +14,11 @@ const FIELDS = 7;
 const ARENA_BYTES = 1 << 20;
 const ARENA_SHIFT = 18; // in units of 4 bytes
 const FIRST_SLOTS = 64;
-/** A part doubles when more than this share is in use. */
+/** A part grows when more than this share is in use. */
 const LOAD_MAX = 0.8;
+const GROWTH = 1.5;
+/** After loading, a part of which less than this is in use shrinks. */
+const LOAD_MIN = LOAD_MAX / GROWTH;
 /** With more keys than this the table is cut into parts. */
 const SINGLE_PART_MAX = 4096;
 const PARTS = 256;
@@ -157,6 +160,14 @@ export class KeyTable {
     for (const part of this.#parts) if (part.slots.length < slots) this.#resize(part, slots);
   }
 
+  /** Gives back what `reserve` took too much. */
+  fit(): void {
+    for (const part of this.#parts) {
+      const size = Math.max(FIRST_SLOTS, Math.ceil((part.used / LOAD_MAX) * 1.1));
+      if (part.used < part.slots.length * LOAD_MIN && size < part.slots.length) this.#resize(part, size);
+    }
+  }
+
   /** Sets the place of an entry's record. In this mode the data file has the index file's number. */
   place(
     entry: number,
@@ -285,18 +296,22 @@ export class KeyTable {
   #link(entry: number, hash: number): void {
     if (this.#parts.length === 1 && this.#linked >= SINGLE_PART_MAX) this.#split();
     const part = this.#part(hash);
-    if (part.used + 1 > part.slots.length * LOAD_MAX) this.#resize(part, part.slots.length * 2);
+    if (part.used + 1 > part.slots.length * LOAD_MAX)
+      this.#resize(part, Math.ceil(part.slots.length * GROWTH));
     part.insert(entry, hash);
     this.#linked++;
   }
 
-  /** Cuts the single part into 256, whose sizes differ so that they do not all grow at the same time. */
+  /**
+   * Cuts the single part into 256. Their sizes are spread over one step of growth, so that at any time some have just grown and some are
+   * about to: nobody waits for all of them, and the load as a whole stays near the middle.
+   */
   #split(): void {
     const single = this.#parts[0]!;
     const base = Math.ceil(SINGLE_PART_MAX / PARTS / LOAD_MAX);
     this.#parts = Array.from(
       { length: PARTS },
-      (_, number) => new Part(Math.ceil(base * (2 + number / PARTS))),
+      (_, number) => new Part(Math.ceil(base * 2 * GROWTH ** (number / PARTS))),
     );
     for (const number of single.slots) {
       if (number === 0) continue;

@@ -16,6 +16,9 @@ import { REPAIRS_MAX, UserReplay } from './replay-user.ts';
 import { cutTail } from './set-aside.ts';
 import type { UserRecords } from './user-records.ts';
 
+/** Read of each index file to guess how many live entries it has. */
+const SAMPLE_BYTES = 4096;
+
 /** An index entry whose data is gone. */
 interface Dangling {
   readonly key: Uint8Array;
@@ -65,6 +68,7 @@ class UserLoader {
       this.#loading.flush();
     }
     this.#restoreDangling();
+    this.#records.table.fit();
     for (const [count, what] of [
       [this.#superseded, 'superseded index entries were not flagged; flagged'],
       [this.#gone, 'index entries name records that are gone; flagged'],
@@ -114,19 +118,22 @@ class UserLoader {
     }
   }
 
-  /** Room for about as many keys as the index files can hold, judged by their size. */
+  /** Room for about as many keys as the index files hold, judged by their sizes and how many of their first entries are live. */
   #reserve(): void {
     const { pairs, log } = this.#loading;
-    let bytes = 0;
-    for (const pair of pairs) bytes += Math.max(0, pair.indexSize - INDEX_HEADER_BYTES);
-    const first = pairs.find((pair) => pair.indexSize > INDEX_HEADER_BYTES);
-    if (!first) return;
-    const sample = new Uint8Array(4096);
-    const got = log.indexFile(first.file).read(sample, INDEX_HEADER_BYTES);
-    let at = 0;
-    let count = 0;
-    for (; at + INDEX_ENTRY_BYTES <= got; count++) at += INDEX_ENTRY_BYTES + sample[at]!;
-    if (count > 0) this.#records.table.reserve(Math.floor(bytes / (at / count)));
+    const sample = new Uint8Array(SAMPLE_BYTES);
+    let keys = 0;
+    for (const pair of pairs) {
+      const size = pair.indexSize - INDEX_HEADER_BYTES;
+      if (size <= 0) continue;
+      const got = log.indexFile(pair.file).read(sample, INDEX_HEADER_BYTES);
+      let at = 0;
+      let live = 0;
+      for (; at + INDEX_ENTRY_BYTES <= got; at += INDEX_ENTRY_BYTES + sample[at]!)
+        if ((indexEntry.flags(sample, at) & INDEX_DELETED) === 0) live++;
+      if (at > 0) keys += Math.floor((size / at) * live);
+    }
+    this.#records.table.reserve(keys);
   }
 
   /** Reads one index file into the table. */
@@ -208,7 +215,8 @@ class UserLoader {
       this.#superseded++;
       this.#relieve();
     }
-    records.put(
+    records.putFound(
+      entry,
       buffer,
       keyAt,
       keyBytes,

@@ -86,7 +86,24 @@ export class UserRecords implements Records {
     crc: number,
     timestamp: number,
   ): void {
-    let entry = this.table.find(bytes, at, keyBytes);
+    const found = this.table.find(bytes, at, keyBytes);
+    this.putFound(found, bytes, at, keyBytes, file, indexOffset, dataOffset, payloadBytes, crc, timestamp);
+  }
+
+  /** The same, for what `table.find` just answered for this key. */
+  putFound(
+    found: number,
+    bytes: Uint8Array,
+    at: number,
+    keyBytes: number,
+    file: number,
+    indexOffset: number,
+    dataOffset: number,
+    payloadBytes: number,
+    crc: number,
+    timestamp: number,
+  ): void {
+    let entry = found;
     if (entry >= 0) {
       this.#remember(MOVED, entry);
       this.#count(entry, -1);

@@ -1,0 +1,41 @@
+// The memory of the key table, which is what a key costs beside itself.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { KeyTable } from '../src/engine/key-table.ts';
+
+const KEYS = 300_000;
+/** The whole table may hold so many bytes in pieces begun and not full. */
+const PIECES_BYTES = 2 * 2 ** 20;
+const BOUND_BYTES = 40;
+
+for (const keyBytes of [17, 20]) {
+  test(`a key of ${keyBytes} bytes costs at most ${BOUND_BYTES} bytes beside itself, whatever the number of keys`, () => {
+    const table = new KeyTable(12_345);
+    const key = Buffer.alloc(keyBytes, 0x6b);
+    for (let number = 0; number < KEYS; number++) {
+      key.writeUInt32LE(number, 8);
+      assert.equal(table.find(key, 0, keyBytes), -1);
+      table.add(key, 0, keyBytes);
+      if (number < 20_000 || number % 1000 !== 0) continue;
+      const perKey = (table.memoryBytes - PIECES_BYTES) / table.size - keyBytes;
+      assert.ok(perKey <= BOUND_BYTES, `${perKey} bytes a key at ${table.size} keys`);
+    }
+  });
+}
+
+test('room reserved for keys that are not there is given back, and every key is still found', () => {
+  const table = new KeyTable(54_321);
+  table.reserve(1_000_000);
+  const key = Buffer.alloc(20);
+  for (let number = 0; number < 50_000; number++) {
+    key.writeUInt32LE(number, 4);
+    table.find(key, 0, key.length);
+    table.add(key, 0, key.length);
+  }
+  table.fit();
+  assert.ok((table.memoryBytes - PIECES_BYTES) / table.size - key.length <= BOUND_BYTES);
+  for (let number = 0; number < 50_000; number++) {
+    key.writeUInt32LE(number, 4);
+    assert.ok(table.find(key, 0, key.length) >= 0);
+  }
+});
