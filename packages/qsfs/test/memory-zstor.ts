@@ -157,7 +157,14 @@ export class MemoryZstor implements Zstor {
     if (this.wipedShards === 2) throw new ZstorError('QSFS_E_DAMAGED', `too little is left of ${name}`);
     stored.record = { ...stored.record, missingShards: this.mode === 'up' ? 0 : 1 };
     const { missingShards } = stored.record;
-    return { name, rewrittenShards: 1, missingShards, reason: '', record: stored.record };
+    return {
+      name,
+      rewrittenShards: 1,
+      missingShards,
+      unreachableShards: 0,
+      reason: '',
+      record: stored.record,
+    };
   }
 
   repairPending(): never {

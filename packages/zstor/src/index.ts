@@ -17,6 +17,11 @@ export type * from './types.ts';
  */
 export async function openZstor(config: ZstorConfig, capabilities: Capabilities): Promise<Zstor> {
   const store = new ObjectStore(config, capabilities);
-  await store.start();
+  try {
+    await store.start();
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
   return store;
 }

@@ -144,8 +144,14 @@ export interface CheckReport {
 export interface RebuildReport {
   readonly name: string;
   readonly rewrittenShards: number;
-  /** Shards that still have no place; empty reason when 0. */
+  /** Shards that still have no place. */
   readonly missingShards: number;
+  /**
+   * Shards that keep their places on backends that do not answer, as no other backend was free for them. They are neither lost nor made
+   * sure of: when their backends return, they count again.
+   */
+  readonly unreachableShards: number;
+  /** Why the two above are not 0; empty when they are. */
   readonly reason: string;
   readonly record: ObjectRecord;
 }

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { SimulatedClock } from '@qsfs/io/simulated';
 import { isZstorError } from '../src/errors.ts';
-import { openRig, type Rig, randomFile } from './support.ts';
+import { openZstor } from '../src/index.ts';
+import { capabilities, openRig, type Rig, randomFile } from './support.ts';
 
 const unavailable = (error: unknown) => isZstorError(error, 'QSFS_E_UNAVAILABLE');
 
@@ -292,6 +293,32 @@ test('rebuild moves shards from a dead backend to a spare one', async (t) => {
   const tolerance = rig.zstor.tolerance((await rig.zstor.head('name'))!);
   assert.equal(tolerance.backends, 4, 'seven live backends hold a shard of every stripe');
   assert.ok(content.equals(await rig.zstor.getSmall('name')));
+});
+
+test('a rebuild says which shards it could neither look at nor move, and check says the same', async (t) => {
+  const rig = await openRig(t);
+  await stored(rig);
+  for (const path of shardFiles(rig, 'b0')) rmSync(path);
+  rig.fault('a0').mode = 'refuse';
+  await rig.zstor.status();
+  const report = await rig.zstor.rebuild('name');
+  assert.deepEqual([report.rewrittenShards, report.missingShards, report.unreachableShards], [4, 0, 4]);
+  assert.match(report.reason, /bring back a0/);
+  const check = await rig.zstor.check('name');
+  assert.deepEqual([check.badShards, check.unreachableShards, check.verdict], [0, 4, 'degraded']);
+});
+
+test('another key or prefix over stores that hold records is an error, and nothing is written', async (t) => {
+  const rig = await openRig(t);
+  await stored(rig);
+  const config = { ...rig.config, masterKey: new Uint8Array(32).fill(1) };
+  const files = () => readdirSync(join(rig.folder, 'meta'), { recursive: true }).sort();
+  const before = files();
+  await assert.rejects(
+    openZstor(config, capabilities),
+    (error) => isZstorError(error, 'QSFS_E_CONFIG') && /encryption\.key/.test(error.message),
+  );
+  assert.deepEqual(files(), before);
 });
 
 test('an object keeps its own k and n when the configuration changes', async (t) => {

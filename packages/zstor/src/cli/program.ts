@@ -229,11 +229,18 @@ class Invocation {
     const { values, flags } = this.#arguments;
     const name = values.get('key') ?? objectName(this.#file(), this.#names);
     const report = await zstor.rebuild(name, { deep: flags.has('deep') });
-    const { rewrittenShards, missingShards, reason } = report;
+    const { rewrittenShards, missingShards, unreachableShards, reason } = report;
     if (flags.has('json'))
-      this.#world.output(`${JSON.stringify({ name, rewrittenShards, missingShards, reason })}\n`);
+      this.#world.output(
+        `${JSON.stringify({ name, rewrittenShards, missingShards, unreachableShards, reason })}\n`,
+      );
     if (missingShards > 0)
       this.#log('warning', `${name}: ${missingShards} shards are still missing: ${reason}`);
+    if (unreachableShards > 0)
+      this.#log(
+        'warning',
+        `${name}: ${unreachableShards} shards were neither looked at nor moved, their backends do not answer${reason === '' ? '' : `: ${reason}`}`,
+      );
     return 0;
   }
 

@@ -33,6 +33,10 @@ import {
   type WriteStamp,
 } from './part.ts';
 
+/** What the keys of every cluster begin with. */
+const ANY_CLUSTER = 'v2/';
+/** Pages of keys looked at for those of other clusters. */
+const MOST_STRANGER_PAGES = 256;
 /** Keys brought up to date at the same time. */
 const RECONCILE_WINDOW = 16;
 /** Repairs that reads may have under way; more wait for the next read or `reconcile`. */
@@ -81,9 +85,35 @@ export class MetadataCluster {
     }
   }
 
-  /** Asks every store what it holds; takes as long as the slowest answers, at most a second. */
+  /**
+   * Asks every store what it holds; takes as long as the slowest answers, at most a second.
+   * @throws ZstorError QSFS_E_CONFIG when the stores hold records, and none under this key and prefix
+   */
   async start(): Promise<void> {
     await Promise.all(this.#members.map((member) => this.#ask(member)));
+    if (!this.#fresh()) return;
+    const strangers = await Promise.all(this.#members.map((member) => this.#holdsStrangers(member)));
+    const names = this.#members.filter((_, position) => strangers[position]).map(({ store }) => store.name);
+    if (names.length === 0) return;
+    throw new ZstorError(
+      'QSFS_E_CONFIG',
+      `encryption.key: is not the key of what is stored: ${names.join(', ')} hold records made with another key (or another meta.config.prefix), and none with this one`,
+      'correct encryption.key or meta.config.prefix, or give new data empty namespaces of its own in meta.config.backends',
+    );
+  }
+
+  /** Records of another key or prefix are there. Looks at the beginning only. */
+  async #holdsStrangers({ store }: Member): Promise<boolean> {
+    try {
+      let pages = 0;
+      for await (const page of store.keys(ANY_CLUSTER)) {
+        if (page.some((key) => !key.startsWith(this.#options.keys.keyPrefix))) return true;
+        if (++pages === MOST_STRANGER_PAGES) return false;
+      }
+    } catch (error) {
+      if (!isBackendError(error)) throw error;
+    }
+    return false;
   }
 
   /** True when the stores that answer are enough for writing. */
@@ -208,7 +238,7 @@ export class MetadataCluster {
       throw new UncertainWrite(
         'QSFS_E_UNAVAILABLE',
         `only ${acknowledged} of the ${writeQuorum} metadata stores needed took the record: ${failures.join('; ')}`,
-        'bring metadata stores back (zstor status names them) and try again',
+        'bring metadata stores back (zstor status names them), or correct meta.config.backends, and try again',
       );
     }
     return { stamp, everywhere: acknowledged === this.#members.length };
@@ -289,7 +319,7 @@ export class MetadataCluster {
     throw new ZstorError(
       'QSFS_E_UNAVAILABLE',
       `metadata cannot be written: ${usable} of ${this.#members.length} metadata stores answer, ${writeQuorum} are needed (${down.join('; ')})`,
-      'bring metadata stores back and try again',
+      'bring metadata stores back, or correct meta.config.backends, and try again',
     );
   }
 

@@ -45,6 +45,6 @@ export function unavailable(reason: string): ZstorError {
   return new ZstorError(
     'QSFS_E_UNAVAILABLE',
     reason,
-    'bring metadata stores back (zstor status names them) and try again',
+    'bring metadata stores back (zstor status names them), or correct meta.config.backends, and try again',
   );
 }

@@ -47,8 +47,8 @@ interface Work {
   readonly table: StripeTable;
   readonly options: RebuildOptions;
   rewritten: number;
-  /** Shards keep their places that could not be looked at. */
-  hasUnseen: boolean;
+  /** Shards that keep their places although their backends do not answer. */
+  unreachable: number;
   reason: string;
 }
 
@@ -79,7 +79,7 @@ export class Rebuilder {
     const { backends, records } = this.#parts;
     await backends.refreshSpace();
     const table = record.stripes.copy();
-    const work: Work = { record, table, options, rewritten: 0, hasUnseen: false, reason: '' };
+    const work: Work = { record, table, options, rewritten: 0, unreachable: 0, reason: '' };
     let doneStripes = 0;
     let saved: StoredRecord | undefined;
     try {
@@ -92,7 +92,7 @@ export class Rebuilder {
           options.progress?.(++doneStripes);
         },
       );
-      const verification = options.deep && !work.hasUnseen ? 'checked' : record.verification;
+      const verification = options.deep && work.unreachable === 0 ? 'checked' : record.verification;
       const changed = new StoredRecord({ ...record, verification }, work.table, 0n);
       if (work.rewritten === 0 && changed.missingShards === record.missingShards) return report(record, work);
       saved = await records.locked(record.name, async () => {
@@ -126,7 +126,7 @@ export class Rebuilder {
     const wanted = new Set<number>();
     for (const [index, state] of states.entries()) {
       if (state === 'bad' || (state === 'unreachable' && options.replaceUnreachable)) wanted.add(index);
-      else if (state === 'unreachable') work.hasUnseen = true;
+      else if (state === 'unreachable') work.unreachable++;
     }
     if (wanted.size === 0) return;
     const rebuilt = await this.#reconstruct(record, stripe, wanted, signal);
@@ -149,7 +149,7 @@ export class Rebuilder {
         const old = states[index] === 'unreachable' ? record.stripes.place(stripe, index) : undefined;
         if (!old) continue;
         table.set(stripe, index, old.backend, old.location);
-        work.hasUnseen = true;
+        work.unreachable++;
       }
       work.rewritten += wanted.size - unplaced.length;
       if (unplaced.length > 0)
@@ -199,9 +199,16 @@ export class Rebuilder {
   }
 }
 
-function report(record: StoredRecord, { rewritten, reason }: Work): RebuildReport {
+function report(record: StoredRecord, { rewritten, unreachable, reason }: Work): RebuildReport {
   const { name, missingShards } = record;
-  return { name, rewrittenShards: rewritten, missingShards, reason: missingShards > 0 ? reason : '', record };
+  return {
+    name,
+    rewrittenShards: rewritten,
+    missingShards,
+    unreachableShards: unreachable,
+    reason: missingShards + unreachable > 0 ? reason : '',
+    record,
+  };
 }
 
 /** The words programs look for (spec/zstor.md 1.4). */
