@@ -136,7 +136,10 @@ export class Rebuilder {
       const kept = record.stripes.places(stripe).filter(({ index }) => !wanted.has(index));
       const write = {
         stripe,
-        shards: rebuilt.shards,
+        // What is lost goes before what is only out of reach.
+        shards: rebuilt.shards.toSorted(
+          (a, b) => Number(states[a.index] === 'unreachable') - Number(states[b.index] === 'unreachable'),
+        ),
         expectedShards: record.expectedShards,
         policy: { ...config, minimalShards: record.minimalShards },
         holders: kept.map(({ backend }) => backend),

@@ -20,6 +20,7 @@ export interface ShardToWrite {
 /** What to write, and under which rules. */
 export interface StripeWrite {
   readonly stripe: number;
+  /** Those that matter most first: the last ones go without when places are few. */
   readonly shards: readonly ShardToWrite[];
   /** n of the object. */
   readonly expectedShards: number;
@@ -69,7 +70,7 @@ export async function writeShards(
       if (holders.size >= write.quorum) return open;
       throw belowQuorum(explain(request), reasons);
     }
-    // The first shards, the data shards, are placed first: reading them takes no decoding.
+    // In the order given: of an object being stored the data shards first, as reading them takes no decoding.
     const chosen = placement.backends.slice(0, open.length);
     if (chosen.length === 0) {
       if (holders.size >= write.quorum) return open;
@@ -106,7 +107,7 @@ export async function writeShards(
     if (defect) throw defect.error;
     if (write.signal.aborted) throw new ZstorError('QSFS_E_ABORTED', 'the write was given up');
     const lost = outcomes.filter((shard) => shard !== undefined);
-    open = [...lost, ...unplaced].sort((a, b) => a.index - b.index);
+    open = write.shards.filter((shard) => lost.includes(shard) || unplaced.includes(shard));
     if (lost.length === 0) {
       // Everything that had a place was written; for the rest there is none.
       if (holders.size < write.quorum) throw belowQuorum(explain(request), reasons);
