@@ -59,6 +59,8 @@ export interface MountedDevice {
   readonly deviceNumber: string;
   /** Dead mounts of an earlier run that were cleared away first. */
   readonly staleCleared: number;
+  /** Names in the directory below the mount, which nobody sees while it is mounted. */
+  readonly hiddenCount: number;
   /**
    * Unmounts, waiting for what is on its way to us. When files are still in use there, it writes back what the kernel
    * holds and detaches the tree: the name is free at once, and the session goes on until the last user is gone.
@@ -85,9 +87,27 @@ export function mount(io: Mounting, options: MountOptions): MountedDevice {
   if (!/^[\w.-]+$/.test(options.subtype))
     throw new RangeError(`"${options.subtype}" cannot be a filesystem type`);
   const prepared = prepareMountPoint(io, options.mountPoint, options.createMountPoint ?? false);
+  const hiddenCount = countNames(io.disk, prepared.path);
   const root = io.processes.userId === 0;
   const descriptor = root ? mountAsRoot(io, prepared.path, options) : mountAsUser(io, prepared.path, options);
-  return new Mounted(io, options, descriptor, prepared.path, prepared.cleared);
+  return new Mounted(io, options, descriptor, { ...prepared, hiddenCount });
+}
+
+/** 0 when they may not be seen. */
+function countNames(disk: Disk, path: string): number {
+  try {
+    return disk.list(path).length;
+  } catch (error) {
+    if (errorCode(error) === undefined) throw error;
+    return 0;
+  }
+}
+
+/** The place as it was before. */
+interface Place {
+  readonly path: string;
+  readonly cleared: number;
+  readonly hiddenCount: number;
 }
 
 class Mounted implements MountedDevice {
@@ -96,15 +116,18 @@ class Mounted implements MountedDevice {
   readonly mountPoint: string;
   readonly deviceNumber: string;
   readonly staleCleared: number;
+  readonly hiddenCount: number;
   readonly #io: Mounting;
   readonly #guardian: { dismiss(): void } | undefined;
 
-  constructor(io: Mounting, options: MountOptions, descriptor: number, path: string, staleCleared: number) {
+  constructor(io: Mounting, options: MountOptions, descriptor: number, place: Place) {
+    const { path } = place;
     this.#io = io;
     this.descriptor = descriptor;
     this.device = io.openDevice(descriptor, io.libc);
     this.mountPoint = path;
-    this.staleCleared = staleCleared;
+    this.staleCleared = place.cleared;
+    this.hiddenCount = place.hiddenCount;
     const entry = mountedAt(io.disk, path);
     if (!entry) {
       this.device.close();

@@ -30,7 +30,7 @@ export interface Configuration {
 }
 
 const DEFAULT_CACHE_BYTES = 2 * 2 ** 30;
-const SMALLEST_CACHE_BYTES = 64 * 2 ** 20;
+export const SMALLEST_CACHE_BYTES = 64 * 2 ** 20;
 const DEFAULT_SEGMENT_BYTES = 64 * 2 ** 20;
 /** The engine's own bounds (docs/formats/zdb.md), narrowed so that the presence of a file fits one slot. */
 const SMALLEST_SEGMENT_BYTES = 2 ** 20;
@@ -69,6 +69,9 @@ export function readConfiguration(disk: Disk, path: string): Configuration {
     content = readWhole(disk, path);
   } catch (error) {
     throw new QsfsError('QSFS_E_CONFIG', `${path} cannot be read: ${(error as Error).message}`);
+  }
+  if (!content && disk.stat(path)) {
+    throw new QsfsError('QSFS_E_CONFIG', `${path} is no file`, 'Give the path of a configuration file.');
   }
   if (!content) {
     throw new QsfsError(

@@ -43,7 +43,7 @@ export class ControlService {
     try {
       switch (request.verb) {
         case 'ping':
-          return { mountPoint: this.#frontend.mountPoint, pid: this.#frontend.options.context.processes.pid };
+          return this.#ping();
         case 'status':
           return await this.status();
         case 'sync':
@@ -61,6 +61,11 @@ export class ControlService {
     } catch (error) {
       throw asKnownError(error);
     }
+  }
+
+  #ping(): { mountPoint: string; pid: number; hiddenCount: number } {
+    const { mountPoint, hiddenCount, options } = this.#frontend;
+    return { mountPoint, hiddenCount, pid: options.context.processes.pid };
   }
 
   async status(): Promise<StatusReport> {

@@ -5,9 +5,10 @@ import type { Context } from './context.ts';
 import { callControl } from './control.ts';
 import { messageOf, QsfsError } from './errors.ts';
 import type { Layout } from './layout.ts';
+import { hiddenText } from './mounting.ts';
 
 /** Tells the child that it is one. Not for people. */
-export const INTERNAL_OPTION: OptionRow = { name: 'in-background', help: 'used by --detach' };
+export const INTERNAL_OPTION: OptionRow = { name: 'in-background', help: 'used by --detach', hidden: true };
 
 const POLL_MS = 50;
 const START_TIMEOUT_MS = 300_000;
@@ -21,6 +22,13 @@ export interface DetachOptions {
   readonly json: boolean;
   /** Print nothing on success. */
   readonly quiet?: boolean;
+}
+
+/** What a running qsfs answers to `ping`. */
+interface Pong {
+  readonly mountPoint: string;
+  readonly pid: number;
+  readonly hiddenCount: number;
 }
 
 /** Starts it. @returns the exit code: 0 when mounted, else the child's, whose message was printed */
@@ -56,9 +64,10 @@ export async function detach(context: Context, options: DetachOptions): Promise<
       { path: layout.controlSocket },
       { verb: 'ping', parameters: {} },
     ).catch(() => undefined);
-    const { mountPoint, pid } = (answer ?? {}) as { mountPoint?: string; pid?: number };
+    const { mountPoint, pid, hiddenCount = 0 } = (answer ?? {}) as Partial<Pong>;
     // Somebody else may be serving the folder; then the child ends with a message of its own.
     if (mountPoint !== undefined && pid === child.pid) {
+      if (hiddenCount > 0) context.warn(`warning: ${hiddenText({ hiddenCount, mountPoint })}`);
       if (options.json && !options.quiet)
         context.print(JSON.stringify({ mountPoint, pid, directory: layout.root }));
       else if (!options.quiet) {

@@ -4,8 +4,8 @@
 // This file only joins: what each part does is in its own file. Order of opening: whose volume (opening.ts), tables,
 // filesystem thread, mount, then the loops. Order of closing: the reverse, and the lease last.
 import { join } from 'node:path';
-import { MountError, type MountedDevice, mount } from '@qsfs/fuse';
-import { loadLibc, openRealDevice, type Timer } from '@qsfs/io';
+import type { MountedDevice } from '@qsfs/fuse';
+import type { Timer } from '@qsfs/io';
 import type { Zstor } from '@qsfs/zstor';
 import { Cache } from './cache.ts';
 import type { Configuration } from './configuration.ts';
@@ -19,6 +19,7 @@ import type { Layout } from './layout.ts';
 import { HEARTBEAT_MS, LeaseHolder } from './lease.ts';
 import type { Log } from './log-file.ts';
 import { GAUGES, GAUGES_BYTES, OFFLOADED } from './messages.ts';
+import { hiddenText, mountVolume } from './mounting.ts';
 import { HEAL_ROUND_MAX, Offload } from './offload.ts';
 import type { Ownership } from './opening.ts';
 import { PaceKeeper } from './pace-keeper.ts';
@@ -114,11 +115,12 @@ export class Frontend {
     const events = new LateEvents();
     const parts = await openParts(options, cleanStart, events);
     try {
-      const mounted = mountVolume(options);
+      const mounted = mountVolume(context, layout, options.mountPoint);
       try {
         await parts.filesystem.serve(mounted.descriptor, mounted.mountPoint);
         const frontend = new Frontend(parts, mounted, mounted.mountPoint);
         events.frontend = frontend;
+        if (frontend.hiddenCount > 0) options.log('warning', hiddenText(frontend));
         frontend.#begin();
         return frontend;
       } catch (error) {
@@ -131,6 +133,11 @@ export class Frontend {
       await closeParts(parts);
       throw error;
     }
+  }
+
+  /** Names in the folder below the mount, written there while nothing was mounted. */
+  get hiddenCount(): number {
+    return this.#mounted.hiddenCount;
   }
 
   get identity(): Identity {
@@ -573,19 +580,4 @@ function openVolumeFiles(options: FrontendOptions): Volume {
 async function closeParts(parts: { volume: Volume; housekeeper: Housekeeping }): Promise<void> {
   await parts.housekeeper.close();
   for (const name of OFFLOADED) parts.volume[name].close();
-}
-
-function mountVolume(options: FrontendOptions): MountedDevice {
-  const { context, layout, mountPoint } = options;
-  const { disk, processes } = context;
-  try {
-    return mount(
-      { disk, processes, libc: loadLibc(), openDevice: openRealDevice },
-      { mountPoint, source: layout.root, subtype: 'qsfs', createMountPoint: true },
-    );
-  } catch (error) {
-    if (!(error instanceof MountError)) throw error;
-    const place = ['no-mount-point', 'not-a-directory', 'already-mounted', 'busy'].includes(error.reason);
-    throw new QsfsError('QSFS_E_MOUNT', error.message, place ? undefined : 'Then run the command again.');
-  }
 }

@@ -39,13 +39,28 @@ export async function openStore(
   }
 }
 
-/** Asks the backends, a few times when they do not answer yet. @throws QsfsError QSFS_E_BACKENDS */
-export async function asking<Result>(context: Context, ask: () => Promise<Result>): Promise<Result> {
+/**
+ * Asks the backends of a configuration, a few times when they do not answer yet.
+ * @param configPath where their addresses are written, for the message
+ * @throws QsfsError QSFS_E_BACKENDS
+ */
+export async function asking<Result>(
+  context: Context,
+  configPath: string,
+  ask: () => Promise<Result>,
+): Promise<Result> {
   for (let attempt = 1; ; attempt += 1) {
     try {
       return await ask();
     } catch (error) {
-      if (!isZstorError(error, 'QSFS_E_UNAVAILABLE') || attempt === ATTEMPTS) throw asKnownError(error);
+      if (!isZstorError(error, 'QSFS_E_UNAVAILABLE')) throw asKnownError(error);
+      if (attempt === ATTEMPTS) {
+        throw new QsfsError(
+          'QSFS_E_BACKENDS',
+          error.message,
+          `Start them, or correct their addresses (meta.config.backends and groups.backends in ${configPath}), and type the command again.`,
+        );
+      }
     }
     await context.clock.sleep(ATTEMPT_PAUSE_MS);
   }
@@ -71,9 +86,14 @@ export type Ownership =
  * @throws QsfsError QSFS_E_FENCED (another frontend has them), QSFS_E_EXISTS (they hold a volume this folder knows nothing of),
  *   QSFS_E_BACKENDS (they cannot be asked)
  */
-export async function decideOwnership(context: Context, layout: Layout, zstor: Zstor): Promise<Ownership> {
+export async function decideOwnership(
+  context: Context,
+  layout: Layout,
+  zstor: Zstor,
+  configPath: string,
+): Promise<Ownership> {
   const identity = readIdentity(context.disk, layout.identity);
-  const lease = await asking(context, () => readLease(zstor));
+  const lease = await asking(context, configPath, () => readLease(zstor));
   if (identity) {
     if (lease && lease.lease.frontendId !== identity.frontendId) throw fencedBy(lease.lease);
     // The lease is written before anything else; only a volume that was never synced may be without one.
@@ -100,7 +120,7 @@ export async function decideOwnership(context: Context, layout: Layout, zstor: Z
       `Put the file back, or move the folder away and type "qsfs restore --from ${layout.config} --dir ${layout.root}".`,
     );
   }
-  const [newest] = await asking(context, () => manifestVersions(zstor));
+  const [newest] = await asking(context, configPath, () => manifestVersions(zstor));
   if (lease || newest) {
     throw new QsfsError(
       'QSFS_E_EXISTS',

@@ -106,14 +106,14 @@ async function restoreFrom(
   const { source, configuration, layout, options } = plan;
   const zstor = await openStore(context, source, undefined, options.log);
   try {
-    const lease = await asking(context, () => readLease(zstor));
+    const lease = await asking(context, source.path, () => readLease(zstor));
     if (lease && !options.takeOver) {
       const liveness = await livenessOf(context, zstor, lease, options.progress).catch((error: unknown) => {
         throw asKnownError(error);
       });
       if (liveness === 'alive') throw fencedBy(lease.lease);
     }
-    const found = await newestManifest(context, zstor, options.log);
+    const found = await newestManifest(context, zstor, source.path, options.log);
     return await build({ context, layout, configuration, zstor, lease, ...found, options });
   } finally {
     await zstor.close();
@@ -169,11 +169,12 @@ interface FoundManifest {
 async function newestManifest(
   context: Context,
   zstor: Zstor,
+  configPath: string,
   log: Log,
 ): Promise<FoundManifest & { newest: Version }> {
-  const versions = await asking(context, () => manifestVersions(zstor));
+  const versions = await asking(context, configPath, () => manifestVersions(zstor));
   for (const version of versions) {
-    const found = await asking(context, () => readManifest(zstor, version));
+    const found = await asking(context, configPath, () => readManifest(zstor, version));
     if (found) return { ...found, newest: versions[0] ?? version };
     log('warning', `${manifestName(version)} is not complete; the one before it is used`);
   }
@@ -286,8 +287,9 @@ async function build(parts: BuildParts): Promise<RestoreReport> {
  * The frontend before may have finished a sync point before the lease was ours, and deleted what the one before named.
  * @throws QsfsError QSFS_E_FENCED
  */
-async function refuseOvertaken({ context, zstor, newest }: BuildParts, holder: LeaseHolder): Promise<void> {
-  const [now] = await asking(context, () => manifestVersions(zstor));
+async function refuseOvertaken(parts: BuildParts, holder: LeaseHolder): Promise<void> {
+  const { context, zstor, newest, options } = parts;
+  const [now] = await asking(context, options.from, () => manifestVersions(zstor));
   if (!now || compareVersions(now, newest) <= 0) return;
   await holder.release().catch(() => {});
   throw new QsfsError(

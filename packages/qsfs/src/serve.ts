@@ -83,7 +83,7 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
     const early = await openStore(context, configuration, undefined, log);
     let zstor: Zstor | undefined = early;
     undo.add('close the store', () => zstor?.close());
-    const ownership = await decideOwnership(context, layout, early);
+    const ownership = await decideOwnership(context, layout, early, configuration.path);
     stopping.check();
     mine = true;
     if (!disk.stat(layout.frontend)) {

@@ -129,13 +129,18 @@ export function formatStatus(report: StatusReport): string[] {
   lines.push(
     `sync       newest state on the backends: ${last}${sync.running ? ', one is running' : ''}${sync.dirty ? ', written to since' : ''}`,
     `survives   data: ${describeTolerance(tolerance.data.now)}`,
-    `           metadata: ${tolerance.metadata.now < 0 ? 'none: too few stores answer' : `any ${count(tolerance.metadata.now, 'further store')}`}`,
+    `           metadata: ${describeStores(tolerance.metadata.now)}`,
     '',
     ...formatBackends(report.backends),
   );
   if (report.problems.length > 0)
     lines.push('', ...report.problems.map((problem) => `problem    ${problem}`));
   return lines;
+}
+
+function describeStores(tolerated: number): string {
+  if (tolerated < 0) return 'none: too few stores answer';
+  return tolerated === 0 ? 'no further store' : `any ${count(tolerated, 'further store')}`;
 }
 
 /** The backends as a table. */
@@ -148,7 +153,7 @@ export function formatBackends(backends: readonly BackendReport[]): string[] {
       backend.state,
       backend.usedBytes === null ? '-' : formatSize(backend.usedBytes),
       backend.freeBytes === null ? '-' : formatSize(backend.freeBytes),
-      backend.state === 'up' || backend.reason === ''
+      backend.state === 'up' || backend.state === 'stopped' || backend.reason === ''
         ? backend.address
         : `${backend.address} (${backend.reason})`,
     ]),

@@ -64,9 +64,10 @@ export class VolumeFiles {
     }
   }
 
-  /** A data file was closed. */
+  /** A data file was closed; the one behind it is active now. */
   closed(file: number, sizeBytes: number): void {
     this.#reach(file);
+    this.activeFile = Math.max(this.activeFile, file + 1);
     if (this.#sizes[file] !== 0) return;
     this.#sizes[file] = sizeBytes;
     this.#localBytes += this.presentBytes(file);

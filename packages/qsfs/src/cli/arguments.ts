@@ -7,6 +7,8 @@ export interface OptionRow {
   /** Name of the value in the help, for instance DIR. */
   readonly value?: string;
   readonly help: string;
+  /** Not for people: the help does not show it. */
+  readonly hidden?: boolean;
 }
 
 /** What a command accepts. */
@@ -71,9 +73,14 @@ export function parseWords(grammar: Grammar, words: readonly string[]): Words {
   return { positionals, value: (name) => values.get(name), has: (name) => values.has(name) };
 }
 
+/** The options that the help shows. */
+export function shownOptions(grammar: Grammar): OptionRow[] {
+  return grammar.options.filter((row) => row.hidden !== true);
+}
+
 /** `up [--dir DIR] [--mount M]`, for the help. */
 export function usageLine(grammar: Grammar): string {
-  const options = grammar.options.map(
+  const options = shownOptions(grammar).map(
     (row) => `[--${row.name}${row.value === undefined ? '' : ` ${row.value}`}]`,
   );
   return [grammar.verb, ...grammar.positionals, ...options].join(' ');

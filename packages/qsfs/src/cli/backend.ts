@@ -25,8 +25,6 @@ export const backend: Verb = {
     const layout = layoutFor(context, words);
     const [action = '', name] = words.positionals;
     if (action === 'list') return await list(context, words, layout);
-    const configuration = readConfiguration(context.disk, layout.config);
-    const local = new LocalBackends(context, localBackendsOf(configuration));
     if (action !== 'stop' && action !== 'start' && action !== 'wipe') {
       throw new QsfsError(
         'QSFS_E_USAGE',
@@ -36,6 +34,8 @@ export const backend: Verb = {
     }
     if (name === undefined)
       throw new QsfsError('QSFS_E_USAGE', `"qsfs backend ${action}" needs the NAME of a backend`);
+    const configuration = readConfiguration(context.disk, layout.config);
+    const local = new LocalBackends(context, localBackendsOf(configuration));
     const found = local.find(name);
     const line = await act(context, layout, local, action, found);
     const state = await local.state(found);

@@ -1,6 +1,6 @@
 // `qsfs help`: the commands, from the same tables that parse them.
 import { ERROR_KINDS, QsfsError } from '../errors.ts';
-import { usageLine } from './arguments.ts';
+import { shownOptions, usageLine } from './arguments.ts';
 import type { Verb } from './verb.ts';
 
 /** The command that explains the others. */
@@ -41,7 +41,7 @@ function exitCodes(): string[] {
 function about(verbs: readonly Verb[], name: string): string[] {
   const verb = verbs.find((candidate) => candidate.grammar.verb === name);
   if (!verb) throw new QsfsError('QSFS_E_USAGE', `there is no command "${name}"`);
-  const { options } = verb.grammar;
+  const options = shownOptions(verb.grammar);
   const cells = options.map((row) => `--${row.name}${row.value === undefined ? '' : ` ${row.value}`}`);
   const width = Math.max(0, ...cells.map((cell) => cell.length));
   return [

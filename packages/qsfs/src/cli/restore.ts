@@ -3,9 +3,9 @@ import { resolve } from 'node:path';
 import { detach } from '../detach.ts';
 import { QsfsError } from '../errors.ts';
 import { layoutOf } from '../layout.ts';
-import { count, formatSize, parseSize } from '../quantities.ts';
+import { count, formatSize } from '../quantities.ts';
 import { restore } from '../restore.ts';
-import { JSON_OPTION, report, type Verb } from './verb.ts';
+import { CACHE_SIZE_OPTION, cacheBytesOf, JSON_OPTION, report, type Verb } from './verb.ts';
 
 export const restoreVerb: Verb = {
   grammar: {
@@ -15,7 +15,7 @@ export const restoreVerb: Verb = {
       { name: 'from', value: 'CONFIG', help: 'the configuration with its key' },
       { name: 'dir', value: 'NEW', help: 'the new state folder; its frontend must not exist or be empty' },
       { name: 'mount', value: 'M', help: 'mount it then, in the background' },
-      { name: 'cache-size', value: 'S', help: 'limit of the local cache, as 512MiB or 20GiB' },
+      CACHE_SIZE_OPTION,
       { name: 'take-over', help: 'do not wait for a sign of life of the last frontend' },
       JSON_OPTION,
     ],
@@ -35,7 +35,6 @@ export const restoreVerb: Verb = {
     const from = words.value('from');
     const directory = words.value('dir');
     const mount = words.value('mount');
-    const size = words.value('cache-size');
     if (from === undefined || directory === undefined) {
       throw new QsfsError('QSFS_E_USAGE', '"qsfs restore" needs --from CONFIG and --dir NEW');
     }
@@ -46,7 +45,7 @@ export const restoreVerb: Verb = {
       from: absolute(from),
       directory: absolute(directory),
       mount: mount === undefined ? undefined : absolute(mount),
-      cacheBytes: size === undefined ? undefined : parseSize(size, '--cache-size'),
+      cacheBytes: cacheBytesOf(words),
       takeOver: words.has('take-over'),
       progress: tell,
       log: (level, message) => {

@@ -1,9 +1,15 @@
 // `qsfs up`: start and mount, in the foreground until Ctrl-C, or in the background with --detach.
 import { resolve } from 'node:path';
 import { detach, INTERNAL_OPTION } from '../detach.ts';
-import { parseSize } from '../quantities.ts';
 import { serve } from '../serve.ts';
-import { DIRECTORY_OPTION, JSON_OPTION, layoutFor, type Verb } from './verb.ts';
+import {
+  CACHE_SIZE_OPTION,
+  cacheBytesOf,
+  DIRECTORY_OPTION,
+  JSON_OPTION,
+  layoutFor,
+  type Verb,
+} from './verb.ts';
 
 export const up: Verb = {
   grammar: {
@@ -17,7 +23,7 @@ export const up: Verb = {
         help: 'where to mount; made when missing (default: what the configuration says)',
       },
       { name: 'config', value: 'C', help: 'configuration to use (default DIR/qsfs.toml; made when missing)' },
-      { name: 'cache-size', value: 'S', help: 'limit of the local cache, as 512MiB or 20GiB' },
+      CACHE_SIZE_OPTION,
       { name: 'detach', help: 'return when mounted; goes on in the background' },
       JSON_OPTION,
       INTERNAL_OPTION,
@@ -38,12 +44,11 @@ export const up: Verb = {
   async run(context, words) {
     const absolute = (path: string | undefined) =>
       path === undefined ? undefined : resolve(context.workingDirectory, path);
-    const size = words.value('cache-size');
     const options = {
       layout: layoutFor(context, words),
       mount: absolute(words.value('mount')),
       config: absolute(words.value('config')),
-      cacheBytes: size === undefined ? undefined : parseSize(size, '--cache-size'),
+      cacheBytes: cacheBytesOf(words),
       json: words.has('json'),
     };
     if (words.has('detach')) return await detach(context, options);

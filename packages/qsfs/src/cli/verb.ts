@@ -1,9 +1,12 @@
 // A command of qsfs: what it accepts, what it says about itself, and how it runs. Each is in a file of its own; the table is
 // in verbs.ts.
 import { resolve } from 'node:path';
+import { SMALLEST_CACHE_BYTES } from '../configuration.ts';
 import type { Context } from '../context.ts';
 import { callControl } from '../control.ts';
+import { QsfsError } from '../errors.ts';
 import { type Layout, layoutOf } from '../layout.ts';
+import { formatExactSize, parseSize } from '../quantities.ts';
 import type { Grammar, OptionRow, Words } from './arguments.ts';
 
 /** A command. */
@@ -27,6 +30,25 @@ export const DIRECTORY_OPTION: OptionRow = {
   help: 'state folder (default ./.qsfs)',
 };
 export const JSON_OPTION: OptionRow = { name: 'json', help: 'print JSON' };
+
+export const CACHE_SIZE_OPTION: OptionRow = {
+  name: 'cache-size',
+  value: 'S',
+  help: 'limit of the local cache, as 512MiB or 20GiB',
+};
+
+/** Bytes of --cache-size; undefined when it was not given. @throws QsfsError QSFS_E_USAGE */
+export function cacheBytesOf(words: Words): number | undefined {
+  const text = words.value(CACHE_SIZE_OPTION.name);
+  if (text === undefined) return undefined;
+  const bytes = parseSize(text, '--cache-size');
+  if (bytes >= SMALLEST_CACHE_BYTES) return bytes;
+  throw new QsfsError(
+    'QSFS_E_USAGE',
+    `--cache-size ${text} is too small`,
+    `Give at least ${formatExactSize(SMALLEST_CACHE_BYTES)}.`,
+  );
+}
 
 /** The state folder a command works on. */
 export function layoutFor(context: Context, words: Words): Layout {

@@ -47,7 +47,9 @@ function largest(holds: (value: number) => boolean, limit: number): number {
 /** `any 4 backends, or 1 group plus 1 backend in each other group`. */
 export function describeTolerance(tolerance: Tolerance): string {
   if (tolerance.backends < 0) return 'nothing: too few are left to read';
-  const words = [`any ${count(tolerance.backends, 'backend')}`];
+  const words = [
+    tolerance.backends === 0 ? 'no further backend' : `any ${count(tolerance.backends, 'backend')}`,
+  ];
   for (const { groups, nodesPerGroup } of tolerance.combinations) {
     if (groups === 0 && nodesPerGroup > 0) words.push(`${count(nodesPerGroup, 'backend')} in every group`);
     else if (groups > 0 && nodesPerGroup > 0)
