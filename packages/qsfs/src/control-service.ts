@@ -106,7 +106,7 @@ export class ControlService {
         pendingBytes: pendingBytes + this.#unsyncedBytes(),
       },
       sync: {
-        dirty: gauges[GAUGES.dirty] === 1 || syncPoints.unfinished,
+        dirty: this.#frontend.unsynced,
         running: syncPoints.busy,
         secondsSinceLast:
           stateOfMs === undefined

@@ -74,6 +74,7 @@ export class Frontend {
   /** Why this frontend may not write to the backends any more; empty otherwise. */
   #fenced = '';
   #recording = false;
+  #syncFailedAtMs = Number.NEGATIVE_INFINITY;
   #closing: Promise<{ clean: boolean; message: string }> | undefined;
   /** The mount goes because we unmount it. */
   #leaving = false;
@@ -146,7 +147,12 @@ export class Frontend {
 
   /** Something was written that no sync point on the backends holds. */
   get unsynced(): boolean {
-    return this.gauges[GAUGES.dirty] === 1 || this.syncPoints.unfinished;
+    return this.#changed || this.syncPoints.unfinished;
+  }
+
+  /** Something may have been written that no state holds yet: by us, or by the process before us. */
+  get #changed(): boolean {
+    return this.gauges[GAUGES.dirty] === 1 || !this.syncPoints.stateKnown;
   }
 
   /** Why this frontend may not write to the backends any more; empty otherwise. */
@@ -288,12 +294,15 @@ export class Frontend {
   async #syncWhenDue(): Promise<void> {
     const { context, configuration } = this.options;
     if (this.#fenced || this.syncPoints.busy) return;
-    const sinceMs = context.clock.monotonicMs() - this.syncPoints.madeAtMs;
-    if (this.syncPoints.unfinished) {
-      await context.clock.sleep(SYNC_RETRY_MS);
-      if (this.syncPoints.unfinished && !this.#closing) await this.syncPoints.finish();
-    } else if (this.gauges[GAUGES.dirty] === 1 && sinceMs >= configuration.settings.syncIntervalMs) {
-      await this.syncPoints.run();
+    const nowMs = context.clock.monotonicMs();
+    if (nowMs - this.#syncFailedAtMs < SYNC_RETRY_MS) return;
+    const due = nowMs - this.syncPoints.madeAtMs >= configuration.settings.syncIntervalMs;
+    try {
+      if (this.syncPoints.unfinished) await this.syncPoints.finish();
+      else if (due && this.#changed) await this.syncPoints.run();
+    } catch (error) {
+      this.#syncFailedAtMs = context.clock.monotonicMs();
+      throw error;
     }
   }
 

@@ -127,6 +127,12 @@ export function encodeManifest(manifest: Manifest): Uint8Array {
   for (const namespace of manifest.namespaces) {
     writer.counted(Buffer.from(namespace.name, 'utf8'));
     writer.u32(namespace.mode === 'seq' ? 1 : 0);
+    for (const inline of [namespace.descriptor, namespace.activeIndex, namespace.activeData]) {
+      // What could not be read back must never be called safe.
+      if (inline.length > INLINE_BYTES_MAX) {
+        throw new RangeError(`${inline.length} bytes of ${namespace.name} do not fit into a manifest`);
+      }
+    }
     writer.counted(namespace.descriptor);
     writer.u32(namespace.activeFile);
     writer.counted(namespace.activeIndex);

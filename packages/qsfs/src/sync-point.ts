@@ -94,6 +94,7 @@ export class SyncPoints {
   readonly #small: SmallObjects;
   readonly #superseded = new Set<string>();
   #suspectsKnown = false;
+  #stateKnown = false;
   /** Something was lost on the backends that only a new state stores again. */
   #restoring = false;
   #running: Promise<SyncReport> | undefined;
@@ -133,6 +134,11 @@ export class SyncPoints {
   /** Takes back what is believed of every small object: a backend was emptied. */
   doubt(): void {
     this.#question('doubted');
+  }
+
+  /** False until the first state is made: what the process before us wrote may be in no sync point. */
+  get stateKnown(): boolean {
+    return this.#stateKnown;
   }
 
   /** A state was made that is not on the backends yet. */
@@ -233,6 +239,7 @@ export class SyncPoints {
     this.#suspectsKnown = true;
     if (this.#state || this.#restoring || this.#differs(state)) this.#state = state;
     this.#restoring = false;
+    this.#stateKnown = true;
   }
 
   /** Whether a state is not what the newest manifest says. */

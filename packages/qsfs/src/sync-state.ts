@@ -9,6 +9,9 @@ import { OFFLOADED } from './messages.ts';
 /** Name of the settings file of a namespace (docs/formats/zdb.md). */
 export const DESCRIPTOR = 'zdb-namespace';
 
+/** An active data file that is longer than its header holds something (docs/formats/zdb.md, "Data file"). */
+const DATA_HEADER_BYTES = 28;
+
 /** What was closed since the last sync point, kept between them. */
 export class SyncState {
   readonly #disk: Disk;
@@ -52,9 +55,9 @@ export class SyncState {
     return bytes;
   }
 
-  /** True when something was written since the last sync point. */
+  /** True when something was written since the last sync point, as far as this process knows. */
   get changed(): boolean {
-    return OFFLOADED.some((name) => this.#closed[name].size > 0 || this.#namespace(name).activeAppended);
+    return OFFLOADED.some((name) => this.#closed[name].size > 0 || holds(this.#namespace(name)));
   }
 
   /**
@@ -68,7 +71,7 @@ export class SyncState {
   ): SyncedNamespace[] {
     for (const name of OFFLOADED) {
       const namespace = this.#namespace(name);
-      if (namespace.activeAppended) namespace.rotate();
+      if (holds(namespace)) namespace.rotate();
     }
     const made = OFFLOADED.map((name) => this.#copy(name, stagingDirectory, suspects[name]));
     // Only when all of it worked: what is forgotten here is never copied again.
@@ -118,4 +121,9 @@ export class SyncState {
   #read(path: string): Uint8Array {
     return readWhole(this.#disk, path) ?? new Uint8Array(0);
   }
+}
+
+/** Whether something is in the active file, whoever wrote it: what a process before us left there is in no sync point either. */
+function holds(namespace: Namespace): boolean {
+  return namespace.activeOffset > DATA_HEADER_BYTES;
 }

@@ -127,3 +127,27 @@ test('a page of a thousand files is small', () => {
   const page = encodePage(0, new Array<ManifestFile>(PAGE_FILES).fill(full));
   assert.ok(page.length < 32 * 1024);
 });
+
+test('a manifest that could not be read back is not written', () => {
+  const namespace = {
+    name: 'zdbfs-data',
+    mode: 'seq' as const,
+    descriptor: new Uint8Array(1),
+    activeFile: 0,
+    activeIndex: new Uint8Array(1),
+    activeData: new Uint8Array(65_537),
+    pages: [],
+  };
+  const manifest: Manifest = {
+    epoch: 1,
+    generation: 1,
+    volumeId: new Uint8Array(16),
+    createdMs: 0,
+    stripeBytes: 4096,
+    segmentBytes: 65_536,
+    namespaces: [namespace],
+  };
+  assert.throws(() => encodeManifest(manifest), /65537 bytes of zdbfs-data/);
+  const fits = { ...manifest, namespaces: [{ ...namespace, activeData: new Uint8Array(65_536) }] };
+  assert.equal(decodeManifest(encodeManifest(fits)).namespaces[0]?.activeData.length, 65_536);
+});

@@ -6,9 +6,8 @@ import { SyncState } from '../src/sync-state.ts';
 
 const NOTHING = { 'zdbfs-meta': [], 'zdbfs-data': [] };
 
-test('a sync point that ran out of room forgets nothing: the next one copies every index file again', () => {
-  const disk = new SimulatedDisk();
-  const engine: Engine = openEngine({
+function engineOn(disk: SimulatedDisk, rotated: (name: string, file: number) => void): Engine {
+  return openEngine({
     disk,
     clock: new SimulatedClock(),
     random: new SimulatedRandom(1),
@@ -17,8 +16,35 @@ test('a sync point that ran out of room forgets nothing: the next one copies eve
     mode: 'seq',
     dataSizeBytes: 2 ** 20,
     sync: 'none',
-    events: { rotated: (name, file) => void state.rotated(name, file) },
+    events: { rotated },
   });
+}
+
+test('what the last process left in the active files is closed by the next sync point, nothing written since', () => {
+  const disk = new SimulatedDisk();
+  const first = engineOn(disk, () => {});
+  for (const name of ['zdbfs-meta', 'zdbfs-data'])
+    first.createNamespace(name, 'seq').insertId(new Uint8Array(70_000));
+  first.close();
+  disk.makeDirectory('/staging');
+  const engine: Engine = engineOn(disk, (name, file) => void state.rotated(name, file));
+  const state: SyncState = new SyncState(disk, engine, '/index');
+  assert.ok(state.changed, 'it counts as not synced');
+  for (const synced of state.make('/staging', NOTHING)) {
+    assert.equal(synced.activeFile, 1);
+    assert.deepEqual(
+      synced.closed.map(({ file }) => file),
+      [0],
+    );
+    assert.ok(synced.activeData.length < 100, 'the manifest carries a header, not contents');
+  }
+  assert.ok(!state.changed);
+  engine.close();
+});
+
+test('a sync point that ran out of room forgets nothing: the next one copies every index file again', () => {
+  const disk = new SimulatedDisk();
+  const engine: Engine = engineOn(disk, (name, file) => void state.rotated(name, file));
   const state: SyncState = new SyncState(disk, engine, '/index');
   const meta = engine.namespace('zdbfs-meta') ?? engine.createNamespace('zdbfs-meta', 'seq');
   const data = engine.namespace('zdbfs-data') ?? engine.createNamespace('zdbfs-data', 'seq');
