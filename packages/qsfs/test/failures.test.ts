@@ -3,11 +3,13 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import {
   closeSync,
+  existsSync,
   mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
   readSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -141,6 +143,32 @@ test('failures of backends', { timeout: 200_000 }, async (context) => {
     running.must('sync');
     running.must('evict', '--all');
     for (const name of ['b2', 'c2', 'd2']) running.must('backend', 'stop', name);
+    assert.equal(md5(join(mount, 'evicted')), wanted);
+    assert.equal(readFileSync(join(mount, 'folder', 'new'), 'utf8'), 'written meanwhile');
+    for (const name of ['b2', 'c2', 'd2']) running.must('backend', 'start', name);
+  });
+
+  await context.test('backends whose files were removed by hand get their part again, too', () => {
+    const victims = ['b2', 'c2', 'd2'];
+    const empty = (names: readonly string[]) => {
+      for (const name of names) {
+        running.must('backend', 'stop', name);
+        for (const part of ['data', 'index'])
+          rmSync(join(running.directory, 'backends', name, part), { recursive: true });
+      }
+    };
+    // One while qsfs runs, the others while it does not.
+    empty(['b2']);
+    assert.match(running.must('backend', 'start', 'b2'), /empty/);
+    running.kill();
+    empty(['c2', 'd2']);
+    running.up('--cache-size', '256MiB');
+    running.must('sync');
+    const marked = () =>
+      victims.filter((name) => existsSync(join(running.directory, 'backends', name, 'emptied')));
+    waitFor(() => marked().length === 0, 'the backends to have their part');
+    running.must('evict', '--all');
+    for (const name of ['a1', 'a2', 'b1', 'c1', 'd1']) running.must('backend', 'stop', name);
     assert.equal(md5(join(mount, 'evicted')), wanted);
     assert.equal(readFileSync(join(mount, 'folder', 'new'), 'utf8'), 'written meanwhile');
   });

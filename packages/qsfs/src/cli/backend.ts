@@ -56,18 +56,24 @@ async function act(
     case 'stop':
       return (await local.stop(found)) ? `${name} is stopped` : `${name} was stopped already`;
     case 'start':
-      return (await local.start(found)) ? `${name} runs` : `${name} ran already`;
-    case 'wipe': {
+      if (!(await local.start(found))) return `${name} ran already`;
+      if (!local.begunEmpty.has(name)) return `${name} runs`;
+      return `${name} runs and is empty; ${await tell(context, layout, name)}`;
+    case 'wipe':
       await local.wipe(found);
-      try {
-        await ask(context, layout, 'backend-wiped', { name });
-      } catch (error) {
-        if (!(error instanceof QsfsError) || error.code !== 'QSFS_E_NOT_RUNNING') throw error;
-        return `${name} is empty; "qsfs up" and "qsfs sync" write its part again`;
-      }
-      return `${name} was emptied and its part is being written again`;
-    }
+      return `${name} was emptied; ${await tell(context, layout, name)}`;
   }
+}
+
+/** Has a running qsfs look at what an empty backend lacks. @returns what becomes of it */
+async function tell(context: Context, layout: Layout, name: string): Promise<string> {
+  try {
+    await ask(context, layout, 'backend-wiped', { name });
+  } catch (error) {
+    if (!(error instanceof QsfsError) || error.code !== 'QSFS_E_NOT_RUNNING') throw error;
+    return '"qsfs up" writes its part again';
+  }
+  return 'its part is written again as far as the other backends allow';
 }
 
 async function list(context: Context, words: Words, layout: Layout): Promise<number> {
