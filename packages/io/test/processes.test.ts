@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { describe, it } from 'node:test';
@@ -66,6 +67,20 @@ describe('processes', () => {
     const { exitCode, output } = await child.ended;
     assert.equal(exitCode, 0);
     realProcesses.signal(Number(output), 'SIGKILL');
+  });
+
+  it('do not keep the one that started them from ending when they are detached, whatever they hold', () => {
+    const index = new URL('../src/index.ts', import.meta.url);
+    const streams = "['ignore', 'pipe', 'pipe']";
+    const script = `import { realProcesses } from '${index}';
+      const child = realProcesses.start('sleep', ['1000'], { detached: true, streams: ${streams} });
+      console.log(child.pid);`;
+    const parent = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
+      encoding: 'utf8',
+      timeout: 60_000,
+    });
+    realProcesses.signal(Number(parent.stdout), 'SIGKILL');
+    assert.equal(parent.status, 0, 'it ended by itself');
   });
 
   it('can be told of signals to this one', async () => {

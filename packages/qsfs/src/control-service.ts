@@ -21,6 +21,14 @@ export interface SyncAnswer extends SyncReport {
   readonly complete: boolean;
 }
 
+/** What `down` answers. */
+export interface DownAnswer {
+  readonly complete: boolean;
+  readonly reason: string;
+  /** Another frontend has the volume now. */
+  readonly fenced: boolean;
+}
+
 /** What `evict` answers. */
 export interface EvictAnswer {
   readonly droppedBytes: number;
@@ -208,7 +216,7 @@ export class ControlService {
   }
 
   /** Sync and unmount; the process ends when this is answered, whatever the backends say. The answer tells what is only here. */
-  async #down(progress: (line: unknown) => void): Promise<{ complete: boolean; reason: string }> {
+  async #down(progress: (line: unknown) => void): Promise<DownAnswer> {
     let reason = '';
     try {
       await this.#sync(progress);
@@ -226,7 +234,7 @@ export class ControlService {
     if (this.#frontend.unsynced && reason === '') {
       reason = `programs wrote until the end; the last of it is only in ${this.#frontend.options.layout.frontend}`;
     }
-    return { complete: reason === '', reason };
+    return { complete: reason === '', reason, fenced: this.#frontend.fenced !== '' };
   }
 }
 

@@ -8,6 +8,7 @@ import type { MountedDevice } from '@qsfs/fuse';
 import type { Timer } from '@qsfs/io';
 import type { Zstor } from '@qsfs/zstor';
 import { Cache } from './cache.ts';
+import { capacityOf } from './capacity.ts';
 import type { Configuration } from './configuration.ts';
 import type { Context } from './context.ts';
 import { Courtesy } from './courtesy.ts';
@@ -168,7 +169,12 @@ export class Frontend {
   /** Everything written so far, to the backends. @throws QsfsError */
   async sync(): Promise<SyncReport> {
     if (this.#fenced) throw new QsfsError('QSFS_E_FENCED', this.#fenced);
-    return await this.syncPoints.run();
+    try {
+      return await this.syncPoints.run();
+    } catch (error) {
+      this.#noticeFence(error);
+      throw error;
+    }
   }
 
   /** Drops every local stripe that is safe, and what the kernel keeps of file contents. */
@@ -235,7 +241,8 @@ export class Frontend {
     this.readBack.close();
     this.cache.close();
     if (!this.#fenced) {
-      await Promise.race([this.#lease.release().catch(() => {}), context.clock.sleep(RELEASE_TIMEOUT_MS)]);
+      const released = this.#lease.release().catch((error: unknown) => void this.#noticeFence(error));
+      await Promise.race([released, context.clock.sleep(RELEASE_TIMEOUT_MS)]);
     }
     await closeParts({
       volume: this.volume,
@@ -302,7 +309,7 @@ export class Frontend {
       else if (due && this.#changed) await this.syncPoints.run();
     } catch (error) {
       this.#syncFailedAtMs = context.clock.monotonicMs();
-      throw error;
+      if (!this.#noticeFence(error)) throw error;
     }
   }
 
@@ -311,9 +318,15 @@ export class Frontend {
     try {
       await this.#lease.heartbeat();
     } catch (error) {
-      if (!(error instanceof QsfsError) || error.code !== 'QSFS_E_FENCED') throw error;
-      this.fence(error.message);
+      if (!this.#noticeFence(error)) throw error;
     }
+  }
+
+  /** @returns whether it says that another frontend took over */
+  #noticeFence(error: unknown): boolean {
+    if (!(error instanceof QsfsError) || error.code !== 'QSFS_E_FENCED') return false;
+    this.fence(error.message);
+    return true;
   }
 
   /** Another frontend took over: nothing is sent any more, and programs cannot change anything. */
@@ -364,18 +377,8 @@ export class Frontend {
     }
   }
 
-  /** What `df` shows when all backends are elsewhere: what they still take. Local ones share the local disk. */
   async #measureCapacity(): Promise<void> {
-    const { configuration } = this.options;
-    if (configuration.settings.localBackends !== undefined) return;
-    const status = await this.zstor.status();
-    const free = status.backends
-      .filter((backend) => backend.role === 'data' && backend.freeBytes !== undefined)
-      .map((backend) => backend.freeBytes as number)
-      .sort((left, right) => right - left);
-    const { expectedShards, minimalShards } = configuration.zstor;
-    const smallest = free[expectedShards - 1];
-    this.gauges[GAUGES.capacityBytes] = smallest === undefined ? 0 : smallest * minimalShards;
+    this.gauges[GAUGES.capacityBytes] = await capacityOf(this.zstor, this.options.configuration);
   }
 
   /** After a restore: directory and inode records first, because everything waits for them. */

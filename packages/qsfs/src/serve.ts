@@ -117,7 +117,13 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
       cacheBytes,
       log,
     });
-    undo.add('close the frontend', async () => void (await frontend.close()));
+    undo.add('close the frontend', async () => {
+      await frontend.close();
+      if (frontend.fenced === '') return;
+      // They serve the one that took over.
+      mine = false;
+      started.clear();
+    });
     log('info', `mounted at ${frontend.mountPoint} (process ${context.processes.pid})`);
     const emptied = new EmptiedBackends(clock, local, frontend, log);
     undo.add('emptied backends', () => emptied.close());

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { scratchFor, waitFor } from './running.ts';
+import { qsfs, scratchFor, waitFor } from './running.ts';
 
 /** Appends numbers to a file as long as it is there, never makes it (in the folder below the mount), and prints the last one. */
 const WRITER =
@@ -26,4 +26,28 @@ test('down says that everything is on the backends only when that holds for what
   running.up();
   assert.equal(readFileSync(log, 'utf8').trimEnd().split('\n').at(-1), written);
   running.must('down');
+});
+
+test('down of a frontend that was replaced leaves the local backends to the one that has them now', {
+  timeout: 120_000,
+}, (context) => {
+  const make = scratchFor(context);
+  const first = make('first');
+  const second = make('second');
+  first.up();
+  writeFileSync(join(first.mountPoint, 'kept'), 'kept');
+  first.must('sync');
+  const restored = qsfs(
+    ...['restore', '--from', first.config, '--dir', second.directory],
+    ...['--take-over', '--mount', second.mountPoint],
+  );
+  assert.equal(restored.code, 0, restored.errors);
+  const down = first.run('down');
+  assert.equal(down.code, 14, down.errors);
+  assert.match(down.errors, /goes on there/);
+  assert.ok(second.status().backends.every((backend) => backend.state === 'up'));
+  const read = execFileSync('cat', [join(second.mountPoint, 'kept')], { encoding: 'utf8' });
+  assert.equal(read, 'kept');
+  second.must('down');
+  assert.ok(!existsSync(join(first.directory, 'backends', 'a1', 'pid')));
 });

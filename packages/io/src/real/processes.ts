@@ -1,5 +1,6 @@
 // Child processes and signals of the machine.
 import { spawn, spawnSync } from 'node:child_process';
+import type { Socket } from 'node:net';
 import { constants } from 'node:os';
 import type { Readable } from 'node:stream';
 import type { Child, ChildOptions, ChildResult, Processes } from '../processes.ts';
@@ -60,7 +61,11 @@ export const realProcesses: Processes = {
       });
     });
     ended.catch(() => {});
-    if (options.detached) child.unref();
+    if (options.detached) {
+      // It outlives us: neither it nor what it may still say keeps us from ending.
+      child.unref();
+      for (const stream of [child.stdout, child.stderr]) (stream as Socket | null)?.unref();
+    }
     return { pid: child.pid ?? -1, ended, signal: (name) => void child.kill(name) };
   },
 

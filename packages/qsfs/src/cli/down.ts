@@ -1,4 +1,5 @@
 // `qsfs down`: sync, unmount, stop.
+import type { DownAnswer } from '../control-service.ts';
 import { QsfsError } from '../errors.ts';
 import { syncProgress } from './sync.ts';
 import { ask, DIRECTORY_OPTION, JSON_OPTION, layoutFor, report, type Verb } from './verb.ts';
@@ -17,10 +18,8 @@ export const down: Verb = {
   examples: ['qsfs down'],
   async run(context, words) {
     const layout = layoutFor(context, words);
-    const answer = (await ask(context, layout, 'down', {}, syncProgress(context, words.has('json')))) as {
-      complete: boolean;
-      reason: string;
-    };
+    const progress = syncProgress(context, words.has('json'));
+    const answer = (await ask(context, layout, 'down', {}, progress)) as DownAnswer;
     // The answer comes before the last steps: the folder is free when its lock is.
     const end = context.clock.monotonicMs() + END_TIMEOUT_MS;
     while (!folderFree() && context.clock.monotonicMs() < end) await context.clock.sleep(POLL_MS);
@@ -28,7 +27,9 @@ export const down: Verb = {
       throw new QsfsError(
         'QSFS_E_INCOMPLETE',
         `stopped, but not everything is on all backends: ${answer.reason}`,
-        'Nothing is lost as long as DIR/frontend is there: the next "qsfs up" offloads the rest.',
+        answer.fenced
+          ? 'The volume goes on there; what was written here since the last sync is in no other place than DIR/frontend.'
+          : 'Nothing is lost as long as DIR/frontend is there: the next "qsfs up" offloads the rest.',
       );
     }
     report(context, words, answer, () => ['everything is on the backends; unmounted and stopped']);
