@@ -343,6 +343,7 @@ export class Frontend {
 
   async #heal(rebuild: boolean): Promise<void> {
     if (this.#fenced) return;
+    await this.syncPoints.healSmall();
     const before = this.offload.status.degradedFiles;
     if (before === 0) return;
     const rest = await this.offload.heal(rebuild);

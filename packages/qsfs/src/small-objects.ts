@@ -57,8 +57,9 @@ export class SmallObjects {
     });
   }
 
-  /** Makes whole what can be made whole now. */
+  /** Looks, and makes whole what can be made whole now. */
   async heal(): Promise<void> {
+    await this.look();
     await this.#each('doubted', async (name, entry) => {
       const { record, badShards, unreachableShards } = await this.#zstor.check(name);
       if (badShards > 0 || !isComplete(record)) entry.standing = 'lacking';

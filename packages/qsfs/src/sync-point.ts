@@ -141,6 +141,13 @@ export class SyncPoints {
     return this.#stateKnown;
   }
 
+  /** Looks at small objects that lack shards, and repairs them; a sync point does so itself. */
+  async healSmall(): Promise<void> {
+    if (this.busy || this.#small.size === 0) return;
+    await this.#small.heal();
+    this.#storeAgain(this.#small.lost());
+  }
+
   /** A state was made that is not on the backends yet. */
   get unfinished(): boolean {
     return this.#state !== undefined || this.#restoring;
@@ -415,18 +422,18 @@ export class SyncPoints {
       if (!data.placeable) break;
       await this.#small.heal();
       await offload.heal(true);
-      const lost = this.#small.lost();
-      if (lost.length > 0) {
-        this.#storeAgain(lost);
-        break;
-      }
+      if (this.#storeAgain(this.#small.lost())) break;
       if (lacking() > 0) await context.clock.sleep(RETRY_MS);
     }
     return lacking();
   }
 
-  /** Has small objects that are lost on the backends stored again with the next state, which is made soon. */
-  #storeAgain(names: readonly string[]): void {
+  /**
+   * Has small objects that are lost on the backends stored again with the next state, which is made soon.
+   * @returns whether there are any
+   */
+  #storeAgain(names: readonly string[]): boolean {
+    if (names.length === 0 || this.#restoring) return names.length > 0;
     const { log, volume, context } = this.#parts;
     log('warning', `${count(names.length, 'object')} were lost on the backends and will be stored again`);
     for (const name of names) {
@@ -434,10 +441,15 @@ export class SyncPoints {
       if (part?.kind === 'i') {
         const files = volume[part.namespace];
         if (context.disk.stat(files.indexPath(part.number))) files.catalog.distrustIndex(part.number);
+        else {
+          log('error', `${name} is lost on the backends and is not here either`);
+          this.#small.forget(name);
+        }
       } else if (part?.kind === 'p') this.#dirtyPages[part.namespace].add(part.number);
     }
     this.#suspectsKnown = false;
     this.#restoring = true;
+    return true;
   }
 
   /** Everything small that the newest manifest names has to be looked at. */

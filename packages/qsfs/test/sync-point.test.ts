@@ -382,3 +382,15 @@ test('small objects that the backends lost are stored again from what is here', 
     assert.ok(sync.zstor.objects.has(name), name);
   }
 });
+
+test('small objects become whole without a sync point', async () => {
+  const sync = syncOf();
+  await sync.lease.take(undefined);
+  sync.change();
+  sync.zstor.mode = 'degraded';
+  await sync.clock.until(sync.points.run());
+  sync.zstor.mode = 'up';
+  await sync.points.healSmall();
+  assert.equal(sync.points.degradedObjects, 0);
+  assert.equal(sync.points.generation, 1);
+});

@@ -53,9 +53,9 @@ interface CodecThread {
   readonly sent: Waiting[];
 }
 
-// The built package has .js files beside each other just as the checkout has .ts files.
 /** Coding gives way to the threads that programs wait for. */
 const NICENESS = 5;
+// The built package has .js files beside each other just as the checkout has .ts files.
 const WORKER_MODULE = new URL(
   import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js',
   import.meta.url,
