@@ -1,6 +1,6 @@
 // Hooks: what is run when, with which arguments; who waits for them and who does not.
 import assert from 'node:assert/strict';
-import { chmodSync, existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { RawConnection } from './support/raw-connection.ts';
 import { Scratch, ZdbProcess } from './support/zdb-process.ts';
@@ -24,6 +24,11 @@ describe('hooks', () => {
   const untilLogged = async (text: string) => {
     while (!logged().some((line) => line.startsWith(text)))
       await new Promise((resolve) => setTimeout(resolve, 5));
+  };
+  /** Ends a hook that wrote its process id to the log. */
+  const endHook = () => {
+    const line = logged().find((each) => each.startsWith('pid '));
+    process.kill(Number(line!.slice(4)));
   };
   const serve = async (...flags: string[]) => {
     const server = await ZdbProcess.serve(scratch, ['--hook', hook, ...flags]);
@@ -196,22 +201,61 @@ describe('hooks', () => {
     server.child.kill('SIGINT');
     assert.equal((await server.ended).code, 130);
     running.pop();
-    process.kill(
-      Number(
-        logged()
-          .find((line) => line.startsWith('pid '))!
-          .slice(4),
-      ),
-    );
+    endHook();
     await serve();
     assert.equal(await (await connect()).request('DBSIZE'), ':2\r\n');
   });
 
-  it('that cannot be run stop the server with a message', async () => {
-    const words = ['--data', scratch.data, '--index', scratch.index, '--socket', scratch.socket];
-    const ending = await ZdbProcess.run([...words, '--hook', '/nonexistent']).ended;
-    assert.equal(ending.code, 1);
-    assert.match(ending.output, /cannot run \/nonexistent/);
+  it('that cannot be executed stop the server with a message, before it loads anything', async () => {
+    writeFileSync(`${scratch.path}/plain`, 'no program');
+    writeFileSync(`${scratch.path}/lost`, '#!/nonexistent/interpreter\n', { mode: 0o755 });
+    for (const program of [
+      '/nonexistent',
+      scratch.path,
+      `${scratch.path}/plain`,
+      `${scratch.path}/lost`,
+      '',
+    ]) {
+      const words = ['--data', scratch.data, '--index', scratch.index, '--socket', scratch.socket];
+      const ending = await ZdbProcess.run([...words, '--hook', program]).ended;
+      assert.equal(ending.code, 1, program);
+      assert.ok(ending.output.includes(`--hook ${program} cannot be executed`), ending.output);
+      assert.ok(!existsSync(`${scratch.index}/default`), program);
+    }
+  });
+
+  it('that cannot be executed any more hold nobody up: each failure is told, the server serves and ends as always', async () => {
+    writeHook('exit 0');
+    const server = await serve('--mode', 'user');
+    const connection = await connect();
+    for (const [what, change] of [
+      ['removed', () => rmSync(hook)],
+      ['a directory', () => mkdirSync(hook)],
+      ['not executable', () => (rmSync(hook, { recursive: true }), writeFileSync(hook, '', { mode: 0o600 }))],
+    ] as const) {
+      change();
+      assert.equal(await connection.request('NSNEW', what), '+OK\r\n');
+      assert.equal(await connection.request('SET', 'k', what), '$1\r\nk\r\n');
+      assert.equal(await connection.request('NSJUMP'), '+OK\r\n');
+      assert.equal(await connection.request('GET', 'k'), `$${what.length}\r\n${what}\r\n`);
+    }
+    const ending = await server.stop('SIGTERM');
+    assert.equal(ending.code, 143);
+    for (const name of ['namespace-created', 'jump-index', 'jump-data', 'close'])
+      assert.ok(ending.output.includes(`hook ${name}: cannot run ${hook}`), `${name} in ${ending.output}`);
+  });
+
+  it('that hang in jump-index do not keep the server from ending when it is told to', async () => {
+    writeHook(
+      '[[ $line == jump-index* ]] && { echo "pid $$" >> "$(dirname "$0")/log"; exec sleep 600 &> /dev/null; }; exit 0',
+    );
+    const server = await serve('--mode', 'user');
+    const connection = await connect();
+    assert.equal(await connection.request('SET', 'k', 'v'), '$1\r\nk\r\n');
+    await connection.send(Buffer.from('*1\r\n$6\r\nNSJUMP\r\n'));
+    await untilLogged('pid ');
+    assert.equal((await server.stop('SIGTERM')).code, 143);
+    endHook();
   });
 
   it('inherit no descriptor: neither sockets nor locks outlive the server in them', async () => {

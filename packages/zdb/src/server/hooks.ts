@@ -29,6 +29,7 @@ export class Hooks {
   readonly #clock: Clock;
   readonly #log: Log;
   #runs: HookRun[] = [];
+  #executable = true;
 
   /** @param instance `unix://PATH` or `tcp://ADDRESS:PORT` */
   constructor(program: string, instance: string, processes: Processes, clock: Clock, log: Log) {
@@ -55,9 +56,11 @@ export class Hooks {
       this.#remember(run);
       this.#log.line('debug', `hook ${name}: started as ${child.pid}`);
       const { exitCode } = await child.ended;
+      this.#executable = true;
       run.status = exitCode;
     } catch (error) {
       this.#log.line('error', `hook ${name}: cannot run ${this.#program}: ${(error as Error).message}`);
+      this.#executable = false;
       if (run === undefined) return 1;
       run.status = 1;
     }
@@ -65,6 +68,11 @@ export class Hooks {
     run.endedMs = this.#clock.monotonicMs();
     if (run.status !== 0) this.#log.line('warning', `hook ${name}: exit status ${run.status}`);
     return run.status;
+  }
+
+  /** False when the hook program could not be executed the last time it was wanted. */
+  get executable(): boolean {
+    return this.#executable;
   }
 
   /** Runs of the last minutes, oldest first. */

@@ -108,6 +108,9 @@ class Program {
     }
     this.#prepareDirectories();
     await this.#hooks?.run('namespaces-init', [line.indexDirectory, line.dataDirectory]);
+    // The hook "ready" would stop us, after all files are loaded.
+    if (line.action === 'serve' && this.#hooks?.executable === false)
+      throw new UsageError(`--hook ${line.hook} cannot be executed: give the path of a program`);
     const engine = this.#openEngine();
     let addresses: readonly Address[] = [];
     try {
