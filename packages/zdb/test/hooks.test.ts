@@ -228,10 +228,14 @@ describe('hooks', () => {
     writeHook('exit 0');
     const server = await serve('--mode', 'user');
     const connection = await connect();
+    const unexecutable = () => {
+      rmSync(hook, { recursive: true });
+      writeFileSync(hook, '', { mode: 0o600 });
+    };
     for (const [what, change] of [
       ['removed', () => rmSync(hook)],
       ['a directory', () => mkdirSync(hook)],
-      ['not executable', () => (rmSync(hook, { recursive: true }), writeFileSync(hook, '', { mode: 0o600 }))],
+      ['not executable', unexecutable],
     ] as const) {
       change();
       assert.equal(await connection.request('NSNEW', what), '+OK\r\n');
