@@ -5,8 +5,8 @@
 //   msghdr, 56 bytes: 0 name*, 8 namelen, 16 iov*, 24 iovlen, 32 control*, 40 controllen, 48 flags
 //   iovec, 16 bytes: 0 base*, 8 length        cmsghdr: 0 length (8), 8 level (4), 12 type (4), 16 data
 import { errorCode, type Libc, type Processes } from '@qsfs/io';
+import { PLAIN_MESSAGES } from './dead-mount.ts';
 import { MountError } from './mount-error.ts';
-import { PLAIN_MESSAGES } from './mount-point.ts';
 
 const UNIX = 1;
 const STREAM_CLOSE_ON_EXEC = 1 | 0o2000000;

@@ -2,23 +2,13 @@
 //
 // A mount whose server died answers ENOTCONN ("Transport endpoint is not connected") to everything. It is recognised by
 // that and by the table of mounts, and detached before anything else; a living mount is never touched.
-import { type Disk, errorCode, type Processes } from '@qsfs/io';
+import { type Disk, errorCode } from '@qsfs/io';
+import { detach, isDead, type MountIo } from './dead-mount.ts';
 import { MountError } from './mount-error.ts';
 import { isFuse, mountedAt } from './mount-table.ts';
 
 /** Stacked stale mounts that are cleared at most. */
 const STALE_MAX = 16;
-/** A living mount that does not answer for so long is left alone. */
-const PROBE_SECONDS = 2;
-const STALE_TEXT = 'Transport endpoint is not connected';
-/** Messages of the system's programs are compared, so they must not be translated. */
-export const PLAIN_MESSAGES: Readonly<Record<string, string>> = { LC_ALL: 'C' };
-
-/** What the check needs. */
-interface MountPointIo {
-  readonly disk: Disk;
-  readonly processes: Processes;
-}
 
 /**
  * Makes sure that `path` can be mounted on: it is a directory (made when `create`), nothing living is mounted there, and
@@ -27,7 +17,7 @@ interface MountPointIo {
  * @throws MountError
  */
 export function prepareMountPoint(
-  io: MountPointIo,
+  io: MountIo,
   path: string,
   create: boolean,
 ): { readonly path: string; readonly cleared: number } {
@@ -42,7 +32,7 @@ export function prepareMountPoint(
 }
 
 function prepare(
-  io: MountPointIo,
+  io: MountIo,
   path: string,
   create: boolean,
 ): { readonly path: string; readonly cleared: number } {
@@ -62,10 +52,10 @@ function prepare(
 }
 
 /** False when nothing is mounted there, true when a dead mount was and is no more. @throws MountError when it lives */
-function clearStale(io: MountPointIo, absolutePath: string): boolean {
+function clearStale(io: MountIo, absolutePath: string): boolean {
   const entry = mountedAt(io.disk, absolutePath);
   if (!entry) return false;
-  if (!isFuse(entry) || !isStale(io, absolutePath)) {
+  if (!isFuse(entry) || !isDead(io, absolutePath)) {
     const command = io.processes.userId === 0 ? 'umount' : 'fusermount3 -u';
     throw new MountError(
       'already-mounted',
@@ -77,25 +67,6 @@ function clearStale(io: MountPointIo, absolutePath: string): boolean {
     'not-permitted',
     `a dead mount is in the way at ${absolutePath} and cannot be removed; run "umount -l ${absolutePath}" as root`,
   );
-}
-
-/** Takes a mount out of the tree at once, in use or not. False when the system refused. */
-export function detach(processes: Processes, absolutePath: string): boolean {
-  const options = { streams: ['ignore', 'pipe', 'pipe'] as const, environment: PLAIN_MESSAGES };
-  for (const [command, ...parameters] of detachCommands(processes.userId, absolutePath)) {
-    try {
-      if (processes.run(command as string, parameters, options).exitCode === 0) return true;
-    } catch (error) {
-      if (errorCode(error) !== 'ENOENT') throw error;
-    }
-  }
-  return false;
-}
-
-/** The commands that detach lazily, best first. */
-export function detachCommands(userId: number, absolutePath: string): string[][] {
-  const fusermount = ['fusermount3', '-u', '-z', '--', absolutePath];
-  return userId === 0 ? [['umount', '-l', '--', absolutePath], fusermount] : [fusermount];
 }
 
 /** The absolute path as far as it can be had without touching the last name; undefined when that says nothing. */
@@ -137,12 +108,4 @@ function makeDirectory(disk: Disk, path: string, create: boolean): string {
   }
   disk.makeDirectory(path, 0o755);
   return disk.resolve(path);
-}
-
-/** Asks in another process: a mount whose server is stopped would hold us for ever. */
-function isStale(io: MountPointIo, path: string): boolean {
-  const probe = ['-s', 'KILL', `${PROBE_SECONDS}`, 'stat', '-f', '-c', '%i', '--', path];
-  const options = { streams: ['ignore', 'pipe', 'pipe'] as const, environment: PLAIN_MESSAGES };
-  const result = io.processes.run('timeout', probe, options);
-  return result.exitCode !== 0 && result.errors.includes(STALE_TEXT);
 }

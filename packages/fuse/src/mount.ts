@@ -11,10 +11,10 @@ import {
   type OpenDevice,
   type Processes,
 } from '@qsfs/io';
+import { detach, PLAIN_MESSAGES } from './dead-mount.ts';
 import { DEVICE_HINT, mountWithFusermount } from './fusermount.ts';
-import { startGuardian } from './guardian.ts';
 import { MountError } from './mount-error.ts';
-import { detach, PLAIN_MESSAGES, prepareMountPoint } from './mount-point.ts';
+import { prepareMountPoint } from './mount-point.ts';
 import { mountedAt } from './mount-table.ts';
 import { TRANSFER_MAX_BYTES } from './protocol.ts';
 
@@ -43,8 +43,6 @@ export interface MountOptions {
   readonly allowDevices?: boolean;
   readonly noExecute?: boolean;
   readonly noAccessTimes?: boolean;
-  /** A guardian process detaches the mount should this process die (default). */
-  readonly guardian?: boolean;
   /** How far the kernel reads ahead, bytes; the kernel's own default is 128 KiB. Only root can change it. */
   readonly readaheadBytes?: number;
 }
@@ -118,7 +116,6 @@ class Mounted implements MountedDevice {
   readonly staleCleared: number;
   readonly hiddenCount: number;
   readonly #io: Mounting;
-  readonly #guardian: { dismiss(): void } | undefined;
 
   constructor(io: Mounting, options: MountOptions, descriptor: number, place: Place) {
     const { path } = place;
@@ -134,26 +131,24 @@ class Mounted implements MountedDevice {
       throw new MountError('refused', `the system says it mounted ${path}, but nothing is mounted there`);
     }
     this.deviceNumber = entry.device;
-    this.#guardian = options.guardian === false ? undefined : startGuardian(io.processes, entry.device, path);
     if (io.processes.userId === 0)
       setReadahead(io.disk, entry.device, options.readaheadBytes ?? READAHEAD_BYTES);
   }
 
   async unmount(): Promise<'unmounted' | 'detached'> {
-    if (!this.#isThere()) return this.#gone('unmounted');
+    if (!this.#isThere()) return 'unmounted';
     const root = this.#io.processes.userId === 0;
     const [command, ...flags] = root ? ['umount'] : ['fusermount3', '-u'];
     const first = await this.#command(command as string, [...flags, '--', this.mountPoint]);
-    if (first.exitCode === 0 || !this.#isThere()) return this.#gone('unmounted');
+    if (first.exitCode === 0 || !this.#isThere()) return 'unmounted';
     // In use. Bring what the kernel still holds to us, then take the tree away from under its users.
     await this.#command('sync', ['-f', '--', this.mountPoint]);
-    if (detach(this.#io.processes, this.mountPoint) || !this.#isThere()) return this.#gone('detached');
+    if (detach(this.#io.processes, this.mountPoint) || !this.#isThere()) return 'detached';
     throw new MountError('busy', `${this.mountPoint} cannot be unmounted: ${first.errors.trim()}`);
   }
 
   detach(): void {
     if (this.#isThere()) detach(this.#io.processes, this.mountPoint);
-    this.#guardian?.dismiss();
   }
 
   close(): void {
@@ -162,11 +157,6 @@ class Mounted implements MountedDevice {
 
   #isThere(): boolean {
     return mountedAt(this.#io.disk, this.mountPoint)?.device === this.deviceNumber;
-  }
-
-  #gone<End>(end: End): End {
-    this.#guardian?.dismiss();
-    return end;
   }
 
   #command(command: string, parameters: readonly string[]): Promise<ChildResult> {

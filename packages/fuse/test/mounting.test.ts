@@ -1,10 +1,12 @@
-// Mounting, unmounting, and what is left after a crash: nothing.
+// Mounting, unmounting, and what is left after a crash: a mount that answers errors until the next start.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { clearLeftovers, eventually, type Message, Place, Server, serve } from './mounted.ts';
+import { realDisk, realProcesses } from '@qsfs/io';
+import { deadMounts, detach } from '../src/index.ts';
+import { clearLeftovers, type Message, Place, Server, serve } from './mounted.ts';
 import type { ServeSettings } from './serve.ts';
 
 const ROOT = process.getuid?.() === 0;
@@ -126,55 +128,53 @@ test('a session that is stopped leaves no mount behind', async () => {
   place.clear();
 });
 
-test('kill -9 leaves no mount behind', async () => {
-  const place = new Place();
-  const server = await serve({ mountPoint: place.mountPoint });
-  const file = fs.openSync(join(place.mountPoint, 'open'), 'w+');
-  await server.kill();
-  await eventually(
-    () => place.isMounted,
-    (mounted) => !mounted,
-  );
-  assert.throws(() => fs.writeSync(file, 'x'), { code: /ECONNABORTED|ENOTCONN/ });
-  assert.throws(() => fs.closeSync(file), { code: /ECONNABORTED|ENOTCONN/ });
-  assert.deepEqual(fs.readdirSync(place.mountPoint), []);
-  place.clear();
-});
-
-test('a guardian leaves a newer mount at the same place alone', async () => {
-  const place = new Place();
-  const first = await serve({ mountPoint: place.mountPoint });
-  const command = ROOT ? ['umount', '-l'] : ['fusermount3', '-u', '-z'];
-  const busy = fs.openSync(place.mountPoint, 'r');
-  assert.equal(spawnSync(command[0] as string, [...command.slice(1), place.mountPoint]).status, 0);
-  const second = await serve({ mountPoint: place.mountPoint, guardian: false });
-  fs.closeSync(busy);
-  await first.kill();
-  fs.writeFileSync(join(place.mountPoint, 'x'), 'mine');
-  // The first guardian has a moment to do harm: it ends by itself once its pipe is closed.
-  await eventually(
-    () => spawnSync('pgrep', ['-f', `qsfs-guardian .*${place.mountPoint}`]).status,
-    (status) => status === 1,
-  );
-  assert.equal(fs.readFileSync(join(place.mountPoint, 'x'), 'latin1'), 'mine');
-  await second.unmount();
-  place.clear();
-});
-
-test('dead mounts that a crash without guardian left are cleared by the next start', async () => {
+test('after kill -9 the place answers errors and not the folder below, until the next start clears the dead mounts', async () => {
   const place = new Place();
   for (let turn = 0; turn < 2; turn++) {
-    const server = await serve({ mountPoint: place.mountPoint, guardian: false });
+    const server = await serve({ mountPoint: place.mountPoint });
+    const file = fs.openSync(join(place.mountPoint, 'open'), 'w+');
     await server.kill();
     assert.ok(place.isMounted);
-    assert.throws(() => fs.statSync(place.mountPoint), { code: 'ENOTCONN' });
+    assert.throws(() => fs.writeSync(file, 'x'), { code: /ECONNABORTED|ENOTCONN/ });
+    assert.throws(() => fs.closeSync(file), { code: /ECONNABORTED|ENOTCONN/ });
+    assert.throws(() => fs.readdirSync(place.mountPoint), { code: 'ENOTCONN' });
+    assert.throws(() => fs.writeFileSync(join(place.mountPoint, 'new'), ''), { code: 'ENOTCONN' });
   }
   const server = new Server({ mountPoint: place.mountPoint });
-  assert.equal((await server.message('mounted'))['staleCleared'], 1);
+  const message = await server.message('mounted');
+  assert.equal(message['staleCleared'], 1);
+  assert.equal(message['hiddenCount'], 0);
   fs.writeFileSync(join(place.mountPoint, 'x'), 'alive');
   await server.unmount();
   assert.ok(!place.isMounted);
   place.clear();
+});
+
+test('dead mounts are found by their source; a living, a stopped and a foreign one are not taken for dead', async () => {
+  const io = { disk: realDisk, processes: realProcesses };
+  const [dead, living, stopped, foreign] = [new Place(), new Place(), new Place(), new Place()];
+  const source = dead.folder;
+  const killed = await serve({ mountPoint: dead.mountPoint, source });
+  await killed.kill();
+  const well = await serve({ mountPoint: living.mountPoint, source });
+  const held = await serve({ mountPoint: stopped.mountPoint, source, cacheSeconds: 0 });
+  const other = await serve({ mountPoint: foreign.mountPoint, source: foreign.folder });
+  await other.kill();
+  held.process.kill('SIGSTOP');
+  assert.deepEqual(
+    deadMounts(io, (name) => name === source),
+    [dead.mountPoint],
+  );
+  held.process.kill('SIGCONT');
+  assert.ok(detach(realProcesses, dead.mountPoint));
+  assert.deepEqual(
+    deadMounts(io, (name) => name === source),
+    [],
+  );
+  assert.ok(foreign.isMounted);
+  await well.unmount();
+  await held.unmount();
+  for (const place of [dead, living, stopped, foreign]) place.clear();
 });
 
 test('the writeback cache gathers small writes, and fsync brings them', async () => {

@@ -12,7 +12,6 @@ export interface ServeSettings {
   readonly userId?: number;
   readonly useLibc?: boolean;
   readonly writebackCache?: boolean;
-  readonly guardian?: boolean;
   readonly allowOther?: boolean;
   readonly readOnly?: boolean;
   readonly createMountPoint?: boolean;
@@ -62,8 +61,8 @@ const endTold = new Promise<void>((resolve) => (toldEnd = resolve));
 thread.port.onMessage((message) => {
   if (typeof message === 'object' && message !== null && 'wakeHandle' in message) {
     wakeHandle = message.wakeHandle as WakeHandle;
-    const { mountPoint, deviceNumber, staleCleared } = mounted;
-    tell({ mounted: mountPoint, deviceNumber, staleCleared });
+    const { mountPoint, deviceNumber, staleCleared, hiddenCount } = mounted;
+    tell({ mounted: mountPoint, deviceNumber, staleCleared, hiddenCount });
   } else tell(message);
   if (typeof message === 'object' && message !== null && 'ended' in message) toldEnd();
 });

@@ -161,6 +161,11 @@ export class Frontend {
     return this.#fenced;
   }
 
+  /** The filesystem thread died: the mount is dead, and stays until the next start. */
+  get crashed(): boolean {
+    return this.#filesystem.dead;
+  }
+
   /** Calls once when the mount went away by itself (somebody unmounted it, the thread died). */
   whenGone(call: (reason: string) => void): void {
     this.#whenGone = call;
@@ -210,25 +215,16 @@ export class Frontend {
   }
 
   async #close(): Promise<{ clean: boolean; message: string }> {
-    const { context, layout, log } = this.options;
+    const { context, layout } = this.options;
     for (const timer of this.#timers.values()) timer.cancel();
     this.#timers.clear();
     // Nobody sets the pace any more: writes that were held back for it must not hold up the unmounting.
     this.gauges[GAUGES.paceBytesPerSecond] = 0;
     this.#filesystem.send({ kind: 'go-on' });
-    // Whoever waits for a dead thread, the commands that unmount included, would wait for ever.
-    if (this.#filesystem.dead) this.#mounted.close();
-    try {
-      if ((await this.#mounted.unmount()) === 'detached') {
-        log(
-          'warning',
-          `${this.mountPoint} was in use: programs with open files there get errors from now on`,
-        );
-      }
-    } catch (error) {
-      log('error', messageOf(error));
-      this.#mounted.detach();
-    }
+    if (this.#filesystem.dead) {
+      // Whoever waits for a dead thread would wait for ever. The mount stays, and answers errors: the folder below it is not the volume.
+      this.#mounted.close();
+    } else await this.#takeDown();
     // The device is closed when nobody reads it any more: its number may be given to another file at once.
     await this.#filesystem.leave().catch(() => {});
     this.#mounted.close();
@@ -254,6 +250,21 @@ export class Frontend {
       context.disk.syncDirectory(layout.frontend);
     }
     return end;
+  }
+
+  async #takeDown(): Promise<void> {
+    const { log } = this.options;
+    try {
+      if ((await this.#mounted.unmount()) === 'detached') {
+        log(
+          'warning',
+          `${this.mountPoint} was in use: programs with open files there get errors from now on`,
+        );
+      }
+    } catch (error) {
+      log('error', messageOf(error));
+      this.#mounted.detach();
+    }
   }
 
   /** Starts the loops. */

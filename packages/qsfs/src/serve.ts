@@ -135,6 +135,13 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
     log('info', `stopping: ${reason}`);
     if (!background && reason !== 'down') context.warn(`${reason}; unmounting …`);
     const end = await frontend.close();
+    if (frontend.crashed) {
+      throw new QsfsError(
+        'QSFS_E_INTERNAL',
+        reason,
+        `Nothing that was written is lost. ${frontend.mountPoint} answers errors until the next "qsfs up". Please report it with ${layout.log}.`,
+      );
+    }
     if (!end.clean) log('warning', `not everything is checkpointed: ${end.message}`);
     const { pendingFiles, pendingBytes } = frontend.offload.status;
     if (!background && reason !== 'down' && (pendingFiles > 0 || frontend.unsynced)) {

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { qsfs, scratchFor, waitFor } from './running.ts';
+import { mounted, qsfs, scratchFor, waitFor } from './running.ts';
 
 /** Appends numbers to a file as long as it is there, never makes it (in the folder below the mount), and prints the last one. */
 const WRITER =
@@ -50,4 +50,36 @@ test('down of a frontend that was replaced leaves the local backends to the one 
   assert.equal(read, 'kept');
   second.must('down');
   assert.ok(!existsSync(join(first.directory, 'backends', 'a1', 'pid')));
+});
+
+test('after kill -9 the mount answers errors and takes nothing, commands say so, down clears it, and up has everything', {
+  timeout: 120_000,
+}, (context) => {
+  const running = scratchFor(context)();
+  running.up();
+  const file = join(running.mountPoint, 'kept');
+  writeFileSync(file, 'kept');
+  running.kill();
+  assert.throws(() => readdirSync(running.mountPoint), { code: 'ENOTCONN' });
+  assert.throws(() => writeFileSync(file, 'into the folder below'), { code: 'ENOTCONN' });
+  const status = running.run('status');
+  assert.equal(status.code, 3, status.errors);
+  assert.match(status.errors, /killed or crashed.*not connected/);
+  assert.match(status.errors, /Nothing is lost.*qsfs up/);
+  const down = running.run('down');
+  assert.equal(down.code, 14, down.errors);
+  assert.match(down.errors, /dead mount at .* is cleared; the local backends are stopped/);
+  assert.match(down.errors, /Nothing is lost/);
+  assert.ok(!mounted(running.mountPoint));
+  assert.ok(!existsSync(join(running.directory, 'backends', 'a1', 'pid')));
+  assert.deepEqual(readdirSync(running.mountPoint), []);
+  const again = running.run('down');
+  assert.equal(again.code, 3, again.errors);
+  assert.match(again.errors, /nothing to stop/);
+  running.up();
+  assert.equal(readFileSync(file, 'utf8'), 'kept');
+  running.kill();
+  running.up();
+  assert.equal(readFileSync(file, 'utf8'), 'kept');
+  running.must('down');
 });

@@ -67,14 +67,13 @@ export class Running {
     return JSON.parse(this.must('status', '--json')) as StatusReport;
   }
 
-  /** Ends the process at once, as a crash would. */
+  /** Ends the process at once, as a crash would: its mount stays and is dead. */
   kill(): void {
     const { pid } = this.status();
     process.kill(pid, 'SIGKILL');
-    waitFor(
-      () => !existsSync(`/proc/${pid}/cwd`) && !mounted(this.mountPoint),
-      'the killed process and its mount',
-    );
+    const isDead = () =>
+      /not connected/.test(spawnSync('stat', ['-f', this.mountPoint], { encoding: 'utf8' }).stderr);
+    waitFor(() => !existsSync(`/proc/${pid}/cwd`) && isDead(), 'the end of the killed process');
   }
 
   log(): string {
@@ -84,7 +83,7 @@ export class Running {
 
   /** Ends whatever still runs. */
   clean(): void {
-    if (existsSync(join(this.frontend, 'control.sock'))) this.run('down');
+    if (existsSync(join(this.frontend, 'control.sock')) || mounted(this.mountPoint)) this.run('down');
     if (mounted(this.mountPoint)) spawnSync('umount', ['-l', this.mountPoint]);
     if (!existsSync(this.config)) return;
     const backends = join(this.directory, 'backends');

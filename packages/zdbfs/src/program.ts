@@ -86,6 +86,8 @@ class Program {
   #mounted: MountedDevice | undefined;
   #wake: WakeHandle | undefined;
   #stops = 0;
+  /** The session ended in order and the volume is closed. */
+  #ended = false;
   /** Why nothing was mounted, as exit code: returned when the volume is closed again. */
   #refused: number | undefined;
 
@@ -131,8 +133,9 @@ class Program {
       });
     } finally {
       for (const call of undo) call();
+      // Dead when its thread died: it then stays and answers errors, because the folder below it is not the volume.
       this.#mounted?.close();
-      this.#mounted?.detach();
+      if (this.#ended) this.#mounted?.detach();
       thread.port.close();
     }
   }
@@ -157,6 +160,7 @@ class Program {
         return undefined;
       case 'closed':
         if (message.failure === undefined) {
+          this.#ended = true;
           if (!this.#line.quiet && this.#wake) this.#machine.output('everything is stored\n');
           return this.#refused ?? EXIT.ok;
         }
@@ -188,7 +192,7 @@ class Program {
       return;
     }
     if (this.#mounted.staleCleared > 0 && !line.quiet)
-      this.#machine.errors('zdbfs: a dead mount of an earlier run was cleared away\n');
+      this.#machine.errors('zdbfs: an earlier run was killed: its dead mount was cleared away\n');
     send({ kind: 'serve', descriptor: this.#mounted.descriptor, mountPoint: this.#mounted.mountPoint });
   }
 

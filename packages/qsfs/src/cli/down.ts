@@ -1,6 +1,9 @@
 // `qsfs down`: sync, unmount, stop.
+import type { Context } from '../context.ts';
 import type { DownAnswer } from '../control-service.ts';
+import { clearAfterCrash, isServed, safetyOf } from '../crash.ts';
 import { QsfsError } from '../errors.ts';
+import type { Layout } from '../layout.ts';
 import { syncProgress } from './sync.ts';
 import { ask, DIRECTORY_OPTION, JSON_OPTION, layoutFor, report, type Verb } from './verb.ts';
 
@@ -14,15 +17,24 @@ export const down: Verb = {
     'Brings everything to the backends, unmounts and ends the process and the local backends. When the backends do not take',
     'everything it stops all the same, says so, and ends with exit code 14: what is missing there stays in DIR/frontend and is',
     'offloaded after the next "qsfs up". (Ctrl-C and SIGTERM do the same without the sync.)',
+    'When qsfs was killed before, its mount answers errors ("Transport endpoint is not connected") so that nobody takes the folder',
+    'below it for the volume: down then clears that mount and stops the local backends, and ends with exit code 14 too.',
   ],
   examples: ['qsfs down'],
   async run(context, words) {
     const layout = layoutFor(context, words);
     const progress = syncProgress(context, words.has('json'));
-    const answer = (await ask(context, layout, 'down', {}, progress)) as DownAnswer;
+    let answer: DownAnswer;
+    try {
+      answer = (await ask(context, layout, 'down', {}, progress)) as DownAnswer;
+    } catch (error) {
+      const isGone = error instanceof QsfsError && error.code === 'QSFS_E_NOT_RUNNING';
+      if (!isGone || isServed(context, layout)) throw error;
+      throw await afterCrash(context, layout);
+    }
     // The answer comes before the last steps: the folder is free when its lock is.
     const end = context.clock.monotonicMs() + END_TIMEOUT_MS;
-    while (!folderFree() && context.clock.monotonicMs() < end) await context.clock.sleep(POLL_MS);
+    while (isServed(context, layout) && context.clock.monotonicMs() < end) await context.clock.sleep(POLL_MS);
     if (!answer.complete) {
       throw new QsfsError(
         'QSFS_E_INCOMPLETE',
@@ -34,16 +46,30 @@ export const down: Verb = {
     }
     report(context, words, answer, () => ['everything is on the backends; unmounted and stopped']);
     return 0;
-
-    function folderFree(): boolean {
-      const { disk } = context;
-      if (!disk.stat(layout.lock)) return true;
-      const file = disk.open(layout.lock, 'write');
-      try {
-        return file.tryLock();
-      } finally {
-        file.close();
-      }
-    }
   },
 };
+
+/** Nobody runs: clears what a killed process left. @returns what to say of it */
+async function afterCrash(context: Context, layout: Layout): Promise<QsfsError> {
+  const { mounts, stopped, left } = await clearAfterCrash(context, layout);
+  if (mounts.length === 0 && stopped.length === 0) {
+    const rest = left === '' ? '' : `; ${left}`;
+    return new QsfsError(
+      'QSFS_E_NOT_RUNNING',
+      `no qsfs is running on ${layout.root}${rest}`,
+      left === ''
+        ? 'There is nothing to stop.'
+        : 'Stop them with "qsfs backend stop NAME" if nobody needs them.',
+    );
+  }
+  const did = [
+    ...(mounts.length > 0 ? [`its dead mount at ${mounts.join(', ')} is cleared`] : []),
+    ...(stopped.length > 0 ? [`the local backends are stopped`] : []),
+    ...(left === '' ? [] : [left]),
+  ];
+  return new QsfsError(
+    'QSFS_E_INCOMPLETE',
+    `qsfs was not running any more: it was killed or crashed; ${did.join('; ')}`,
+    `${safetyOf(context, layout)} Type "qsfs up --dir ${layout.root} --mount M" to go on from there, then "qsfs down" to have it all on the backends.`,
+  );
+}

@@ -4,6 +4,7 @@ import { resolve } from 'node:path';
 import { SMALLEST_CACHE_BYTES } from '../configuration.ts';
 import type { Context } from '../context.ts';
 import { callControl } from '../control.ts';
+import { isServed, notRunning } from '../crash.ts';
 import { QsfsError } from '../errors.ts';
 import { type Layout, layoutOf } from '../layout.ts';
 import { formatExactSize, parseSize } from '../quantities.ts';
@@ -56,7 +57,7 @@ export function layoutFor(context: Context, words: Words): Layout {
 }
 
 /** Asks the process that serves the state folder. @throws QsfsError QSFS_E_NOT_RUNNING, what it answers */
-export function ask(
+export async function ask(
   context: Context,
   layout: Layout,
   verb: string,
@@ -64,7 +65,13 @@ export function ask(
   progress?: (line: unknown) => void,
 ): Promise<unknown> {
   const address = { path: layout.controlSocket };
-  return callControl(context.network, address, { verb, parameters }, progress);
+  try {
+    return await callControl(context.network, address, { verb, parameters }, progress);
+  } catch (error) {
+    const isGone = error instanceof QsfsError && error.code === 'QSFS_E_NOT_RUNNING';
+    if (isGone && !isServed(context, layout)) throw notRunning(context, layout);
+    throw error;
+  }
 }
 
 /** Prints a report as JSON when that was asked for, else as lines. */

@@ -1,0 +1,134 @@
+// What a qsfs that was killed leaves behind, and how it is told of and cleared: its mount, which answers errors until then (so
+// that nobody takes the folder below it for the volume), and its local backends, which go on.
+import { deadMounts, detach } from '@qsfs/fuse';
+import { errorCode } from '@qsfs/io';
+import { localBackendsOf, readConfiguration } from './configuration.ts';
+import type { Context } from './context.ts';
+import { messageOf, QsfsError } from './errors.ts';
+import { readIdentity } from './identity.ts';
+import type { Layout } from './layout.ts';
+import { readLease } from './lease.ts';
+import { LocalBackends } from './local-backends.ts';
+import { openStore } from './opening.ts';
+
+/** Whether a process serves the folder, by its lock. */
+export function isServed(context: Context, layout: Layout): boolean {
+  const { disk } = context;
+  if (!disk.stat(layout.lock)) return false;
+  const file = disk.open(layout.lock, 'write');
+  try {
+    return !file.tryLock();
+  } finally {
+    file.close();
+  }
+}
+
+/** Places where a dead mount of a state folder is in the way. */
+export function deadMountsOf(context: Context, layout: Layout): string[] {
+  return deadMounts(context, (source) => source === layout.root || isSame(context, source, layout.root));
+}
+
+/** The error of a command that needs a running qsfs, when there is none: says whether it ended in a crash. */
+export function notRunning(context: Context, layout: Layout): QsfsError {
+  const dead = deadMountsOf(context, layout);
+  if (dead.length === 0)
+    return new QsfsError('QSFS_E_NOT_RUNNING', `no qsfs is running on ${layout.root}`, startHint(layout));
+  return new QsfsError(
+    'QSFS_E_NOT_RUNNING',
+    `no qsfs is running on ${layout.root}: it was killed or crashed, and ${dead.join(', ')} answers "Transport endpoint is not connected" until it is started again`,
+    `${safetyOf(context, layout)} Start it with "qsfs up --dir ${layout.root} --mount ${dead[0]}"; "qsfs down" only clears the mount.`,
+  );
+}
+
+/** What was cleared. */
+export interface Cleared {
+  readonly mounts: readonly string[];
+  /** Names of the local backends that ran and are stopped now. */
+  readonly stopped: readonly string[];
+  /** Why local backends that run were left alone; empty when there are none. */
+  readonly left: string;
+}
+
+/**
+ * Clears what a killed qsfs left; the caller made sure that none runs on the folder.
+ * @throws QsfsError QSFS_E_INCOMPLETE when the system does not let go of a mount
+ */
+export async function clearAfterCrash(context: Context, layout: Layout): Promise<Cleared> {
+  const mounts: string[] = [];
+  // Under a dead mount may be another one.
+  for (let dead = deadMountsOf(context, layout); dead.length > 0; dead = deadMountsOf(context, layout)) {
+    for (const place of dead) {
+      if (!detach(context.processes, place)) {
+        throw new QsfsError(
+          'QSFS_E_INCOMPLETE',
+          `the dead mount at ${place} cannot be removed`,
+          `Type "umount -l ${place}" as root. ${safetyOf(context, layout)}`,
+        );
+      }
+      if (!mounts.includes(place)) mounts.push(place);
+    }
+  }
+  return { mounts, ...(await stopBackends(context, layout)) };
+}
+
+/** Whether what was written is still there, as far as the folder shows. */
+export function safetyOf(context: Context, layout: Layout): string {
+  return readIdentityOf(context, layout) === undefined
+    ? `But ${layout.frontend} is missing: "qsfs restore --from ${layout.config}" brings back what was synced.`
+    : `Nothing is lost: all that was written is in ${layout.frontend}.`;
+}
+
+/** Local backends serve another frontend when one took over; they are stopped only when they are certainly ours. */
+async function stopBackends(
+  context: Context,
+  layout: Layout,
+): Promise<{ stopped: readonly string[]; left: string }> {
+  const none = { stopped: [], left: '' };
+  const identity = readIdentityOf(context, layout);
+  if (!context.disk.stat(layout.config)) return none;
+  const configuration = readConfiguration(context.disk, layout.config);
+  const local = new LocalBackends(context, localBackendsOf(configuration));
+  const running: string[] = [];
+  for (const backend of local.backends)
+    if ((await local.state(backend)) !== 'stopped') running.push(backend.name);
+  if (running.length === 0) return none;
+  const names = running.join(', ');
+  if (!identity) return { stopped: [], left: `the local backends ${names} still run` };
+  try {
+    const zstor = await openStore(context, configuration, undefined, () => {});
+    try {
+      const found = await readLease(zstor);
+      if (found?.lease.frontendId !== identity.frontendId)
+        return { stopped: [], left: `the local backends ${names} serve another frontend now` };
+    } finally {
+      await zstor.close();
+    }
+  } catch (error) {
+    const reason = `it cannot be known whether they serve another frontend: ${messageOf(error)}`;
+    return { stopped: [], left: `the local backends ${names} still run (${reason})` };
+  }
+  await local.stopAll();
+  return { stopped: running, left: '' };
+}
+
+/** Undefined also when it cannot be read. */
+function readIdentityOf(context: Context, layout: Layout): ReturnType<typeof readIdentity> {
+  try {
+    return readIdentity(context.disk, layout.identity);
+  } catch {
+    return undefined;
+  }
+}
+
+function startHint(layout: Layout): string {
+  return `Start it with "qsfs up --dir ${layout.root} --mount M".`;
+}
+
+function isSame(context: Context, left: string, right: string): boolean {
+  try {
+    return context.disk.resolve(left) === context.disk.resolve(right);
+  } catch (error) {
+    if (errorCode(error) === undefined) throw error;
+    return false;
+  }
+}
