@@ -5,7 +5,7 @@ export type Address = { readonly host: string; readonly port: number } | { reado
 
 /** What a connection tells its owner; never while the owner is calling the connection. */
 export interface ConnectionEvents {
-  /** Bytes arrived. The view is the receiver's to keep. */
+  /** Bytes arrived. The view is the receiver's during the call only: copy what is to be kept. */
   data(chunk: Uint8Array): void;
   /** Everything queued by `write` has been handed to the kernel. Called when a `write` answered false before. */
   drained(): void;

@@ -31,7 +31,7 @@ class Recorder implements ConnectionEvents {
 
   data(chunk: Uint8Array): void {
     if (this.closings.length > 0) this.late++;
-    this.received.push(chunk);
+    this.received.push(new Uint8Array(chunk));
     this.receivedBytes += chunk.length;
     this.check();
   }

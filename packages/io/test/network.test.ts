@@ -171,7 +171,7 @@ describe('the simulated network', () => {
     const serve = (address: Address, on: Network = network) =>
       on.listen(address, (connection) => {
         connection.start({
-          data: (chunk) => void connection.write([chunk]),
+          data: (chunk) => void connection.write([chunk.slice()]),
           drained: () => {},
           closed: (error) => void log.push(`server closed ${errorCode(error) ?? 'well'}`),
         });

@@ -18,16 +18,30 @@ const KEEP_ALIVE_AFTER_MS = 60_000;
 /** Whether somebody listens on a unix socket is known at once, or he is there and busy. */
 const PROBE_TIMEOUT_MS = 1000;
 
+/**
+ * Where all connections we made receive: what arrives is handed on before the next read. A buffer for each read would be
+ * most of the garbage of a process that reads from many backends.
+ */
+const RECEIVED = new Uint8Array(256 * 1024);
+
+/** Takes what a socket reads into `RECEIVED`, once its connection is started. */
+interface Inlet {
+  take: (chunk: Uint8Array) => void;
+}
+
 class RealConnection implements Connection {
   readonly remote: string;
   readonly #socket: net.Socket;
+  readonly #inlet: Inlet | undefined;
   #events: ConnectionEvents | undefined;
   #failure: Error | undefined;
   #ended = false;
 
-  constructor(socket: net.Socket, remote: string) {
+  /** @param inlet of a socket that reads into `RECEIVED` and is paused; without one it emits `data` */
+  constructor(socket: net.Socket, remote: string, inlet?: Inlet) {
     this.#socket = socket;
     this.remote = remote;
+    this.#inlet = inlet;
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEP_ALIVE_AFTER_MS);
     // All three can come before `start`: they are remembered, and an error must not end the process.
@@ -49,8 +63,13 @@ class RealConnection implements Connection {
       queueMicrotask(() => events.closed(this.#failure));
       return;
     }
-    socket.on('data', (chunk: Buffer) => events.data(chunk));
     socket.on('drain', () => events.drained());
+    if (this.#inlet) {
+      this.#inlet.take = (chunk) => events.data(chunk);
+      socket.resume();
+    } else {
+      socket.on('data', (chunk: Buffer) => events.data(chunk));
+    }
     if (this.#ended) queueMicrotask(() => this.#finish(events));
   }
 
@@ -143,7 +162,20 @@ async function connect(address: Address, timeoutMs: number): Promise<Connection>
   try {
     return await new Promise<Connection>((resolve, reject) => {
       const target = 'path' in address ? { path: reached!.path } : { host: address.host, port: address.port };
-      const socket = net.connect({ ...target, allowHalfOpen: true });
+      const inlet: Inlet = { take: () => {} };
+      const socket = net.connect({
+        ...target,
+        allowHalfOpen: true,
+        onread: {
+          buffer: RECEIVED,
+          callback: (lengthBytes) => {
+            inlet.take(RECEIVED.subarray(0, lengthBytes));
+            return true;
+          },
+        },
+      });
+      // Nothing is read before the connection is started.
+      socket.pause();
       const timer = realClock.after(timeoutMs, () => {
         socket.destroy();
         reject(new IoError('ETIMEDOUT', `${action} within ${timeoutMs} ms`));
@@ -155,7 +187,7 @@ async function connect(address: Address, timeoutMs: number): Promise<Connection>
       socket.once('error', refuse);
       socket.once('connect', () => {
         timer.cancel();
-        const connection = new RealConnection(socket, formatAddress(address));
+        const connection = new RealConnection(socket, formatAddress(address), inlet);
         socket.off('error', refuse);
         resolve(connection);
       });

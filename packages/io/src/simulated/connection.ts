@@ -262,6 +262,8 @@ export class SimulatedConnection implements Connection {
       if (segment.kind === 'data') {
         this.#arrivedBytes -= segment.bytes.length;
         events.data(segment.bytes);
+        // Lent for the call only: who kept the view gets to know it.
+        segment.bytes.fill(0xdd);
         this.#peer.#pump();
       } else {
         this.#gotEnd = true;
