@@ -3,14 +3,19 @@
 import { crc32c } from '@node-rs/crc32';
 import type { Payload } from './types.ts';
 
-/** Below this many bytes the table is faster than the call into native code (measured: about 64). */
-const TABLE_MAX_BYTES = 64;
+/** Up to this many bytes the tables are faster than the call into native code (measured: about 190 ns either way). */
+const TABLE_MAX_BYTES = 192;
 
-const TABLE = new Uint32Array(256);
+/** Eight tables one behind the other: what a byte does to the checksum when 0 to 7 bytes follow it. */
+const TABLES = new Uint32Array(8 * 256);
 for (let byte = 0; byte < 256; byte++) {
   let value = byte;
   for (let bit = 0; bit < 8; bit++) value = value & 1 ? (value >>> 1) ^ 0x82f63b78 : value >>> 1;
-  TABLE[byte] = value >>> 0;
+  TABLES[byte] = value;
+}
+for (let at = 256; at < TABLES.length; at++) {
+  const before = TABLES[at - 256]!;
+  TABLES[at] = (before >>> 8) ^ TABLES[before & 255]!;
 }
 
 /**
@@ -18,13 +23,29 @@ for (let byte = 0; byte < 256; byte++) {
  * @param before checksum of the preceding bytes; 0 at the start
  */
 export function checksum(bytes: Uint8Array, before = 0): number {
-  if (bytes.length <= TABLE_MAX_BYTES) {
-    let crc = before;
-    for (let at = 0; at < bytes.length; at++) crc = (crc >>> 8) ^ TABLE[(crc ^ bytes[at]!) & 255]!;
-    return crc >>> 0;
-  }
+  if (bytes.length <= TABLE_MAX_BYTES) return tableChecksum(bytes, 0, bytes.length, before);
   // The native function inverts its seed and its result; inverting both again leaves the bare remainder.
   return ~crc32c(bytes, ~before >>> 0) >>> 0;
+}
+
+/** The same for a few bytes of a larger array, eight at a time. */
+function tableChecksum(bytes: Uint8Array, from: number, to: number, before: number): number {
+  let crc = before;
+  let at = from;
+  for (; at + 8 <= to; at += 8) {
+    crc ^= bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
+    crc =
+      TABLES[0x700 + (crc & 255)]! ^
+      TABLES[0x600 + ((crc >>> 8) & 255)]! ^
+      TABLES[0x500 + ((crc >>> 16) & 255)]! ^
+      TABLES[0x400 + (crc >>> 24)]! ^
+      TABLES[0x300 + bytes[at + 4]!]! ^
+      TABLES[0x200 + bytes[at + 5]!]! ^
+      TABLES[0x100 + bytes[at + 6]!]! ^
+      TABLES[bytes[at + 7]!]!;
+  }
+  for (; at < to; at++) crc = (crc >>> 8) ^ TABLES[(crc ^ bytes[at]!) & 255]!;
+  return crc >>> 0;
 }
 
 /** Checksum of a payload in one or several parts. */
