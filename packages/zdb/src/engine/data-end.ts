@@ -4,55 +4,131 @@ import { DataScanner } from './data-scanner.ts';
 import type { Loading, PairState } from './loading.ts';
 import { cutTail } from './set-aside.ts';
 
+/** Places of the index that are in memory at a time, at most twice as many. */
+const PLACES_MAX = 2 ** 21;
+const PLACES_FIRST = 1024;
+const HASHES = 2 ** 21;
+/** So many damaged ranges of a file are told one by one. */
+const GAPS_TOLD = 16;
+
 /** Bytes of a data file that are no entries, with entries behind them: damage in the middle. */
 export interface Gap {
   readonly start: number;
   readonly end: number;
 }
 
-/** A data entry as an index entry names it. */
-export interface IndexedEntry {
-  readonly dataOffset: number;
-  /** Offset of the index entry. */
-  readonly offset: number;
-  readonly key: Uint8Array;
-}
+/** Is given index entries: where the record of each is, and its key at `bytes[keyAt … keyAt + keyBytes - 1]`. */
+export type VisitIndexed = (dataOffset: number, bytes: Uint8Array, keyAt: number, keyBytes: number) => void;
 
 /**
  * Sets `pair.dataEnd` to the end of whole entries. Where the chain of entries breaks, it goes on at the next entry that the index
  * knows and that is really there; only when there is none the rest is no data.
- * @param indexed entries of this data file that the index knows, in any order; asked for only when the chain breaks
+ * @param indexed visits the entries of this data file that the index knows, in any order; asked for only when the chain breaks
  */
-export function findEnd(loading: Loading, pair: PairState, indexed: () => Iterable<IndexedEntry>): Gap[] {
+export function findEnd(loading: Loading, pair: PairState, indexed: (visit: VisitIndexed) => void): Gap[] {
   const { log, warn } = loading;
   const size = pair.dataEnd;
   const scanner = new DataScanner(log.data.reading(pair.file), log.mode, size);
+  const known = new KnownPlaces(indexed);
   const gaps: Gap[] = [];
+  let lostBytes = 0;
   for (;;) {
     while (scanner.next());
     const start = scanner.nextOffset;
     if (start >= size) break;
-    const end = nextIndexed(scanner, start, indexed());
+    const end = nextKnown(scanner, start, known);
     if (end === 0) {
       pair.dataEnd = Math.max(start, DATA_HEADER_BYTES);
       break;
     }
-    warn(`${log.data.path(pair.file)}: damaged from ${start} to ${end}; entries there are lost`);
+    if (gaps.length < GAPS_TOLD)
+      warn(`${log.data.path(pair.file)}: damaged from ${start} to ${end}; entries there are lost`);
     gaps.push({ start, end });
+    lostBytes += end - start;
     scanner.seek(end);
   }
+  if (gaps.length > GAPS_TOLD)
+    warn(`${log.data.path(pair.file)}: damaged at ${gaps.length} places, ${lostBytes} bytes in all`);
   return gaps;
 }
 
 /** Offset of the first entry behind `start` that the index knows and the data file has; 0: none. */
-function nextIndexed(scanner: DataScanner, start: number, indexed: Iterable<IndexedEntry>): number {
-  let best = 0;
-  for (const { dataOffset, key } of indexed) {
-    if (dataOffset <= start || (best > 0 && dataOffset >= best)) continue;
-    scanner.seek(dataOffset);
-    if (scanner.next() && Buffer.compare(scanner.key(), key) === 0) best = dataOffset;
+function nextKnown(scanner: DataScanner, start: number, known: KnownPlaces): number {
+  for (let offset = known.after(start); offset > 0; offset = known.after(offset)) {
+    scanner.seek(offset);
+    if (scanner.next() && hashOf(scanner.bytes, scanner.keyAt, scanner.keyBytes) === known.hash)
+      return offset;
   }
-  return best;
+  return 0;
+}
+
+/**
+ * What the index knows of a data file, in the order of the data: a batch of so many places at a time, read from the index in one pass.
+ * A place is one number, its offset and a hash of its key.
+ */
+class KnownPlaces {
+  /** Hash of the key at the offset that `after` answered last. */
+  hash = 0;
+  readonly #visitAll: (visit: VisitIndexed) => void;
+  #places = new Float64Array(0);
+  #count = 0;
+  #next = 0;
+  /** Places behind the batch exist. */
+  #more = true;
+
+  constructor(visitAll: (visit: VisitIndexed) => void) {
+    this.#visitAll = visitAll;
+  }
+
+  /** The next place behind `offset`, which must not become smaller from call to call; 0: none. */
+  after(offset: number): number {
+    for (;;) {
+      for (; this.#next < this.#count; this.#next++) {
+        const place = this.#places[this.#next]!;
+        const found = Math.floor(place / HASHES);
+        if (found <= offset) continue;
+        this.hash = place % HASHES;
+        return found;
+      }
+      if (!this.#more) return 0;
+      this.#read(offset);
+    }
+  }
+
+  /** Takes the first places behind `offset`. */
+  #read(offset: number): void {
+    this.#places = new Float64Array(PLACES_FIRST);
+    this.#next = 0;
+    this.#more = false;
+    let count = 0;
+    let bound = Number.POSITIVE_INFINITY;
+    this.#visitAll((found, bytes, keyAt, keyBytes) => {
+      if (found <= offset || found > bound) return;
+      if (count === this.#places.length) {
+        if (count < 2 * PLACES_MAX) {
+          const larger = new Float64Array(count * 2);
+          larger.set(this.#places);
+          this.#places = larger;
+        } else {
+          this.#places.sort();
+          count = PLACES_MAX;
+          bound = Math.floor(this.#places[count - 1]! / HASHES);
+          this.#more = true;
+          if (found > bound) return;
+        }
+      }
+      this.#places[count++] = found * HASHES + hashOf(bytes, keyAt, keyBytes);
+    });
+    this.#places.subarray(0, count).sort();
+    this.#count = count;
+  }
+}
+
+/** FNV-1a, folded to as many bits as fit beside an offset of 32 bits in an exact number. */
+function hashOf(bytes: Uint8Array, at: number, length: number): number {
+  let hash = 0x811c9dc5;
+  for (let byte = 0; byte < length; byte++) hash = Math.imul(hash ^ bytes[at + byte]!, 0x01000193);
+  return (hash ^ (hash >>> 21)) & (HASHES - 1);
 }
 
 /** Cuts the active data file at `end`, when it is longer, and keeps what is cut beside it. */

@@ -1,9 +1,10 @@
 // Loads and repairs a sequential namespace. First every index file is read once, for counting and checking; then the data files from
 // which something may be missing are replayed over the slots (replay-seq.ts); then slots whose record is gone get the one before
 // it back (restore-seq.ts).
-import { findEnd, type IndexedEntry } from './data-end.ts';
+import { findEnd, type VisitIndexed } from './data-end.ts';
 import { DATA_HEADER_BYTES } from './data-format.ts';
 import { DataScanner } from './data-scanner.ts';
+import { IdSet } from './id-set.ts';
 import {
   ID_BYTES,
   INDEX_DELETED,
@@ -40,7 +41,7 @@ class SeqLoader {
   /** End of the data that the index knows, per data file. */
   readonly #coveredEnds: number[] = [];
   /** Ids whose record is gone. */
-  readonly #dangling: number[] = [];
+  readonly #dangling = new IdSet();
   #damagedSlots = 0;
   #replayFrom = Number.POSITIVE_INFINITY;
 
@@ -58,7 +59,7 @@ class SeqLoader {
       this.#cutTorn(pair);
     }
     // The end of the data comes first: slots that point behind it are dangling.
-    const gaps = lastIsActive ? findEnd(this.#loading, last, () => this.#indexed(last.file)) : [];
+    const gaps = lastIsActive ? findEnd(this.#loading, last, (visit) => this.#indexed(last.file, visit)) : [];
     const ends = pairs.map((pair) => (pair.dataEnd < 0 ? Number.POSITIVE_INFINITY : pair.dataEnd));
     for (const pair of pairs) this.#readIndex(pair, ends);
     if (this.#damagedSlots > 0) repaired(`${this.#damagedSlots} damaged index slots`);
@@ -71,7 +72,7 @@ class SeqLoader {
     if (replay.repairedSlots > 0)
       repaired(`${replay.repairedSlots} index slots repaired from the data files`);
     if (replay.cutFrom > 0) this.#findDangling(last, replay.cutFrom);
-    if (this.#dangling.length > 0) new SeqRestore(this.#loading, this.#records).run(this.#dangling);
+    if (this.#dangling.size > 0) new SeqRestore(this.#loading, this.#records).run(this.#dangling);
   }
 
   /** Cuts half a slot at the end of an index file. */
@@ -110,7 +111,7 @@ class SeqLoader {
         const recordEnd = dataOffset + RECORD_OVERHEAD_BYTES + payloadBytes;
         const flagged = (indexEntry.flags(bytes, at) & INDEX_DELETED) !== 0;
         if (!(recordEnd <= ends[dataFile]!) || dataOffset < DATA_HEADER_BYTES) {
-          if (!flagged) this.#dangling.push(firstId + slot);
+          if (!flagged) this.#dangling.add(firstId + slot);
           continue;
         }
         if (recordEnd > covered[dataFile]!) covered[dataFile] = recordEnd;
@@ -173,7 +174,6 @@ class SeqLoader {
   #findDangling(active: PairState, end: number): void {
     const { log, pairs } = this.#loading;
     const records = this.#records;
-    const listed = new Set(this.#dangling);
     for (const pair of pairs) {
       let id = records.firstIds[pair.file]!;
       for (const [bytes, count] of slotChunks(log.indexFile(pair.file), slotsOf(pair), log.counters)) {
@@ -182,8 +182,8 @@ class SeqLoader {
           if (indexEntry.dataFile(bytes, at) !== active.file || indexEntry.dataOffset(bytes, at) < end)
             continue;
           // Slots behind the first end are in the list and were not counted.
-          if (listed.has(id)) continue;
-          this.#dangling.push(id);
+          if (this.#dangling.has(id)) continue;
+          this.#dangling.add(id);
           records.count(-1, active.file, indexEntry.payloadBytes(bytes, at));
         }
       }
@@ -237,19 +237,13 @@ class SeqLoader {
   }
 
   /** Slots that point into a data file, for finding the way past damage. */
-  *#indexed(dataFile: number): Generator<IndexedEntry> {
+  #indexed(dataFile: number, visit: VisitIndexed): void {
     const { log, pairs } = this.#loading;
     for (const pair of pairs) {
-      let slot = 0;
       for (const [bytes, count] of slotChunks(log.indexFile(pair.file), slotsOf(pair), log.counters)) {
-        for (let at = 0; at < count * SLOT_BYTES; at += SLOT_BYTES, slot++) {
+        for (let at = 0; at < count * SLOT_BYTES; at += SLOT_BYTES) {
           if (bytes[at] !== ID_BYTES || indexEntry.dataFile(bytes, at) !== dataFile) continue;
-          const keyAt = at + INDEX_ENTRY_BYTES;
-          yield {
-            dataOffset: indexEntry.dataOffset(bytes, at),
-            offset: slotOffset(slot),
-            key: bytes.subarray(keyAt, keyAt + ID_BYTES),
-          };
+          visit(indexEntry.dataOffset(bytes, at), bytes, at + INDEX_ENTRY_BYTES, ID_BYTES);
         }
       }
     }

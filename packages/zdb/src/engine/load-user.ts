@@ -4,12 +4,14 @@
 // Replaying decides by position: a data entry is known when the table points at it or at something newer, or when an index
 // entry for it exists. Replaying what is known changes nothing, so it can be repeated (docs/formats/zdb.md, "Recovery").
 
-import { findEnd, type Gap, type IndexedEntry } from './data-end.ts';
+import { checksum } from './checksum.ts';
+import { findEnd, type Gap, type VisitIndexed } from './data-end.ts';
 import { DATA_ENTRY_BYTES, DATA_HEADER_BYTES } from './data-format.ts';
 import { DataScanner } from './data-scanner.ts';
 import { IndexEntries } from './index-entries.ts';
 import { INDEX_DELETED, INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES, indexEntry } from './index-format.ts';
 import { TABLE_PAYLOAD_MAX } from './key-table.ts';
+import { TWO_32 } from './little-endian.ts';
 import type { Loading, PairState } from './loading.ts';
 import { emptyPlace } from './place.ts';
 import { REPAIRS_MAX, UserReplay } from './replay-user.ts';
@@ -18,13 +20,6 @@ import type { UserRecords } from './user-records.ts';
 
 /** Read of each index file to guess how many live entries it has. */
 const SAMPLE_BYTES = 4096;
-
-/** An index entry whose data is gone. */
-interface Dangling {
-  readonly key: Uint8Array;
-  readonly parentFile: number;
-  readonly parentOffset: number;
-}
 
 /** Reads the index into `records` and repairs what the data files know better. */
 export function loadUser(loading: Loading, records: UserRecords): void {
@@ -36,7 +31,9 @@ class UserLoader {
   readonly #records: UserRecords;
   readonly #replay: UserReplay;
   readonly #place = emptyPlace();
-  readonly #dangling: Dangling[] = [];
+  /** Index entries, as file * 2^32 + offset, of the versions before those whose record is gone; and checksums of their keys. */
+  readonly #older: number[] = [];
+  readonly #olderKeys: number[] = [];
   /** For looking at single records of one data file. */
   #probe: { readonly file: number; readonly scanner: DataScanner } | undefined;
   #superseded = 0;
@@ -57,7 +54,7 @@ class UserLoader {
     let previousIndex = 0;
     for (const pair of pairs) {
       const active = this.#loading.lastIsActive && pair === pairs[pairs.length - 1];
-      const gaps = active ? findEnd(this.#loading, pair, () => this.#indexed(pair)) : [];
+      const gaps = active ? findEnd(this.#loading, pair, (visit) => this.#indexed(pair, visit)) : [];
       if (pair.rebuild) this.#replayFrom = Math.min(this.#replayFrom, pair.file);
       if (active) this.#checkActiveIndex(pair, gaps);
       const loaded = this.#readIndex(pair, active);
@@ -110,12 +107,9 @@ class UserLoader {
   }
 
   /** Entries of the index file, for finding the way past damage in the data. */
-  *#indexed(pair: PairState): Generator<IndexedEntry> {
+  #indexed(pair: PairState, visit: VisitIndexed): void {
     const entries = new IndexEntries(this.#loading.log.index, pair.file, pair.indexSize);
-    while (entries.next()) {
-      const { dataOffset, offset, bytes, keyAt, keyBytes } = entries;
-      yield { dataOffset, offset, key: bytes.subarray(keyAt, keyAt + keyBytes) };
-    }
+    while (entries.next()) visit(entries.dataOffset, entries.bytes, entries.keyAt, entries.keyBytes);
   }
 
   /** Room for about as many keys as the index files hold, judged by their sizes and how many of their first entries are live. */
@@ -152,7 +146,7 @@ class UserLoader {
     /** Where the run of dangling entries at the end begins; 0: the last entry is none. */
     let danglingRun = 0;
     let lastBeforeRun = 0;
-    let danglingBefore = 0;
+    let danglingEntries = 0;
     while (entries.next()) {
       const { at, offset, keyBytes } = entries;
       const payloadBytes = indexEntry.payloadBytes(buffer, at);
@@ -165,9 +159,10 @@ class UserLoader {
         if (danglingRun === 0) {
           danglingRun = offset;
           lastBeforeRun = last;
-          danglingBefore = this.#dangling.length;
+          danglingEntries = 0;
         }
-        this.#noteDangling(buffer, at, file, offset, flags);
+        danglingEntries++;
+        this.#noteDangling(buffer, at, file, offset, flags, danglingRun);
       } else {
         danglingRun = 0;
         if (entryEnd > coveredEnd) coveredEnd = entryEnd;
@@ -181,7 +176,7 @@ class UserLoader {
     let end = entries.offset;
     if (active && danglingRun > 0) {
       // The records are gone; the entries at the end go too, so that the next ones stand in the order of the data.
-      records.tally.written -= this.#dangling.length - danglingBefore;
+      records.tally.written -= danglingEntries;
       end = danglingRun;
       last = lastBeforeRun;
     }
@@ -249,13 +244,23 @@ class UserLoader {
     if (this.#loading.log.current.changes.size >= REPAIRS_MAX) this.#loading.flush();
   }
 
-  #noteDangling(buffer: Uint8Array, at: number, file: number, offset: number, flags: number): void {
-    const keyAt = at + INDEX_ENTRY_BYTES;
-    this.#dangling.push({
-      key: buffer.slice(keyAt, keyAt + buffer[at]!),
-      parentFile: indexEntry.parentFile(buffer, at),
-      parentOffset: indexEntry.parentOffset(buffer, at),
-    });
+  /** @param runStart where the run of entries without records begins that this one belongs to */
+  #noteDangling(
+    buffer: Uint8Array,
+    at: number,
+    file: number,
+    offset: number,
+    flags: number,
+    runStart: number,
+  ): void {
+    const parentFile = indexEntry.parentFile(buffer, at);
+    const parentOffset = indexEntry.parentOffset(buffer, at);
+    // A version before it of the same run is gone too.
+    if (parentOffset >= INDEX_HEADER_BYTES && (parentFile !== file || parentOffset < runStart)) {
+      const keyAt = at + INDEX_ENTRY_BYTES;
+      this.#older.push(parentFile * TWO_32 + parentOffset);
+      this.#olderKeys.push(checksum(buffer.subarray(keyAt, keyAt + buffer[at]!)));
+    }
     if ((flags & INDEX_DELETED) === 0 && file < this.#loading.pairs.length - 1) {
       this.#records.flag(file, offset, indexEntry.dataOffset(buffer, at), true);
       this.#gone++;
@@ -298,28 +303,29 @@ class UserLoader {
   #restoreDangling(): void {
     const { log } = this.#loading;
     const place = this.#place;
-    for (const lost of this.#dangling.reverse()) {
-      if (this.#records.locate(lost.key, place)) continue;
-      const { parentFile, parentOffset } = lost;
+    for (let lost = this.#older.length - 1; lost >= 0; lost--) {
+      const position = this.#older[lost]!;
+      const parentFile = Math.floor(position / TWO_32);
+      const parentOffset = position % TWO_32;
       const end = log.indexEnds[parentFile];
-      if (end === undefined || parentOffset < INDEX_HEADER_BYTES) continue;
-      const entry = new Uint8Array(INDEX_ENTRY_BYTES + lost.key.length);
+      if (end === undefined || parentOffset + INDEX_ENTRY_BYTES > end) continue;
+      const fixed = new Uint8Array(INDEX_ENTRY_BYTES);
+      log.readIndex(parentFile, parentOffset, fixed);
+      const entry = new Uint8Array(INDEX_ENTRY_BYTES + fixed[0]!);
       if (parentOffset + entry.length > end) continue;
       log.readIndex(parentFile, parentOffset, entry);
+      const key = entry.subarray(INDEX_ENTRY_BYTES);
+      if (key.length === 0 || checksum(key) !== this.#olderKeys[lost] || this.#records.locate(key, place))
+        continue;
       const dataEnd = log.dataEnds[parentFile]!;
       const dataOffset = indexEntry.dataOffset(entry, 0);
       const payloadBytes = indexEntry.payloadBytes(entry, 0);
-      if (
-        entry[0] !== lost.key.length ||
-        Buffer.compare(entry.subarray(INDEX_ENTRY_BYTES), lost.key) !== 0 ||
-        (dataEnd >= 0 && dataOffset + DATA_ENTRY_BYTES + lost.key.length + payloadBytes > dataEnd)
-      )
-        continue;
+      if (dataEnd >= 0 && dataOffset + DATA_ENTRY_BYTES + key.length + payloadBytes > dataEnd) continue;
       this.#records.flag(parentFile, parentOffset, dataOffset, false);
       this.#records.put(
-        lost.key,
+        key,
         0,
-        lost.key.length,
+        key.length,
         parentFile,
         parentOffset,
         dataOffset,

@@ -1,5 +1,6 @@
 // Sequential ids whose newest record is gone with the end of a data file: they get the version before back.
 import { DataScanner } from './data-scanner.ts';
+import { IdSet } from './id-set.ts';
 import { ID_BYTES, INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES, indexEntry, SLOT_BYTES } from './index-format.ts';
 import { get64, TWO_32 } from './little-endian.ts';
 import type { Loading } from './loading.ts';
@@ -20,11 +21,11 @@ export class SeqRestore {
   }
 
   /** Slots whose record is gone: back to the version before, from its copy or from older data files, or dead. */
-  run(dangling: readonly number[]): void {
+  run(dangling: Iterable<number>): void {
     const { log, flush, repaired } = this.#loading;
     const records = this.#records;
     const place = this.#place;
-    const lost = new Set<number>();
+    const lost = new IdSet();
     let restored = 0;
     for (const id of dangling) {
       if (!records.locateId(id, place) || recordFits(log, place)) continue;
@@ -54,6 +55,7 @@ export class SeqRestore {
     log.view(place.indexFile, place.indexOffset);
     let file = indexEntry.parentFile(log.bytes, log.at);
     let offset = indexEntry.parentOffset(log.bytes, log.at);
+    if (offset === 0) return undefined;
     const slot = new Uint8Array(SLOT_BYTES);
     const seen = new Set<number>();
     while (offset >= INDEX_HEADER_BYTES && (offset - INDEX_HEADER_BYTES) % SLOT_BYTES === 0) {
@@ -88,7 +90,7 @@ export class SeqRestore {
   }
 
   /** Looks for the newest record of each id in the data files, newest file first. Found ids leave the set. @returns how many */
-  #search(ids: Set<number>): number {
+  #search(ids: IdSet): number {
     const { log, pairs, flush } = this.#loading;
     const records = this.#records;
     const place = this.#place;
@@ -96,23 +98,30 @@ export class SeqRestore {
     for (let file = pairs.length - 1; file >= 0 && ids.size > 0; file--) {
       const pair = pairs[file]!;
       if (!pair.readable) continue;
-      const newest = new Map<number, Place | undefined>();
+      const seen = new IdSet();
+      const restored = new IdSet();
       const scanner = new DataScanner(log.data.reading(file), 'seq', pair.dataEnd);
       while (scanner.next()) {
         const id = get64(scanner.bytes, scanner.keyAt);
-        if (!ids.has(id)) continue;
-        const { offset, payloadBytes, crc, timestamp } = scanner;
-        const record = { ...emptyPlace(), dataFile: file, dataOffset: offset, payloadBytes, crc, timestamp };
-        newest.set(id, scanner.deleted || !scanner.intact() ? undefined : record);
+        if (!ids.has(id) || !records.findSlot(id, place)) continue;
+        seen.add(id);
+        if (restored.has(id)) {
+          // By an older record of this file.
+          log.view(place.indexFile, place.indexOffset);
+          records.count(-1, file, indexEntry.payloadBytes(log.bytes, log.at));
+          restored.delete(id);
+        }
+        if (scanner.deleted || !scanner.intact()) records.flag(place, true);
+        else {
+          const { offset, payloadBytes, crc, timestamp } = scanner;
+          records.point(place, file, offset, payloadBytes, crc, timestamp, 0, 0);
+          records.count(1, file, payloadBytes);
+          restored.add(id);
+        }
+        if (log.current.changes.size >= REPAIRS_MAX) flush();
       }
-      for (const [id, record] of newest) {
-        ids.delete(id);
-        if (!records.locateId(id, place)) continue;
-        if (record) {
-          this.#pointBack(place, { place: record, file: 0, offset: 0 });
-          found++;
-        } else records.flag(place, true);
-      }
+      for (const id of seen) ids.delete(id);
+      found += restored.size;
       flush();
     }
     return found;

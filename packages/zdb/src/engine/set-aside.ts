@@ -2,9 +2,11 @@
 import type { Disk } from '@qsfs/io';
 
 const COPY_BYTES = 1 << 20;
+const ZEROS = new Uint8Array(64 << 10);
 
 /**
  * Copies what stands from `end` to the end of a file into `<path>.torn-<seconds>` and cuts the file there. Durable in that order.
+ * Where there are only zeros the copy has holes: a file that lost everything may be large.
  * @returns the name of the copy; undefined when there was nothing to cut
  */
 export function cutTail(disk: Disk, path: string, end: number, nowSeconds: number): string | undefined {
@@ -19,9 +21,10 @@ export function cutTail(disk: Disk, path: string, end: number, nowSeconds: numbe
       for (let at = end; at < size; ) {
         const got = file.read(buffer.subarray(0, Math.min(buffer.length, size - at)), at);
         if (got === 0) break;
-        copy.write(buffer.subarray(0, got), at - end);
+        if (!isZero(buffer, got)) copy.write(buffer.subarray(0, got), at - end);
         at += got;
       }
+      copy.truncate(size - end);
       copy.datasync();
     } finally {
       copy.close();
@@ -33,6 +36,14 @@ export function cutTail(disk: Disk, path: string, end: number, nowSeconds: numbe
   } finally {
     file.close();
   }
+}
+
+function isZero(bytes: Uint8Array, length: number): boolean {
+  for (let at = 0; at < length; at += ZEROS.length) {
+    const part = bytes.subarray(at, Math.min(length, at + ZEROS.length));
+    if (Buffer.compare(part, ZEROS.subarray(0, part.length)) !== 0) return false;
+  }
+  return true;
 }
 
 /** Renames a file to `<path>.damaged-<seconds>`. @returns the new name */
