@@ -38,7 +38,8 @@ export class StreamLoop implements SocketLoop {
             at += taken;
             events.filled(taken);
           }
-          const rest = at === 0 ? chunk : chunk.subarray(at);
+          // The chunk is ours during this call only, and values in it are written when the turn ends.
+          const rest = Buffer.from(chunk.subarray(at));
           if (rest.length > 0) events.received(rest, rest.length);
           this.wantTurn();
         },
