@@ -112,7 +112,8 @@ class KnownPlaces {
         } else {
           this.#places.sort();
           count = PLACES_MAX;
-          bound = Math.floor(this.#places[count - 1]! / HASHES);
+          const last = this.#places[count - 1]!;
+          bound = Math.floor(last / HASHES);
           this.#more = true;
           if (found > bound) return;
         }
