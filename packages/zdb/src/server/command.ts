@@ -1,10 +1,10 @@
 // The command table: names in the order that decides what a prefix means (specification section 2.3), and finding the entry a
-// request asks for. Any prefix of a name selects the first entry it fits, without regard to case; NUL ends the word.
+// request asks for. Any prefix of a name selects the first entry it fits, without regard to case; NUL ends the word. `S` is the session
+// that commands work for: the table does not know it.
 import type { RequestDecoder } from '@qsfs/resp';
-import type { Session } from './session.ts';
 
 /** One command. */
-export interface Command {
+export interface Command<S> {
   /** As WAIT reports it. */
   readonly name: string;
   /** Only for admins; refused before anything else is looked at. */
@@ -15,23 +15,23 @@ export interface Command {
    * Checks, executes and answers. Throws NotLocal, before anything was changed, when data has to be brought first and
    * `session.mayBring` says it can be.
    */
-  run(session: Session): void;
+  run(session: S): void;
 }
 
 /** How a command is written down in a table. */
-export type CommandDefinition = readonly [name: string, run: (session: Session) => void, admin?: 'admin'];
+export type CommandDefinition<S> = readonly [name: string, run: (session: S) => void, admin?: 'admin'];
 
 /** Finds commands by what clients send. */
-export class CommandTable {
-  readonly #byPrefix = new Map<string, Command>();
+export class CommandTable<S> {
+  readonly #byPrefix = new Map<string, Command<S>>();
   readonly #longest: number;
-  readonly #get: Command;
-  readonly #set: Command;
+  readonly #get: Command<S>;
+  readonly #set: Command<S>;
 
   /** @param definitions in the order in which prefixes are matched; must hold GET and SET */
-  constructor(definitions: readonly CommandDefinition[]) {
+  constructor(definitions: readonly CommandDefinition<S>[]) {
     for (const [name, run, admin] of definitions) {
-      const command: Command = {
+      const command: Command<S> = {
         name,
         run,
         admin: admin === 'admin',
@@ -48,7 +48,7 @@ export class CommandTable {
   }
 
   /** The command of a request; undefined when there is none of that name. */
-  find(request: RequestDecoder): Command | undefined {
+  find(request: RequestDecoder): Command<S> | undefined {
     // The two commands everything depends on, without making a string.
     if (request.lengthOf(0) === 3) {
       const first = request.byteOf(0, 0) & 0xdf;
@@ -61,7 +61,7 @@ export class CommandTable {
   }
 
   /** The command a word names. */
-  named(word: Uint8Array): Command | undefined {
+  named(word: Uint8Array): Command<S> | undefined {
     const end = word.subarray(0, this.#longest + 1).indexOf(0);
     const length = end < 0 ? word.length : end;
     if (length > this.#longest) return undefined;

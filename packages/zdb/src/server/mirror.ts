@@ -3,8 +3,7 @@
 // The owner id of a command is the number its master connection put behind it, else the number of its connection (the reference
 // leaves it uninitialised, D9). Commands with owner id 0 are not copied: a follower that replays them as a master does not echo.
 import { laxNumber } from '@qsfs/resp';
-import type { Server } from './server.ts';
-import type { Session } from './session.ts';
+import type { Host, Session } from './session.ts';
 
 /** Longest owner id as text. */
 const MAX_OWNER_BYTES = 32;
@@ -24,7 +23,7 @@ export function ownerOf(session: Session): boolean {
 }
 
 /** Copies the session's current command to all mirrors. */
-export function forward(server: Server, session: Session): void {
+export function forward(server: Host, session: Session): void {
   if (session.owner === 0) return;
   const { request } = session;
   const name = Buffer.from(session.slot.name);

@@ -9,7 +9,8 @@ import { commandTable } from './commands/table.ts';
 import type { Hooks } from './hooks.ts';
 import type { Log } from './log.ts';
 import { forward, ownerOf } from './mirror.ts';
-import { Session } from './session.ts';
+import type { Counters, ServerOptions } from './server-options.ts';
+import { type Host, Session } from './session.ts';
 import { Slot } from './slot.ts';
 import type { ServerSocket, SocketEvents, SocketLoop } from './sockets.ts';
 
@@ -24,28 +25,6 @@ const TIDY_MS = 1000;
 /** Time between looks for mostly dead data files. */
 const COMPACT_MS = 60_000;
 
-/** What the server is told. */
-export interface ServerOptions {
-  readonly adminPassword?: Uint8Array;
-  /** The `default` namespace needs the admin password for writing. */
-  readonly protect: boolean;
-  /** Limit of the `default` namespace for this run, 0: none. */
-  readonly maxSizeBytes: number;
-  /** Rotate a namespace that got entries when its files are older than this, 0: never. */
-  readonly rotateSeconds: number;
-  /** Each commit waits for the disk. */
-  readonly syncsCommits: boolean;
-  /** Sync what a time-based sync policy left over after so long, 0: never. */
-  readonly syncSeconds: number;
-  /** KSCAN and STOP as in the reference's debug build. */
-  readonly debug: boolean;
-  /** A single mode is configured: NSSET mode is refused. */
-  readonly singleMode: boolean;
-  readonly maxClients: number;
-  /** Data files of which at most this part is alive are given back from time to time; 0: never. */
-  readonly compactRatio: number;
-}
-
 /** What the server stands on. */
 export interface ServerParts {
   readonly engine: Engine;
@@ -55,16 +34,6 @@ export interface ServerParts {
   readonly random: Random;
   readonly log: Log;
   readonly hooks: Hooks | undefined;
-}
-
-/** Counted for INFO. */
-export interface Counters {
-  clients: number;
-  commandsExecuted: number;
-  commandsFailed: number;
-  commandsUnauthorized: number;
-  networkReceivedBytes: number;
-  networkSentBytes: number;
 }
 
 /** A write whose reply is in this turn: where, and what it becomes when the commit fails. */
@@ -77,7 +46,7 @@ interface WriteMark {
 }
 
 /** A running server. */
-export class Server {
+export class Server implements Host {
   readonly options: ServerOptions;
   readonly engine: Engine;
   readonly loop: SocketLoop;
@@ -86,7 +55,7 @@ export class Server {
   readonly random: Random;
   readonly log: Log;
   readonly hooks: Hooks | undefined;
-  readonly commands: CommandTable;
+  readonly commands: CommandTable<Session>;
   readonly replies = new ReplyWriter();
   readonly largeBuffers = new LargeBuffers();
   readonly counters: Counters = {

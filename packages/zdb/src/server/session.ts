@@ -3,10 +3,13 @@
 // A session is *parked* while its current command waits for something outside (a hook, a data file that has to be brought), and
 // *backlogged* while it does not read its replies: nothing more of it is received or executed, everybody else is served. Replies
 // leave at the end of a turn, after the commit.
-import { ProtocolError, RequestDecoder } from '@qsfs/resp';
-import type { NotLocal } from '../engine/types.ts';
-import type { Command } from './command.ts';
-import type { Server } from './server.ts';
+import type { Clock, Disk, Random } from '@qsfs/io';
+import { type LargeBuffers, ProtocolError, type ReplyWriter, RequestDecoder } from '@qsfs/resp';
+import type { Engine, NotLocal } from '../engine/types.ts';
+import type { Command, CommandTable, CommandDefinition as Definition } from './command.ts';
+import type { Hooks } from './hooks.ts';
+import type { Log } from './log.ts';
+import type { Counters, ServerOptions } from './server-options.ts';
 import type { Slot } from './slot.ts';
 import type { ServerSocket, SocketEvents } from './sockets.ts';
 
@@ -17,16 +20,62 @@ const LARGE_VALUE_BYTES = 16 * 1024 + 512;
 /** Copies waiting for a mirror client that end its connection. */
 const MIRROR_BYTES = 64 * 1024 * 1024;
 
+/** A command as this server writes it down. */
+export type CommandDefinition = Definition<Session>;
+
+/** The server as its sessions and their commands see it. Server (server.ts) is the one there is, and documents what is not said here. */
+export interface Host {
+  readonly options: ServerOptions;
+  readonly engine: Engine;
+  readonly disk: Disk;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly hooks: Hooks | undefined;
+  readonly commands: CommandTable<Session>;
+  /** Where the session whose turn it is writes its replies. */
+  readonly replies: ReplyWriter;
+  readonly largeBuffers: LargeBuffers;
+  readonly counters: Counters;
+  readonly instanceId: number;
+  readonly startedSeconds: number;
+  readonly startedMs: number;
+  readonly defaultSlot: Slot;
+  /** Whether anybody can bring data files that are missing. */
+  readonly canBring: boolean;
+  readonly backlog: Set<Session>;
+  readonly waiting: Set<Session>;
+  readonly mirrors: Set<Session>;
+  current: Session | undefined;
+  readonly requestStop: () => void;
+
+  slot(name: string): Slot | undefined;
+  addSlot(slot: Slot): void;
+  removeSlot(slot: Slot): void;
+  execute(session: Session): void;
+  resume(session: Session, body: (session: Session) => void): void;
+  deny(session: Session): void;
+  wrote(session: Session, lengthBytes: number, start: number, failure: string): void;
+  writeTrouble(error: unknown): void;
+  commit(): boolean;
+  bring(missing: NotLocal): Promise<void>;
+  attend(session: Session): void;
+  resumeSoon(session: Session): void;
+  returnLater(buffers: readonly Uint8Array[]): void;
+  gathered(lengthBytes: number): void;
+  forget(session: Session): void;
+}
+
 /** What a client waits for (WAIT). */
 export interface Wait {
   /** Undefined: any command. */
-  readonly command: Command | undefined;
+  readonly command: Command<Session> | undefined;
   cancel(): void;
 }
 
 /** One connection. */
 export class Session implements SocketEvents {
-  readonly server: Server;
+  readonly server: Host;
   readonly socket: ServerSocket;
   readonly request: RequestDecoder;
   /** Number of this connection, from 1; the owner id of its commands unless it is a master. */
@@ -34,7 +83,7 @@ export class Session implements SocketEvents {
 
   slot: Slot;
   /** The command being executed, or executed last. */
-  command: Command | undefined;
+  command: Command<Session> | undefined;
   /** Decided when the namespace was selected. */
   writable: boolean;
   admin: boolean;
@@ -72,14 +121,13 @@ export class Session implements SocketEvents {
   /** Data files asked for during the current command: none is asked for twice. */
   #brought: Set<string> | undefined;
 
-  constructor(server: Server, socket: ServerSocket, id: number) {
+  constructor(server: Host, socket: ServerSocket, id: number) {
     this.server = server;
     this.socket = socket;
     this.id = id;
     this.owner = id;
     this.request = new RequestDecoder(server.largeBuffers);
     this.slot = server.defaultSlot;
-    this.slot.sessions.add(this);
     this.admin = server.options.adminPassword === undefined;
     this.writable = !server.options.protect;
   }
@@ -119,7 +167,6 @@ export class Session implements SocketEvents {
     this.segments = [];
     this.releaseReplies();
     this.wait?.cancel();
-    this.slot.sessions.delete(this);
     // A parked command may still read its arguments: it gives them back itself when it goes on.
     if (!this.#parked || this.#backlogged) this.request.dispose();
     this.server.forget(this);

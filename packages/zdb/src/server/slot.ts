@@ -1,13 +1,11 @@
-// A namespace as the server knows it: the engine's object, which changes when it is loaded again, and who is on it.
+// A namespace as the server knows it: the engine's object changes when it is loaded again, this one stays.
 import type { Namespace } from '../engine/types.ts';
-import type { Session } from './session.ts';
 
 /** One namespace being served. */
 export class Slot {
   readonly name: string;
   namespace: Namespace;
-  /** Its sessions; after removal each is told at its next command and closed. */
-  readonly sessions = new Set<Session>();
+  /** Each session that is still on it is told at its next command, and closed. */
   removed = false;
   /** Index files reported to a `jump-index` hook that failed: still dirty for the next one. */
   readonly undelivered = new Set<number>();

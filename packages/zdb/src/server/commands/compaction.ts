@@ -1,9 +1,7 @@
 // COMPACT [percent] (admin; not a command of the reference): gives the space of mostly dead data files of the current namespace back
 // while serving. Answers three numbers: files removed, entries moved, bytes freed.
 import type { CompactionResult } from '../../engine/types.ts';
-import type { CommandDefinition } from '../command.ts';
-import type { Server } from '../server.ts';
-import type { Session } from '../session.ts';
+import type { CommandDefinition, Host, Session } from '../session.ts';
 import type { Slot } from '../slot.ts';
 import { numberAt, refuse } from './arguments.ts';
 
@@ -50,7 +48,7 @@ function compact(session: Session): void {
 
 /** Compacts one data file after the other; in between everybody is served. */
 export async function compactNamespace(
-  server: Server,
+  server: Host,
   slot: Slot,
   maxLiveRatio: number,
 ): Promise<CompactionResult> {

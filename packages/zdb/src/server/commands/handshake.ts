@@ -2,9 +2,8 @@
 // at the end of the command table, so that no prefix changes its meaning.
 //
 // After `HELLO 3` the only difference is that nil is written as `_`: every other reply of zdb is the same in RESP2 and RESP3.
-import type { CommandDefinition } from '../command.ts';
 import { sameSecret } from '../secrets.ts';
-import type { Session } from '../session.ts';
+import type { CommandDefinition, Session } from '../session.ts';
 import { refuse, textAt } from './arguments.ts';
 import { REVISION } from './reports.ts';
 

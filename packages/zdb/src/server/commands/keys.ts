@@ -1,7 +1,6 @@
 // SET, SETX, DEL and everything that reads one key (specification sections 3.1 to 3.3).
 import { NotLocal, StoreError } from '../../engine/types.ts';
-import type { CommandDefinition } from '../command.ts';
-import type { Session } from '../session.ts';
+import type { CommandDefinition, Session } from '../session.ts';
 import { exactly, MAX_KEY_BYTES, mayWrite, notFrozen, readableKey, wrappedNumberAt } from './arguments.ts';
 
 const CANNOT_WRITE = 'Cannot write data right now';

@@ -1,8 +1,7 @@
 // NSNEW, NSDEL, NSLIST, NSSET, NSINFO, NSJUMP, SELECT, RELOAD, FLUSH (specification section 3.7).
 import { StoreError } from '../../engine/types.ts';
-import type { CommandDefinition } from '../command.ts';
 import { provesSecret, sameSecret } from '../secrets.ts';
-import type { Session } from '../session.ts';
+import type { CommandDefinition, Session } from '../session.ts';
 import { Slot } from '../slot.ts';
 import { exactly, MAX_NAME_BYTES, nameAt, namespaceName, refuse, textAt } from './arguments.ts';
 import { applyProperty } from './properties.ts';
@@ -155,9 +154,7 @@ function select(session: Session): void {
   }
   const writable = admission(session, slot);
   if (writable === undefined) return;
-  session.slot.sessions.delete(session);
   session.slot = slot;
-  slot.sessions.add(session);
   session.writable = writable;
   server.replies.simple('OK');
 }

@@ -1,6 +1,5 @@
 // The texts of INFO and NSINFO. Their lines, order and number formats are those of the reference; programs parse them.
-import type { Server } from '../server.ts';
-import type { Session } from '../session.ts';
+import type { Host, Session } from '../session.ts';
 import type { Slot } from '../slot.ts';
 
 /** Version of this program. */
@@ -63,7 +62,7 @@ export function describeNamespace(session: Session, slot: Slot): string {
 }
 
 /** INFO's text. */
-export function describeServer(server: Server): string {
+export function describeServer(server: Host): string {
   const { counters } = server;
   const { statistics } = server.engine;
   const lines = [
@@ -106,7 +105,7 @@ export function describeServer(server: Server): string {
   return `${lines.join('\n')}\n`;
 }
 
-function freeBytes(server: Server, directory: string): number {
+function freeBytes(server: Host, directory: string): number {
   try {
     return server.disk.space(directory).availableBytes;
   } catch {

@@ -1,8 +1,7 @@
 // PING, TIME, INFO, AUTH, HOOKS, INDEX, DATA, STOP, WAIT, MASTER, MIRROR and `*` (specification sections 3.8 and 3.9).
 import { NotLocal, StoreError } from '../../engine/types.ts';
-import type { CommandDefinition } from '../command.ts';
 import { provesSecret, sameSecret } from '../secrets.ts';
-import type { Session } from '../session.ts';
+import type { CommandDefinition, Session } from '../session.ts';
 import { atLeast, numberAt, refuse, textAt } from './arguments.ts';
 import { isPrefixOf } from './namespaces.ts';
 import { describeServer } from './reports.ts';

@@ -1,5 +1,6 @@
 // All commands, in the order in which a prefix selects them (specification section 2.3).
 import { CommandTable } from '../command.ts';
+import type { Session } from '../session.ts';
 import { COMPACT } from './compaction.ts';
 import * as handshake from './handshake.ts';
 import * as keys from './keys.ts';
@@ -8,7 +9,7 @@ import * as system from './system.ts';
 import * as walks from './walks.ts';
 
 /** The command table. @param debug KSCAN and STOP as in the reference's debug build */
-export function commandTable(debug: boolean): CommandTable {
+export function commandTable(debug: boolean): CommandTable<Session> {
   return new CommandTable([
     system.ASTERISK,
     system.WAIT,

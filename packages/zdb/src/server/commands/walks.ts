@@ -1,7 +1,6 @@
 // SCAN, SCANX, RSCAN, KEYCUR, KSCAN, HISTORY, DBSIZE: looking through a namespace (specification sections 3.4 to 3.6).
 import { NotLocal, type ScanBatch, StoreError } from '../../engine/types.ts';
-import type { CommandDefinition } from '../command.ts';
-import type { Session } from '../session.ts';
+import type { CommandDefinition, Session } from '../session.ts';
 import { exactly, MAX_KEY_BYTES, notFrozen, refuse } from './arguments.ts';
 
 /** Walking commands. */
