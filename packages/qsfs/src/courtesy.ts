@@ -1,11 +1,11 @@
 // Offload gives way to programs that use the mount: on a machine with few processors and local backends both would be slow. Only
-// while there is room in the cache, and never for long, because what is here only is at stake.
+// while the cache can make room, and never for long, because what is here only is at stake.
 import type { Clock } from '@qsfs/io';
 import type { Cache } from './cache.ts';
 import { GAUGES } from './messages.ts';
 
-/** Above this part of the cache limit offload goes on whatever programs do. */
-const ROOM_SHARE = 0.5;
+/** When this part of the cache limit is not yet on the backends, offload goes on whatever programs do. */
+const WAITING_SHARE = 0.5;
 /** Programs count as busy for so long after they wrote so many bytes or made so many requests. */
 const BUSY_MS = 400;
 const BUSY_BYTES = 4 * 2 ** 20;
@@ -20,16 +20,24 @@ const OWN_PART_MS = 3000;
 export class Courtesy {
   readonly #clock: Clock;
   readonly #gauges: Float64Array;
-  readonly #cache: Cache;
+  readonly #cache: Pick<Cache, 'effectiveLimitBytes'>;
+  readonly #waitingBytes: () => number;
   #seenBytes = 0;
   #seenRequests = 0;
   #busyUntilMs = 0;
   #busySinceMs: number | undefined;
 
-  constructor(clock: Clock, gauges: Float64Array, cache: Cache) {
+  /** @param waitingBytes closed and not yet on the backends: what the cache cannot make room from */
+  constructor(
+    clock: Clock,
+    gauges: Float64Array,
+    cache: Pick<Cache, 'effectiveLimitBytes'>,
+    waitingBytes: () => number,
+  ) {
     this.#clock = clock;
     this.#gauges = gauges;
     this.#cache = cache;
+    this.#waitingBytes = waitingBytes;
   }
 
   /** Called several times a second. */
@@ -51,6 +59,6 @@ export class Courtesy {
     if (this.#busySinceMs === undefined) return true;
     const waitedMs = this.#clock.monotonicMs() - this.#busySinceMs - PATIENCE_MS;
     if (waitedMs > 0 && waitedMs % TURN_MS < OWN_PART_MS) return true;
-    return this.#cache.usedBytes > this.#cache.effectiveLimitBytes() * ROOM_SHARE;
+    return this.#waitingBytes() > this.#cache.effectiveLimitBytes() * WAITING_SHARE;
   }
 }

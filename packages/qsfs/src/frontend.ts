@@ -519,7 +519,7 @@ async function openParts(options: FrontendOptions, cleanStart: boolean, events: 
       log,
     });
     late.cache = cache;
-    const courtesy = new Courtesy(clock, gauges, cache);
+    const courtesy = new Courtesy(clock, gauges, cache, () => late.offload?.status.pendingBytes ?? 0);
     const syncHook: { points?: SyncPoints } = {};
     const offload = new Offload({
       zstor,

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SimulatedClock } from '@qsfs/io/simulated';
-import type { Cache } from '../src/cache.ts';
 import { Courtesy } from '../src/courtesy.ts';
 import { GAUGES, GAUGES_BYTES } from '../src/messages.ts';
 
@@ -10,8 +9,8 @@ const SECOND = 1000;
 function setting() {
   const clock = new SimulatedClock();
   const gauges = new Float64Array(GAUGES_BYTES / 8);
-  const cache = { usedBytes: 0, effectiveLimitBytes: () => 100 };
-  const courtesy = new Courtesy(clock, gauges, cache as unknown as Cache);
+  const waiting = { bytes: 0 };
+  const courtesy = new Courtesy(clock, gauges, { effectiveLimitBytes: () => 100 }, () => waiting.bytes);
   /** Looks ten times a second while programs keep making requests. @returns seconds in which an offload may begin */
   const busyFor = async (seconds: number) => {
     let granted = 0;
@@ -23,7 +22,7 @@ function setting() {
     }
     return granted;
   };
-  return { clock, cache, courtesy, busyFor };
+  return { clock, waiting, courtesy, busyFor };
 }
 
 test('offload waits while programs make many small requests, then takes turns with them', async () => {
@@ -34,13 +33,13 @@ test('offload waits while programs make many small requests, then takes turns wi
   assert.ok(granted > 25 && granted < 35, `${granted} s of 90`);
 });
 
-test('offload waits for nobody when the cache fills up, or nobody is there any more', async () => {
-  const { clock, cache, courtesy, busyFor } = setting();
+test('offload waits for nobody when much is not yet on the backends, or nobody is there any more', async () => {
+  const { clock, waiting, courtesy, busyFor } = setting();
   await busyFor(1);
   assert.ok(!courtesy.mayBegin);
-  cache.usedBytes = 51;
+  waiting.bytes = 51;
   assert.ok(courtesy.mayBegin);
-  cache.usedBytes = 0;
+  waiting.bytes = 0;
   await clock.run(SECOND);
   courtesy.observe();
   assert.ok(courtesy.mayBegin);
