@@ -24,8 +24,11 @@ export interface DiskFile {
   readonly path: string;
   /** The kernel's descriptor, or -1 on a simulated disk and after `close`. Only for handing the file to another process or thread. */
   readonly descriptor: number;
-  /** Fills `target` from `position`; returns the bytes read, fewer than asked only at the end of the file. */
-  read(target: Uint8Array, position: number): number;
+  /**
+   * Fills the first `lengthBytes` (default: all) of `target` from `position`; returns the bytes read, fewer than asked only at the end
+   * of the file.
+   */
+  read(target: Uint8Array, position: number, lengthBytes?: number): number;
   /** Writes all of `source` at `position`, or throws (a prefix may then have been written). */
   write(source: Uint8Array, position: number): void;
   /** Writes all `sources` one behind the other from `position`, or throws. */

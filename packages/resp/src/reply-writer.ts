@@ -5,7 +5,7 @@
 // gets fresh memory, which is not used again.
 
 /** From this size on a bulk is a segment of its own. */
-const BORROW_BYTES = 16 * 1024;
+export const BORROW_BYTES = 16 * 1024;
 const SCRATCH_BYTES = 512 * 1024;
 /** Room that is there whenever a command starts: more than any reply without a bulk takes. */
 const RESERVE_BYTES = 1024;
@@ -180,6 +180,21 @@ export class ReplyWriter {
     }
     this.#memory[this.#at++] = CR;
     this.#memory[this.#at++] = LF;
+  }
+
+  /**
+   * Begins a bulk whose `length` bytes (below BORROW_BYTES) the caller writes to `memory` himself, at the position answered, before
+   * anything else is asked of the writer.
+   */
+  bulkSpace(length: number): number {
+    this.#header(36, length);
+    this.#room(length + 2);
+    const memory = this.#memory;
+    const at = this.#at;
+    memory[at + length] = CR;
+    memory[at + length + 1] = LF;
+    this.#at = at + length + 2;
+    return at;
   }
 
   /** A bulk of text (UTF-8). */

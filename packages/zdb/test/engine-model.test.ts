@@ -140,6 +140,7 @@ class Harness {
       const key = Buffer.from(hex, 'hex');
       const [newest] = versions;
       assert.equal(Buffer.from(namespace.get(key)!).toString(), newest!.value);
+      this.#checkCopies(key, newest!.value);
       assert.equal(namespace.check(key), 'intact');
       assert.equal(namespace.info(key)!.timestamp, newest!.timestamp);
       dataBytes += newest!.value.length;
@@ -159,6 +160,21 @@ class Harness {
     const live = namespace.dataFiles().reduce((sum, file) => sum + file.liveBytes, 0);
     assert.equal(live, dataBytes + keyBytes + 18 * model.size);
     this.#checkWalks();
+  }
+
+  /** Read as a server does, often enough to come out of the data cache. */
+  #checkCopies(key: Buffer, value: string): void {
+    const { namespace } = this;
+    const target = Buffer.alloc(64);
+    for (let reads = 0; reads < 3; reads++) {
+      assert.equal(namespace.find(key), value.length);
+      if (value.length > 60) {
+        assert.equal(Buffer.from(namespace.readFound(key)).toString(), value);
+        continue;
+      }
+      namespace.copyFound(key, target, 3);
+      assert.equal(target.subarray(3, 3 + value.length).toString(), value);
+    }
   }
 
   #checkHistory(key: Buffer, versions: Version[]): void {
@@ -264,6 +280,7 @@ class Harness {
       mode: this.mode,
       sync: this.sync,
       indexCacheBytes: 1,
+      dataCacheBytes: 16_384,
     });
   }
 }

@@ -46,11 +46,11 @@ class RealFile implements DiskFile {
     this.#libc = libc;
   }
 
-  read(target: Uint8Array, position: number): number {
+  read(target: Uint8Array, position: number, lengthBytes = target.length): number {
     this.#check(position, 'read');
     let done = 0;
-    while (done < target.length) {
-      const wanted = Math.min(target.length - done, TRANSFER_MAX_BYTES);
+    while (done < lengthBytes) {
+      const wanted = Math.min(lengthBytes - done, TRANSFER_MAX_BYTES);
       let got: number;
       try {
         got = fs.readSync(this.descriptor, target, done, wanted, position + done);

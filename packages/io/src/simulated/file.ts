@@ -34,10 +34,10 @@ export class SimulatedFile implements DiskFile {
     this.#writable = mode !== 'read';
   }
 
-  read(target: Uint8Array, position: number): number {
-    this.#check('read', position, target.length);
-    this.#host.gate.pass({ kind: 'read', path: this.path, position, lengthBytes: target.length });
-    return this.#inode.content.read(target, position);
+  read(target: Uint8Array, position: number, lengthBytes = target.length): number {
+    this.#check('read', position, lengthBytes);
+    this.#host.gate.pass({ kind: 'read', path: this.path, position, lengthBytes });
+    return this.#inode.content.read(target.subarray(0, lengthBytes), position);
   }
 
   write(source: Uint8Array, position: number): void {

@@ -28,7 +28,14 @@ export function checksum(bytes: Uint8Array, before = 0): number {
   return ~crc32c(bytes, ~before >>> 0) >>> 0;
 }
 
-/** The same for a few bytes of a larger array, eight at a time. */
+/** Checksum of `bytes[from … to - 1]`. */
+export function checksumAt(bytes: Uint8Array, from: number, to: number): number {
+  return to - from <= TABLE_MAX_BYTES
+    ? tableChecksum(bytes, from, to, 0)
+    : checksum(bytes.subarray(from, to));
+}
+
+/** The same for a few bytes, eight at a time. */
 function tableChecksum(bytes: Uint8Array, from: number, to: number, before: number): number {
   let crc = before;
   let at = from;

@@ -2,6 +2,7 @@
 import { dirname } from 'node:path';
 import { type Clock, type DiskFile, errorCode, type Random } from '@qsfs/io';
 import { zeroStatistics } from './counters.ts';
+import { DataCache } from './data-cache.ts';
 import { DEFAULT_DESCRIPTOR, DESCRIPTOR_NAME, encodeDescriptor } from './descriptor-format.ts';
 import { type LoadOptions, loadNamespace } from './load.ts';
 import type { Rotation } from './log-writer.ts';
@@ -23,6 +24,11 @@ export const DATA_SIZE_MIN_BYTES = 524_288;
 export const DATA_SIZE_MAX_BYTES = 4_294_967_294;
 /** Memory for cached index slots, per sequential namespace. */
 export const INDEX_CACHE_BYTES = 8 << 20;
+
+/** Memory for blocks of data files that small records are read from, at most, all namespaces together. */
+const DATA_CACHE_BYTES = 16 << 20;
+/** The same where all namespaces are sequential: a process with a hundred million entries is to stay below 100 MiB. */
+const SEQ_DATA_CACHE_BYTES = 2 << 20;
 
 const LOCK_NAME = '.lockfile';
 /** File in the index root, followed by a name: the removal of that namespace has begun, what is left of it counts for nothing. */
@@ -78,6 +84,9 @@ class StoreEngine implements Engine, NamespaceHost {
         clock: options.clock,
         pool: this.#pool,
         presence: options.presence,
+        dataCache: new DataCache(
+          options.dataCacheBytes ?? (options.mode === 'seq' ? SEQ_DATA_CACHE_BYTES : DATA_CACHE_BYTES),
+        ),
         cacheBytes: options.indexCacheBytes ?? INDEX_CACHE_BYTES,
       },
       totals,

@@ -146,6 +146,7 @@ export class LogWriter {
     first.continueFile(this.#active, this.#dataEnd, this.#indexEnd);
     log.segments = [first];
     log.cache.clear();
+    log.surroundings.dataCache.clear();
     if (!begun) return;
     this.#unclean = true;
     try {

@@ -6,6 +6,7 @@
 // place, through `change`; nothing here depends on the mode but the block cache.
 import { type Clock, type Disk, type DiskFile, errorCode } from '@qsfs/io';
 import type { Counters } from './counters.ts';
+import { BLOCK_BYTES as DATA_BLOCK_BYTES, type DataCache } from './data-cache.ts';
 import { DATA_ENTRY_BYTES } from './data-format.ts';
 import { IndexChanges } from './index-changes.ts';
 import {
@@ -33,6 +34,7 @@ export interface LogSurroundings {
   readonly disk: Disk;
   readonly clock: Clock;
   readonly pool: OpenFiles;
+  readonly dataCache: DataCache;
   readonly presence: Presence | undefined;
   readonly cacheBytes: number;
 }
@@ -68,7 +70,7 @@ export class Log {
   readonly held = new IndexChanges();
   readonly cache: SlotCache;
 
-  /** Result of `view` and `change`: the fixed part of an entry begins at `bytes[at]`. */
+  /** Result of `view`, `change` and `viewRecord`: the fixed part of an entry begins at `bytes[at]`. */
   bytes: Uint8Array = new Uint8Array(INDEX_ENTRY_BYTES);
   at = 0;
 
@@ -76,6 +78,8 @@ export class Log {
   readonly liveUndo: number[] = [];
   readonly dirtyUndo: number[] = [];
   readonly #chunks = new Chunks();
+  /** Its number in the data cache. */
+  readonly #owner: number;
 
   constructor(
     name: string,
@@ -92,6 +96,7 @@ export class Log {
     this.data = new FileSet(surroundings.pool, dataDirectory, 'd');
     this.index = new FileSet(surroundings.pool, indexDirectory, 'i');
     this.cache = new SlotCache(surroundings.cacheBytes);
+    this.#owner = surroundings.dataCache.newOwner();
     this.segments = [new Segment(this.#chunks)];
   }
 
@@ -379,29 +384,59 @@ export class Log {
   }
 
   /**
-   * Fills `target` with bytes of a data file, pending ones included.
+   * Fills the first `lengthBytes` of `target` with bytes of a data file, pending ones included.
    * @throws NotLocal; StoreError('missing-data') when the file does not hold them; IoError
    */
-  readData(file: number, offset: number, target: Uint8Array): void {
+  readData(file: number, offset: number, target: Uint8Array, lengthBytes = target.length): void {
     for (let number = this.segments.length - 1; number >= 0; number--) {
       const segment = this.segments[number]!;
       if (segment.file !== file) continue;
       if (offset < segment.dataStart) break;
-      if (offset + target.length > segment.dataEnd) throw this.missing(file, offset, target.length);
-      segment.readData(target, offset);
+      if (offset + lengthBytes > segment.dataEnd) throw this.missing(file, offset, lengthBytes);
+      segment.readData(lengthBytes === target.length ? target : target.subarray(0, lengthBytes), offset);
       return;
     }
-    this.requireLocal(file, offset, target.length);
+    this.requireLocal(file, offset, lengthBytes);
     let got: number;
     try {
-      got = this.dataFile(file).read(target, offset);
+      got = this.dataFile(file).read(target, offset, lengthBytes);
     } catch (error) {
-      if (errorCode(error) === 'ENOENT') throw this.absent(file, offset, target.length);
+      if (errorCode(error) === 'ENOENT') throw this.absent(file, offset, lengthBytes);
       this.counters.dataFailed('read', this.surroundings.clock);
       throw error;
     }
     this.counters.dataRead(got);
-    if (got < target.length) throw this.missing(file, offset, target.length);
+    if (got < lengthBytes) throw this.missing(file, offset, lengthBytes);
+  }
+
+  /**
+   * Points `bytes` and `at` to a record of at most RECORD_COPY_MAX_BYTES, from the cache when it is there. Valid until the next call of
+   * any log of the engine.
+   * @throws as `readData`
+   */
+  viewRecord(file: number, offset: number, lengthBytes: number): void {
+    const { dataCache } = this.surroundings;
+    if (!dataCache.find(this.#owner, file, offset, lengthBytes)) {
+      const start = dataCache.missed(this.#owner, file, offset, lengthBytes);
+      const end = start < 0 ? 0 : Math.min(start + DATA_BLOCK_BYTES, this.#writtenDataEnd(file));
+      if (offset + lengthBytes > end) {
+        this.readData(file, offset, dataCache.record, lengthBytes);
+        this.bytes = dataCache.record;
+        this.at = 0;
+        return;
+      }
+      this.readData(file, start, dataCache.take(this.#owner, file, start, end - start));
+      dataCache.taken(this.#owner, file, start, end - start);
+      dataCache.find(this.#owner, file, offset, lengthBytes);
+    }
+    this.bytes = dataCache.bytes;
+    this.at = dataCache.at;
+  }
+
+  /** End of what is written of a data file; of one that is not here, what is known of it: nothing. */
+  #writtenDataEnd(file: number): number {
+    for (const segment of this.segments) if (segment.file === file) return segment.dataStart;
+    return this.dataEnds[file]!;
   }
 
   /** @throws NotLocal when `presence` says that the range of a closed file is not here */

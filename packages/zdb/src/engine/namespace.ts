@@ -177,8 +177,20 @@ export class StoreNamespace implements Namespace {
     return key;
   }
 
-  get(key: Uint8Array, memory?: (lengthBytes: number) => Uint8Array | undefined): Uint8Array | undefined {
-    return this.#records.locate(key, this.#place) ? this.#reader.read(key, this.#place, memory) : undefined;
+  get(key: Uint8Array): Uint8Array | undefined {
+    return this.find(key) < 0 ? undefined : this.#reader.read(key, this.#place);
+  }
+
+  find(key: Uint8Array): number {
+    return this.#records.locate(key, this.#place) ? this.#place.payloadBytes : -1;
+  }
+
+  copyFound(key: Uint8Array, target: Uint8Array, at: number): void {
+    this.#reader.copy(key, this.#place, target, at);
+  }
+
+  readFound(key: Uint8Array, memory?: (lengthBytes: number) => Uint8Array | undefined): Uint8Array {
+    return this.#reader.read(key, this.#place, memory);
   }
 
   check(key: Uint8Array): CheckResult | undefined {

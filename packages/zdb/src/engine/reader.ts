@@ -1,5 +1,5 @@
 // Reads payloads of records and verifies them. Nothing leaves here that does not match the checksum in the index.
-import { checksum } from './checksum.ts';
+import { checksum, checksumAt } from './checksum.ts';
 import {
   DATA_DELETED,
   DATA_ENTRY_BYTES,
@@ -15,6 +15,9 @@ import { VerifiedRecords } from './verified.ts';
 
 /** A buffer for whole records of partial reads stays allocated up to this size. */
 const SCRATCH_KEPT_BYTES = 1 << 20;
+
+/** Up to this size a loop copies faster than a view and a call. */
+const COPY_LOOP_BYTES = 96;
 
 /** Reads of one namespace. */
 export class RecordReader {
@@ -35,17 +38,42 @@ export class RecordReader {
     const length = head + place.payloadBytes;
     const entry = memory?.(length)?.subarray(0, length) ?? Buffer.allocUnsafe(length);
     this.#log.readData(place.dataFile, place.dataOffset, entry);
-    if (
-      dataEntry.keyBytes(entry, 0) !== key.length ||
-      dataEntry.payloadBytes(entry, 0) !== place.payloadBytes ||
-      dataEntry.crc(entry, 0) !== place.crc ||
-      (dataEntry.flags(entry, 0) & DATA_DELETED) !== 0 ||
-      !sameKey(entry, key)
-    )
-      throw this.#corrupt(place, 'another entry stands where the index points');
+    this.#compare(key, place, entry, 0);
     const payload = entry.subarray(head);
     if (checksum(payload) !== place.crc) throw this.#corrupt(place, 'the checksum does not match');
     return payload;
+  }
+
+  /**
+   * Copies the payload of a record that is not longer than RECORD_COPY_MAX_BYTES to `target[at…]`.
+   * @throws as `read`
+   */
+  copy(key: Uint8Array, place: Place, target: Uint8Array, at: number): void {
+    const log = this.#log;
+    const head = DATA_ENTRY_BYTES + key.length;
+    const length = place.payloadBytes;
+    log.viewRecord(place.dataFile, place.dataOffset, head + length);
+    const { bytes } = log;
+    const start = log.at;
+    this.#compare(key, place, bytes, start);
+    const from = start + head;
+    if (checksumAt(bytes, from, from + length) !== place.crc)
+      throw this.#corrupt(place, 'the checksum does not match');
+    if (length <= COPY_LOOP_BYTES)
+      for (let byte = 0; byte < length; byte++) target[at + byte] = bytes[from + byte]!;
+    else target.set(bytes.subarray(from, from + length), at);
+  }
+
+  /** @throws StoreError('corrupt') when the entry at `bytes[at]` is not the one at `place` */
+  #compare(key: Uint8Array, place: Place, bytes: Uint8Array, at: number): void {
+    if (
+      dataEntry.keyBytes(bytes, at) !== key.length ||
+      dataEntry.payloadBytes(bytes, at) !== place.payloadBytes ||
+      dataEntry.crc(bytes, at) !== place.crc ||
+      (dataEntry.flags(bytes, at) & DATA_DELETED) !== 0 ||
+      !sameKey(bytes, at + DATA_ENTRY_BYTES, key)
+    )
+      throw this.#corrupt(place, 'another entry stands where the index points');
   }
 
   /**
@@ -142,8 +170,7 @@ export class RecordReader {
   }
 }
 
-function sameKey(entry: Uint8Array, key: Uint8Array): boolean {
-  for (let byte = 0; byte < key.length; byte++)
-    if (entry[DATA_ENTRY_BYTES + byte] !== key[byte]) return false;
+function sameKey(bytes: Uint8Array, at: number, key: Uint8Array): boolean {
+  for (let byte = 0; byte < key.length; byte++) if (bytes[at + byte] !== key[byte]) return false;
   return true;
 }

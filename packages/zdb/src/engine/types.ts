@@ -62,6 +62,8 @@ export interface EngineOptions {
   readonly events?: EngineEvents;
   /** Memory for cached index slots of `seq` namespaces, per namespace; default 8 MiB. */
   readonly indexCacheBytes?: number;
+  /** Memory for blocks of data files that small records are read from, all namespaces together; default 16 MiB, 2 MiB in `seq` mode. */
+  readonly dataCacheBytes?: number;
 }
 
 /** One data file as the offload engine sees it. */
@@ -215,11 +217,17 @@ export interface Namespace {
    */
   set(key: Uint8Array, payload: Payload, timestamp?: number, compare?: boolean): Uint8Array | undefined;
   /**
-   * undefined: no such key. The value is in memory of its own, or in what `memory` gives for so many bytes (a server's buffers).
+   * undefined: no such key. The value is in memory of its own.
    * @throws NotLocal when the bytes are not here: `presence` says so, or the whole data file is missing;
    *   StoreError('missing-data') when the file is too short, StoreError('corrupt') when checksum or key do not match; IoError
    */
-  get(key: Uint8Array, memory?: (lengthBytes: number) => Uint8Array | undefined): Uint8Array | undefined;
+  get(key: Uint8Array): Uint8Array | undefined;
+  /** Length of the value of a key, or -1: no such key. For a server: `copyFound` or `readFound` follows, with the same key. */
+  find(key: Uint8Array): number;
+  /** Copies the value that `find` found, of less than 16 KiB, to `target[at…]`. @throws as `get`; `target` is then unchanged */
+  copyFound(key: Uint8Array, target: Uint8Array, at: number): void;
+  /** The value that `find` found, in what `memory` gives for so many bytes, or in memory of its own. @throws as `get` */
+  readFound(key: Uint8Array, memory?: (lengthBytes: number) => Uint8Array | undefined): Uint8Array;
   /** Compares the stored payload with its checksum; undefined: no such key. @throws NotLocal */
   check(key: Uint8Array): CheckResult | undefined;
   /** Appends a deletion marker; false: no such key. @throws StoreError('worm', 'commit-first') */

@@ -15,8 +15,6 @@ import type { ServerSocket, SocketEvents } from './sockets.ts';
 
 /** Replies waiting for a client that stop its next commands. */
 const OUTPUT_BYTES = 256 * 1024;
-/** From this size on values are read into reusable memory and sent from there. */
-const LARGE_VALUE_BYTES = 16 * 1024 + 512;
 /** Copies waiting for a mirror client that end its connection. */
 const MIRROR_BYTES = 64 * 1024 * 1024;
 
@@ -97,9 +95,8 @@ export class Session implements SocketEvents {
 
   /** Reusable memory that large values of these replies are in. */
   replyBuffers: Uint8Array[] = [];
-  /** Memory for a value that is going to be part of the replies; undefined for small ones. */
+  /** Memory for a large value that is going to be part of the replies; undefined when too much is lent already. */
   readonly replyMemory = (lengthBytes: number): Uint8Array | undefined => {
-    if (lengthBytes < LARGE_VALUE_BYTES) return undefined;
     const buffer = this.server.largeBuffers.take(lengthBytes);
     if (buffer !== undefined) this.replyBuffers.push(buffer);
     return buffer;

@@ -1,4 +1,5 @@
 // SET, SETX, DEL and everything that reads one key (specification sections 3.1 to 3.3).
+import { BORROW_BYTES } from '@qsfs/resp';
 import { NotLocal, StoreError } from '../../engine/types.ts';
 import type { CommandDefinition, Session } from '../session.ts';
 import { exactly, MAX_KEY_BYTES, mayWrite, notFrozen, readableKey, wrappedNumberAt } from './arguments.ts';
@@ -150,16 +151,20 @@ function get(session: Session): void {
 /** GET's reply for one key. */
 function answerValue(session: Session, key: Uint8Array): void {
   const { replies } = session.server;
-  let value: Uint8Array | undefined;
+  const { namespace } = session.slot;
   try {
-    value = session.slot.namespace.get(key, session.replyMemory);
+    const length = namespace.find(key);
+    if (length < 0) replies.nil();
+    else if (length >= BORROW_BYTES) replies.bulk(namespace.readFound(key, session.replyMemory));
+    else {
+      const at = replies.bulkSpace(length);
+      namespace.copyFound(key, replies.memory, at);
+    }
   } catch (error) {
+    replies.rollback();
     unreadable(session, error);
     replies.error('Internal Error');
-    return;
   }
-  if (value === undefined) replies.nil();
-  else replies.bulk(value);
 }
 
 /** Lets errors go that are not about the stored bytes, and those after which another attempt is worth it. */

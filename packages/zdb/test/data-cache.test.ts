@@ -1,0 +1,63 @@
+// The cache of data blocks: what is taken in, and what is not found any more.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { realRandom } from '@qsfs/io';
+import { SimulatedClock, SimulatedDisk } from '@qsfs/io/simulated';
+import { BLOCK_BYTES, DataCache } from '../src/engine/data-cache.ts';
+import { openEngine } from '../src/index.ts';
+
+test('a block is taken in at the second miss in a row of its frame', () => {
+  const cache = new DataCache(2 * BLOCK_BYTES);
+  const owner = cache.newOwner();
+  assert.equal(cache.missed(owner, 0, 100, 50), -1);
+  assert.equal(cache.missed(owner, 0, 2 * BLOCK_BYTES + 100, 50), -1, 'another block of the same frame');
+  assert.equal(cache.missed(owner, 0, 100, 50), -1);
+  assert.equal(cache.missed(owner, 0, 300, 50), 0);
+  assert.equal(cache.missed(owner, 0, BLOCK_BYTES - 10, 50), -1, 'a record in two blocks');
+  cache.take(owner, 0, 0, 400).fill(7);
+  assert.ok(!cache.find(owner, 0, 100, 50), 'not filled yet');
+  cache.taken(owner, 0, 0, 400);
+  assert.ok(cache.find(owner, 0, 100, 50));
+  assert.equal(cache.bytes[cache.at], 7);
+  assert.ok(!cache.find(owner, 0, 380, 50), 'not all of it is there');
+  assert.ok(!cache.find(owner, 2, 100, 50), 'another file');
+  assert.ok(!cache.find(cache.newOwner(), 0, 100, 50), 'another log');
+  cache.clear();
+  assert.ok(!cache.find(owner, 0, 100, 50));
+});
+
+test('records read again and again cost no reads of the disk, and those written later are found', () => {
+  const engine = openEngine({
+    disk: new SimulatedDisk(),
+    clock: new SimulatedClock(),
+    random: realRandom,
+    dataDirectory: '/data',
+    indexDirectory: '/index',
+    dataSizeBytes: 524_288,
+    mode: 'user',
+    sync: 'none',
+  });
+  const namespace = engine.namespace('default')!;
+  const target = Buffer.alloc(8);
+  const read = (key: string) => {
+    const length = namespace.find(Buffer.from(key));
+    namespace.copyFound(Buffer.from(key), target, 0);
+    return target.toString('latin1', 0, length);
+  };
+  namespace.set(Buffer.from('a'), Buffer.from('one'));
+  engine.commit();
+  for (let reads = 0; reads < 2; reads++) assert.equal(read('a'), 'one');
+  const before = namespace.statistics.dataReadBytes;
+  for (let reads = 0; reads < 5; reads++) assert.equal(read('a'), 'one');
+  assert.equal(namespace.statistics.dataReadBytes, before);
+  namespace.set(Buffer.from('b'), Buffer.from('two'));
+  assert.equal(read('b'), 'two', 'before the commit');
+  engine.commit();
+  namespace.set(Buffer.from('a'), Buffer.from('new'));
+  engine.commit();
+  for (let reads = 0; reads < 3; reads++) {
+    assert.equal(read('b'), 'two');
+    assert.equal(read('a'), 'new');
+  }
+  engine.close();
+});
