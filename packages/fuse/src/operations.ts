@@ -1,9 +1,11 @@
 // From request to filesystem call to reply body: one case per operation of the protocol. Knows nothing of descriptors,
-// parking or loops; errors leave as exceptions. Called by the session for new and for retried requests alike.
+// parking or loops. Called by the session for new and for retried requests alike. Errors leave as exceptions, except those
+// that are asked for with every file (no such attribute, an operation that is declined): these are results, because a throw
+// costs as much as the rest of the request.
 //
 // Every field that comes from the kernel is checked before it is used: a body that is too short or a string that does not
 // end is EINVAL, a number the filesystem cannot have given out is ESTALE.
-import type { ErrnoCode } from '@qsfs/io';
+import { ERRNO, type ErrnoCode } from '@qsfs/io';
 import {
   type AttributeChange,
   type Attributes,
@@ -57,6 +59,8 @@ export class Operations {
   readonly #options: AnswerOptions;
   /** References given out by the present reply, to be taken back when the kernel does not take it. */
   #referenced: 'none' | 'entry' | 'listing' = 'none';
+  /** What the reply of the last `execute` says; 0: no error. */
+  errno = 0;
 
   constructor(filesystem: Filesystem, request: Request, reply: Reply, options: AnswerOptions) {
     this.#filesystem = filesystem;
@@ -66,7 +70,7 @@ export class Operations {
   }
 
   /**
-   * Runs the request in the buffer.
+   * Runs the request in the buffer, and sets `errno`.
    * @returns length of the reply's body in bytes, or NO_REPLY
    * @throws FilesystemError, and whatever the filesystem throws
    */
@@ -74,6 +78,7 @@ export class Operations {
     const request = this.#request;
     const inode = request.inode;
     this.#referenced = 'none';
+    this.errno = 0;
     if (inode === WIDE) return this.#unknownInode();
     switch (request.operation) {
       case OPERATION.lookup:
@@ -91,7 +96,7 @@ export class Operations {
       case OPERATION.setAttributes:
         return this.#setAttributes(inode);
       case OPERATION.create:
-        return this.#options.answerCreate ? this.#create(inode, false) : fail('ENOSYS');
+        return this.#options.answerCreate ? this.#create(inode, false) : this.#refuse(ERRNO.ENOSYS);
       case OPERATION.makeTemporary:
         return this.#create(inode, true);
       case OPERATION.makeNode:
@@ -154,11 +159,17 @@ export class Operations {
       case OPERATION.notifyReply:
         return NO_REPLY;
       case OPERATION.control:
-        return fail('ENOTTY');
+        return this.#refuse(ERRNO.ENOTTY);
       default:
         // OPEN, OPENDIR, FLUSH and ACCESS are declined on purpose: the kernel then answers them itself, for good.
-        return fail('ENOSYS');
+        return this.#refuse(ERRNO.ENOSYS);
     }
+  }
+
+  /** An error as a result. */
+  #refuse(errno: number): number {
+    this.errno = errno;
+    return 0;
   }
 
   /** Gives back the references of a reply that the kernel did not take. `bodyBytes` is what `execute` answered. */
@@ -217,7 +228,7 @@ export class Operations {
   #lookup(parent: number): number {
     const found = this.#filesystem.lookup(parent, this.#name(BODY_BYTE));
     if (found) return this.#entry(found);
-    if (!this.#options.negativeEntries) fail('ENOENT');
+    if (!this.#options.negativeEntries) return this.#refuse(ERRNO.ENOENT);
     this.#reply.negativeEntry();
     return SIZE.entry;
   }
@@ -383,7 +394,7 @@ export class Operations {
   #getExtended(inode: number): number {
     this.#need(8);
     const value = this.#filesystem.getExtendedAttribute(inode, this.#name(BODY_BYTE + 8));
-    return value ? this.#sized(value) : fail('ENODATA');
+    return value ? this.#sized(value) : this.#refuse(ERRNO.ENODATA);
   }
 
   #listExtended(inode: number): number {

@@ -285,7 +285,7 @@ export class Session {
       return;
     }
     if (length === NO_REPLY) return;
-    const whole = this.#reply.seal(0, length, request.uniqueLow, request.uniqueHigh);
+    const whole = this.#reply.seal(this.#operations.errno, length, request.uniqueLow, request.uniqueHigh);
     const errno = this.#channel.send(this.#reply.bytes, whole);
     if (errno === 0) return;
     // ENOENT: the request was aborted while we worked. Whatever else it is, the kernel did not take the answer.

@@ -1,6 +1,7 @@
 // Answers byte by byte, against the structures of the kernel's header written out by hand.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { ERRNO } from '@qsfs/io';
 import type { Attributes } from '../src/index.ts';
 import { Operations } from '../src/operations.ts';
 import { OPERATION } from '../src/protocol.ts';
@@ -23,7 +24,9 @@ function answering(options: { negativeSeconds?: number; answerCreate?: boolean }
     const length = operations.execute();
     return Buffer.from(reply.bytes.slice(16, 16 + length));
   };
-  return { filesystem, ask };
+  /** The errno of the request asked last; 0: none. */
+  const errno = () => operations.errno;
+  return { filesystem, ask, errno };
 }
 
 const ODD: Attributes = {
@@ -76,9 +79,19 @@ test('a name that does not exist is an entry without inode that may be remembere
 });
 
 test('without negative caching a missing name is ENOENT', () => {
-  const { filesystem, ask } = answering({ negativeSeconds: 0 });
+  const { filesystem, ask, errno } = answering({ negativeSeconds: 0 });
   filesystem.found = undefined;
-  assert.throws(() => ask(OPERATION.lookup, 1, 'x'), { code: 'ENOENT' });
+  assert.equal(ask(OPERATION.lookup, 1, 'x').length, 0);
+  assert.equal(errno(), ERRNO.ENOENT);
+});
+
+test('a missing extended attribute is ENODATA, and the next answer is none', () => {
+  const { filesystem, ask, errno } = answering();
+  filesystem.getExtendedAttribute = () => undefined;
+  assert.equal(ask(OPERATION.getExtendedAttribute, 2, fields(0, 0), 'security.capability').length, 0);
+  assert.equal(errno(), ERRNO.ENODATA);
+  ask(OPERATION.getAttributes, 2, fields(0n, 0n));
+  assert.equal(errno(), 0);
 });
 
 test('GETATTR answers fuse_attr_out', () => {
@@ -90,7 +103,9 @@ test('GETATTR answers fuse_attr_out', () => {
 
 test('CREATE is declined unless asked for, and then answers an entry and an open file', () => {
   const request = [fields(0o102, 0o100644, 0o22, 0), 'new'] as const;
-  assert.throws(() => answering().ask(OPERATION.create, 1, ...request), { code: 'ENOSYS' });
+  const declining = answering();
+  assert.equal(declining.ask(OPERATION.create, 1, ...request).length, 0);
+  assert.equal(declining.errno(), ERRNO.ENOSYS);
   const body = answering({ answerCreate: true }).ask(OPERATION.create, 1, ...request);
   assert.equal(body.length, 128 + 16);
   assert.equal(body.readBigUInt64LE(0), 100n);
