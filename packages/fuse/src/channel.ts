@@ -21,8 +21,11 @@ export interface Channel {
   receive(target: Uint8Array): number;
   /** Sends one message; returns 0 or the errno (ENOENT: nobody waits for it any more). */
   send(message: Uint8Array, lengthBytes: number): number;
-  /** Waits for a request, a wake or the time; does nothing where `receive` waits itself. */
-  wait(timeoutMs: number): void;
+  /**
+   * Waits for a request, a wake or the time. The request into `target`, when it came soon: its length, NOTHING or ENDED as of
+   * `receive`. Does nothing where `receive` waits itself. @throws IoError when the device is unusable
+   */
+  await(target: Uint8Array, timeoutMs: number): number;
   /** True once for any number of wakes since the last call. Cheap: called between requests. */
   takeWake(): boolean;
   /** Frees what the channel itself opened; later wakes do nothing. The device stays open. */
@@ -99,27 +102,30 @@ class PolledChannel implements Channel {
     return sendAll(this.#device, message, lengthBytes);
   }
 
-  wait(timeoutMs: number): void {
+  await(target: Uint8Array, timeoutMs: number): number {
+    const length = this.#look(target);
+    if (length !== NOTHING || Atomics.load(this.#flag, 0) !== 0) return length;
     // A failed poll (EINTR) is a short wait.
-    const ready = this.#look() || this.#libc.poll(this.#pollSet, 2, timeoutMs);
+    const ready = this.#libc.poll(this.#pollSet, 2, timeoutMs);
     if (ready > 0 && this.#returned[7] !== 0) this.#emptyCounter();
+    return NOTHING;
   }
 
-  /** Looks a few times before going to sleep, while that pays. */
-  #look(): number {
+  /** Looks a few times before going to sleep, while that pays. A look is a read: it costs no more than asking whether to read. */
+  #look(target: Uint8Array): number {
     if (this.#looksToSkip > 0) {
       this.#looksToSkip--;
-      return 0;
+      return NOTHING;
     }
     for (let turn = 0; turn < LOOK_TURNS; turn++) {
-      const ready = this.#libc.poll(this.#pollSet, 2, 0);
-      if (ready !== 0) {
+      const length = receiveWhole(this.#device, target);
+      if (length !== NOTHING || Atomics.load(this.#flag, 0) !== 0) {
         this.#looksMissed = 0;
-        return Math.max(0, ready);
+        return length;
       }
     }
     this.#looksToSkip = Math.min(LOOKS_SKIPPED_MAX, 2 ** this.#looksMissed++);
-    return 0;
+    return NOTHING;
   }
 
   takeWake(): boolean {
@@ -169,7 +175,9 @@ class BlockingChannel implements Channel {
     return sendAll(this.#device, message, lengthBytes);
   }
 
-  wait(): void {}
+  await(): number {
+    return NOTHING;
+  }
 
   takeWake(): boolean {
     return Atomics.exchange(this.#flag, 0, 0) !== 0;

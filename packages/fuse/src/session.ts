@@ -195,14 +195,14 @@ export class Session {
           this.#idle();
           if (this.#isReady || this.#stopping) continue;
         }
-        const length = channel.receive(bytes);
-        if (length > 0) this.#serve(length);
-        else if (length === ENDED) return 'unmounted';
-        else if (length === NOTHING && !this.#isReady) {
+        let length = channel.receive(bytes);
+        if (length === NOTHING && !this.#isReady) {
           const restMs = this.#idle();
           // Idle hooks may have found something to do.
-          if (!this.#isReady && !this.#stopping) channel.wait(restMs);
+          if (!this.#isReady && !this.#stopping) length = channel.await(bytes, restMs);
         }
+        if (length > 0) this.#serve(length);
+        else if (length === ENDED) return 'unmounted';
       }
     } finally {
       this.#endParked();

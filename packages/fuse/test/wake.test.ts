@@ -2,17 +2,26 @@
 import assert from 'node:assert/strict';
 import { fstatSync } from 'node:fs';
 import { test } from 'node:test';
-import { loadLibc, openRealDevice, realDisk, startThread } from '@qsfs/io';
-import { type Channel, openChannel } from '../src/channel.ts';
+import { ERRNO, loadLibc, openRealDevice, realDisk, startThread } from '@qsfs/io';
+import { type Channel, ENDED, openChannel } from '../src/channel.ts';
 import { wake } from '../src/index.ts';
 import { ScriptedDevice } from './scripted-device.ts';
 
 const libc = loadLibc();
 const io = { libc, openDevice: openRealDevice, disk: realDisk };
 
+/** A mount nobody uses. */
+class SilentDevice extends ScriptedDevice {
+  override receive(): number {
+    return -ERRNO.EAGAIN;
+  }
+}
+
+const target = new Uint8Array(64);
+
 function polled(): Channel {
   assert.ok(libc, 'koffi must load on the machines that run the tests');
-  return openChannel(new ScriptedDevice([]), libc, '/nowhere');
+  return openChannel(new SilentDevice([]), libc, '/nowhere');
 }
 
 function eventDescriptor(channel: Channel): number {
@@ -23,9 +32,20 @@ function eventDescriptor(channel: Channel): number {
 test('a wake ends a wait that has no time-out', () => {
   const channel = polled();
   wake(channel.wakeHandle, io);
-  channel.wait(-1);
+  channel.await(target, -1);
   assert.ok(channel.takeWake());
   assert.ok(!channel.takeWake());
+  channel.close();
+});
+
+test('a request that comes soon is handed over without sleeping, and the end of the mount is told', () => {
+  assert.ok(libc);
+  const request = Uint8Array.of(1, 2, 3);
+  const device = new ScriptedDevice([() => {}, () => {}, request]);
+  const channel = openChannel(device, { ...libc, poll: () => assert.fail('it slept') }, '/nowhere');
+  assert.equal(channel.await(target, -1), request.length);
+  assert.deepEqual(target.subarray(0, 3), request);
+  assert.equal(channel.await(target, -1), ENDED);
   channel.close();
 });
 
@@ -95,7 +115,7 @@ test('no wake of a busy thread is ever lost', async () => {
   while (seen < rounds) {
     if (channel.takeWake()) seen = Atomics.load(told, 0);
     else {
-      channel.wait(10_000);
+      channel.await(target, 10_000);
       waits++;
     }
   }
