@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import type { Random } from '@qsfs/io';
+import { type Disk, IoError, type Random } from '@qsfs/io';
 import { COMMANDS, GLOBAL_OPTIONS, parseArguments } from '../src/cli/arguments.ts';
 import { runProgram } from '../src/cli/program.ts';
 import type { Capabilities } from '../src/types.ts';
@@ -152,6 +152,26 @@ test('check, rebuild and repair tell damage and mend it', async (t) => {
   );
   assert.match((await run('repair')).output, /repaired 0 files/);
   assert.equal((await run('rebuild', '--key', 'nothing')).exitCode, 4);
+});
+
+test('a backend that misses the beginning of a store gets its shards before the command ends', async (t) => {
+  let refusals = 2;
+  const disk: Disk = {
+    ...capabilities.disk,
+    open: (path, ...rest) => {
+      if (path.includes('data/a0/shards') && refusals > 0) {
+        refusals -= 1;
+        throw new IoError('EIO', `open ${path}`);
+      }
+      return capabilities.disk.open(path, ...rest);
+    },
+  };
+  const { folder, run } = prepare(t, {}, { disk });
+  const { path } = randomFile(folder, 'file', 400_000);
+  assert.deepEqual(await run('store', '-f', path), { exitCode: 0, output: '', errors: '' });
+  assert.equal(refusals, 0);
+  const check = await run('check', '-f', path, '--json', '--deep');
+  assert.equal((JSON.parse(check.output) as { verdict: string }).verdict, 'complete');
 });
 
 test('what cannot be read or stored now has its own exit code, and status says why', async (t) => {

@@ -167,13 +167,14 @@ class Invocation {
     const before = disk.stat(path);
     if (!before) throw new ZstorError('QSFS_E_LOCAL', `there is no file ${path}`);
     const progress = this.#progress(basename(path), before.sizeBytes);
-    const record = await zstor
+    let record = await zstor
       .put(
         name,
         { path, lengthBytes: before.sizeBytes },
         { progress: (doneBytes) => progress.update(doneBytes), watchSource: true },
       )
       .finally(() => progress.end());
+    if (record.missingShards > 0) record = await this.#completed(zstor, record);
     if (record.missingShards > 0) {
       const tolerance = zstor.tolerance(record).backends;
       this.#log(
@@ -183,6 +184,19 @@ class Invocation {
     }
     if (this.#arguments.flags.has('json')) this.#world.output(`${JSON.stringify(recordJson(record))}\n`);
     if (this.#arguments.flags.has('delete')) disk.remove(path);
+  }
+
+  /** Some backend did not take its shards: a disk that stalled for a second will have gone on by now. */
+  async #completed(zstor: Zstor, record: ObjectRecord): Promise<ObjectRecord> {
+    try {
+      await zstor.status(); // asks those that were down
+      return (await zstor.rebuild(record.name)).record;
+    } catch (error) {
+      // It is stored, and what it lacks is told.
+      if (!(error instanceof ZstorError)) throw error;
+      this.#log('info', error.message);
+      return record;
+    }
   }
 
   async #retrieve(zstor: Zstor): Promise<number> {
