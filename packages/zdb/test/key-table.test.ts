@@ -15,7 +15,7 @@ for (const keyBytes of [17, 20]) {
     for (let number = 0; number < KEYS; number++) {
       key.writeUInt32LE(number, 8);
       assert.equal(table.find(key, 0, keyBytes), -1);
-      table.add(key, 0, keyBytes);
+      table.add(keyBytes);
       if (number < 20_000 || number % 1000 !== 0) continue;
       const perKey = (table.memoryBytes - PIECES_BYTES) / table.size - keyBytes;
       assert.ok(perKey <= BOUND_BYTES, `${perKey} bytes a key at ${table.size} keys`);
@@ -30,12 +30,49 @@ test('room reserved for keys that are not there is given back, and every key is 
   for (let number = 0; number < 50_000; number++) {
     key.writeUInt32LE(number, 4);
     table.find(key, 0, key.length);
-    table.add(key, 0, key.length);
+    table.add(key.length);
   }
   table.fit();
   assert.ok((table.memoryBytes - PIECES_BYTES) / table.size - key.length <= BOUND_BYTES);
   for (let number = 0; number < 50_000; number++) {
     key.writeUInt32LE(number, 4);
     assert.ok(table.find(key, 0, key.length) >= 0);
+  }
+});
+
+test('keys of all lengths are told apart, through removal, reuse of their places and growth', () => {
+  const table = new KeyTable(1);
+  /** Keys that differ only in their last byte, in their length, or in zeros behind their end. */
+  const keys = Array.from({ length: 256 }, (_, length) => [
+    Buffer.alloc(length),
+    Buffer.alloc(length, 1),
+  ]).flatMap(([zeros, ones], length) =>
+    length === 0 ? [zeros!] : [zeros!, Buffer.concat([ones!.subarray(1), Buffer.of(2)])],
+  );
+  for (let round = 0; round < 3; round++) {
+    const entries = keys.map((key, number) => {
+      assert.equal(table.find(key, 0, key.length), -1);
+      const entry = table.add(key.length);
+      table.place(entry, number, number + 1, number + 2, number + 3, 0xffffffff, number + 5);
+      return entry;
+    });
+    for (const [number, key] of keys.entries()) {
+      const padded = Buffer.concat([Buffer.of(9), key, Buffer.of(9)]);
+      const entry = table.find(padded, 1, key.length);
+      assert.equal(entry, entries[number]);
+      assert.deepEqual(table.key(entry), new Uint8Array(key));
+      assert.deepEqual(
+        [table.file(entry), table.indexOffset(entry), table.dataOffset(entry), table.payloadBytes(entry)],
+        [number, number + 1, number + 2, number + 3],
+      );
+      assert.deepEqual([table.crc(entry), table.timestamp(entry)], [0xffffffff, number + 5]);
+    }
+    const before = table.memoryBytes;
+    for (const entry of entries) {
+      table.unlink(entry);
+      table.release(entry);
+    }
+    assert.equal(table.size, 0);
+    if (round > 0) assert.equal(table.memoryBytes, before, 'the places are used again');
   }
 });

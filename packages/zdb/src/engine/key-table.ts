@@ -1,24 +1,26 @@
-// Live keys of a user-mode namespace: an open-addressing table in typed arrays with the place of each record. Per key: 28 bytes
-// of fields, 5 bytes of table at a load of 0.46 to 0.8 (8.4 on average), and the key itself rounded up to 4 bytes: below 40 beside the key.
+// Live keys of a user-mode namespace: an open-addressing table in typed arrays with the place of each record. Per key: 24 bytes
+// of fields, 5 bytes of table at a load of 0.4 to 0.8 (9 on average), and the key itself rounded up to 4 bytes: below 40 beside the key.
 //
-// Fields stand in chunks, so that growing copies nothing. The table of entry numbers is rebuilt when it grows: a large one is cut
-// into 256 parts of different sizes that grow one by one, so that nobody waits for the rehashing of millions of keys.
-// Entries that are unlinked keep their number and key until `release`, so that a batch can be taken back (namespace.ts).
+// Nearly all time of a lookup goes into waiting for memory, so fields and key of an entry stand together: one wait. Entries never
+// move, growing copies nothing. The table of their addresses is rebuilt when it grows: a large one is cut into 256 parts of
+// different sizes that grow one by one, so that nobody waits for the rehashing of millions of keys.
+// Entries that are unlinked keep their place and key until `release`, so that a batch can be taken back (namespace.ts).
 
 import { checksum } from './checksum.ts';
 import { KEY_MAX_BYTES } from './data-format.ts';
 
-const CHUNK_ENTRIES = 1 << 15;
-const CHUNK_SHIFT = 15;
-const FIELDS = 7;
+/** Entries stand in pieces of this size; addresses are in units of 4 bytes. */
 const ARENA_BYTES = 1 << 20;
-const ARENA_SHIFT = 18; // in units of 4 bytes
+const ARENA_SHIFT = 18;
+const ARENA_MASK = (1 << ARENA_SHIFT) - 1;
+/** Addresses are unsigned 32-bit numbers, and one is left for "none". */
+const ARENAS_MAX = (1 << (32 - ARENA_SHIFT)) - 1;
 const FIRST_SLOTS = 64;
 /** A part grows when more than this share is in use. */
 const LOAD_MAX = 0.8;
-const GROWTH = 1.75;
+const GROWTH = 2;
 /** After loading, a part of which less than this is in use shrinks. */
-const LOAD_MIN = LOAD_MAX / GROWTH;
+const LOAD_MIN = 0.53;
 /** With more keys than this the table is cut into parts. */
 const SINGLE_PART_MAX = 4096;
 const PARTS = 256;
@@ -27,44 +29,42 @@ const PART_SHIFT = 24;
 const MOVED_TOGETHER = 256;
 /** 8 bits of key length, 24 of payload length. */
 const LENGTH_MASK = 0xffffff;
+const NONE = 0xffffffff;
 
 /** Largest payload length the table can hold. */
 export const TABLE_PAYLOAD_MAX = LENGTH_MASK;
 
-const KEY = 0;
-const LENGTHS = 1;
-const INDEX_FILE = 2;
-const INDEX_OFFSET = 3;
-const DATA_OFFSET = 4;
-const CRC = 5;
-const TIMESTAMP = 6;
+// Fields of an entry, in units; the key follows.
+const LENGTHS = 0;
+const INDEX_FILE = 1;
+const INDEX_OFFSET = 2;
+const DATA_OFFSET = 3;
+const CRC = 4;
+const TIMESTAMP = 5;
+const FIELDS = 6;
+/** Longest key, in units. */
+const KEY_UNITS_MAX = (KEY_MAX_BYTES + 3) >> 2;
 
-/** Key table. Entries are named by number; -1 is none. */
+/** Key table. Entries are named by their address, a number; -1 is none. */
 export class KeyTable {
   readonly #seed: number;
-  readonly #chunks: Uint32Array[] = [];
-  #entryCount = 0;
-  /** Numbers of released entries, to be used again. */
-  readonly #free: number[] = [];
   #linked = 0;
 
   #parts: Part[] = [new Part(FIRST_SLOTS)];
-  /** Hash of the key last looked for, which is the one to be added. */
+  /** The key last looked for, which is the one to be added: its hash, and its bytes in units, the last filled up with zeros. */
   #lastHash = 0;
+  readonly #last = new Uint32Array(KEY_UNITS_MAX);
 
-  readonly #arenas: Uint8Array[] = [];
-  /** Next free unit of 4 bytes; addresses are in units. */
-  #arenaEnd = 0;
-  /** Heads of the lists of freed keys, by length in units; the list runs through the freed keys themselves. */
-  readonly #freeKeys = new Float64Array((KEY_MAX_BYTES >> 2) + 2).fill(-1);
+  /** The same memory in units and in bytes. */
+  readonly #words: Uint32Array[] = [];
+  readonly #bytes: Uint8Array[] = [];
+  /** Next free unit. */
+  #end = 0;
+  /** Heads of the lists of released entries, by length of the key in units; the list runs through the entries themselves. */
+  readonly #free = new Uint32Array(KEY_UNITS_MAX + 1).fill(NONE);
 
   /** For `#move`: what is being moved. */
-  readonly #moving = {
-    numbers: new Uint32Array(MOVED_TOGETHER),
-    addresses: new Uint32Array(MOVED_TOGETHER),
-    lengths: new Uint8Array(MOVED_TOGETHER),
-    touched: 0,
-  };
+  readonly #moving = { entries: new Uint32Array(MOVED_TOGETHER), touched: 0 };
 
   /** @param seed random, so that nobody can choose keys that collide */
   constructor(seed: number) {
@@ -79,39 +79,32 @@ export class KeyTable {
   /** Bytes held. */
   get memoryBytes(): number {
     return (
-      this.#chunks.length * CHUNK_ENTRIES * FIELDS * 4 +
-      this.#parts.reduce((sum, part) => sum + part.slots.length * 5, 0) +
-      this.#arenas.length * ARENA_BYTES +
-      this.#free.length * 8
+      this.#parts.reduce((sum, part) => sum + part.slots.length * 5, 0) + this.#words.length * ARENA_BYTES
     );
   }
 
   /** Entry of the key at `bytes[at … at + length - 1]`, or -1. */
   find(bytes: Uint8Array, at: number, length: number): number {
-    const hash = hashOf(bytes, at, length, this.#seed);
-    this.#lastHash = hash;
+    const hash = this.#take(bytes, at, length);
     const tag = hash & 255;
     const part = this.#part(hash);
     const slots = part.slots;
     for (let slot = place(hash, slots.length); ; ) {
       const number = slots[slot]!;
       if (number === 0) return -1;
-      if (part.tags[slot] === tag && this.#equal(number - 1, bytes, at, length)) return number - 1;
+      if (part.tags[slot] === tag && this.#isLast(number - 1, length)) return number - 1;
       if (++slot === slots.length) slot = 0;
     }
   }
 
-  /** Adds the key for which `find` just answered -1. @returns its entry, with all fields still to be set */
-  add(bytes: Uint8Array, at: number, length: number): number {
-    let entry: number;
-    if (this.#free.length > 0) entry = this.#free.pop()!;
-    else {
-      entry = this.#entryCount++;
-      if (entry >>> CHUNK_SHIFT === this.#chunks.length)
-        this.#chunks.push(new Uint32Array(CHUNK_ENTRIES * FIELDS));
-    }
-    this.#set(entry, KEY, this.#storeKey(bytes, at, length));
-    this.#set(entry, LENGTHS, (length << 24) >>> 0);
+  /** Adds the key for which `find` just answered -1, of `length` bytes. @returns its entry, with all fields still to be set */
+  add(length: number): number {
+    const units = (length + 3) >> 2;
+    const entry = this.#allocate(units);
+    const words = this.#words[entry >>> ARENA_SHIFT]!;
+    const base = entry & ARENA_MASK;
+    words[base + LENGTHS] = length << 24;
+    for (let unit = 0; unit < units; unit++) words[base + FIELDS + unit] = this.#last[unit]!;
     this.#link(entry, this.#lastHash);
     return entry;
   }
@@ -121,7 +114,7 @@ export class KeyTable {
     this.#link(entry, this.#hash(entry));
   }
 
-  /** Takes an entry out of the table; its number and key stay reserved until `release`. */
+  /** Takes an entry out of the table; its place and key stay reserved until `release`. */
   unlink(entry: number): void {
     const hash = this.#hash(entry);
     const part = this.#part(hash);
@@ -148,18 +141,11 @@ export class KeyTable {
     this.#linked--;
   }
 
-  /** Gives number and key of an unlinked entry free. */
+  /** Gives place and key of an unlinked entry free. */
   release(entry: number): void {
-    const address = this.#get(entry, KEY);
     const units = (this.keyBytes(entry) + 3) >> 2;
-    if (units > 0) {
-      const arena = this.#arenas[address >>> ARENA_SHIFT]!;
-      const view = new Uint32Array(arena.buffer, (address << 2) & (ARENA_BYTES - 1), 1);
-      const head = this.#freeKeys[units]!;
-      view[0] = head < 0 ? 0xffffffff : head;
-      this.#freeKeys[units] = address;
-    }
-    this.#free.push(entry);
+    this.#set(entry, 0, this.#free[units]!);
+    this.#free[units] = entry;
   }
 
   /** Makes room for `count` keys at once. */
@@ -188,14 +174,14 @@ export class KeyTable {
     crc: number,
     timestamp: number,
   ): void {
-    const chunk = this.#chunks[entry >>> CHUNK_SHIFT]!;
-    const base = (entry & (CHUNK_ENTRIES - 1)) * FIELDS;
-    chunk[base + LENGTHS] = (chunk[base + LENGTHS]! & ~LENGTH_MASK) | payloadBytes;
-    chunk[base + INDEX_FILE] = indexFile;
-    chunk[base + INDEX_OFFSET] = indexOffset;
-    chunk[base + DATA_OFFSET] = dataOffset;
-    chunk[base + CRC] = crc;
-    chunk[base + TIMESTAMP] = timestamp;
+    const words = this.#words[entry >>> ARENA_SHIFT]!;
+    const base = entry & ARENA_MASK;
+    words[base + LENGTHS] = (words[base + LENGTHS]! & ~LENGTH_MASK) | payloadBytes;
+    words[base + INDEX_FILE] = indexFile;
+    words[base + INDEX_OFFSET] = indexOffset;
+    words[base + DATA_OFFSET] = dataOffset;
+    words[base + CRC] = crc;
+    words[base + TIMESTAMP] = timestamp;
   }
 
   keyBytes(entry: number): number {
@@ -223,23 +209,20 @@ export class KeyTable {
 
   /** A copy of the key. */
   key(entry: number): Uint8Array {
-    const address = this.#get(entry, KEY);
-    const at = (address << 2) & (ARENA_BYTES - 1);
-    const length = this.keyBytes(entry);
-    return length === 0 ? new Uint8Array(0) : this.#arenas[address >>> ARENA_SHIFT]!.slice(at, at + length);
+    const at = ((entry & ARENA_MASK) + FIELDS) << 2;
+    return this.#bytes[entry >>> ARENA_SHIFT]!.slice(at, at + this.keyBytes(entry));
   }
 
-  /** Entry numbers of live keys. */
+  /** Live entries. */
   *entries(): Generator<number> {
     for (const part of this.#parts) for (const number of part.slots) if (number !== 0) yield number - 1;
   }
 
-  /** Live keys that begin with `prefix`, by checksum modulo 2^24 and then entry number. */
+  /** Live keys that begin with `prefix`, by checksum modulo 2^24 and then entry. */
   keysWithPrefix(prefix: Uint8Array): Uint8Array[] {
     const found: { key: Uint8Array; bucket: number; entry: number }[] = [];
     for (const entry of this.entries()) {
-      if (this.keyBytes(entry) < prefix.length || !this.#equal(entry, prefix, 0, prefix.length, true))
-        continue;
+      if (this.keyBytes(entry) < prefix.length || !this.#begins(entry, prefix)) continue;
       const key = this.key(entry);
       found.push({ key, bucket: checksum(key) & 0xffffff, entry });
     }
@@ -248,55 +231,85 @@ export class KeyTable {
   }
 
   #get(entry: number, field: number): number {
-    return this.#chunks[entry >>> CHUNK_SHIFT]![(entry & (CHUNK_ENTRIES - 1)) * FIELDS + field]!;
+    return this.#words[entry >>> ARENA_SHIFT]![(entry & ARENA_MASK) + field]!;
   }
 
   #set(entry: number, field: number, value: number): void {
-    this.#chunks[entry >>> CHUNK_SHIFT]![(entry & (CHUNK_ENTRIES - 1)) * FIELDS + field] = value;
+    this.#words[entry >>> ARENA_SHIFT]![(entry & ARENA_MASK) + field] = value;
   }
 
-  #equal(entry: number, bytes: Uint8Array, at: number, length: number, prefix = false): boolean {
-    if (!prefix && this.keyBytes(entry) !== length) return false;
-    if (length === 0) return true;
-    const address = this.#get(entry, KEY);
-    const arena = this.#arenas[address >>> ARENA_SHIFT]!;
-    const start = (address << 2) & (ARENA_BYTES - 1);
-    for (let byte = 0; byte < length; byte++) if (arena[start + byte] !== bytes[at + byte]) return false;
+  /** Whether an entry has the key last looked for, of `length` bytes. */
+  #isLast(entry: number, length: number): boolean {
+    const words = this.#words[entry >>> ARENA_SHIFT]!;
+    const base = entry & ARENA_MASK;
+    if (words[base + LENGTHS]! >>> 24 !== length) return false;
+    const last = this.#last;
+    const units = (length + 3) >> 2;
+    for (let unit = 0; unit < units; unit++) if (words[base + FIELDS + unit] !== last[unit]) return false;
     return true;
   }
 
-  #hash(entry: number): number {
-    const length = this.keyBytes(entry);
-    const address = this.#get(entry, KEY);
-    if (length === 0) return hashOf(EMPTY, 0, 0, this.#seed);
-    return hashOf(
-      this.#arenas[address >>> ARENA_SHIFT]!,
-      (address << 2) & (ARENA_BYTES - 1),
-      length,
-      this.#seed,
-    );
+  #begins(entry: number, prefix: Uint8Array): boolean {
+    const bytes = this.#bytes[entry >>> ARENA_SHIFT]!;
+    const start = ((entry & ARENA_MASK) + FIELDS) << 2;
+    for (let byte = 0; byte < prefix.length; byte++) if (bytes[start + byte] !== prefix[byte]) return false;
+    return true;
   }
 
-  #storeKey(bytes: Uint8Array, at: number, length: number): number {
-    const units = (length + 3) >> 2;
-    if (units === 0) return 0;
-    let address = this.#freeKeys[units]!;
-    if (address >= 0) {
-      const arena = this.#arenas[address >>> ARENA_SHIFT]!;
-      const next = new Uint32Array(arena.buffer, (address << 2) & (ARENA_BYTES - 1), 1)[0]!;
-      this.#freeKeys[units] = next === 0xffffffff ? -1 : next;
-    } else {
-      address = this.#arenaEnd;
-      // A key does not cross arenas.
-      if (address >>> ARENA_SHIFT !== (address + units - 1) >>> ARENA_SHIFT)
-        address = ((address >>> ARENA_SHIFT) + 1) * (ARENA_BYTES >> 2);
-      this.#arenaEnd = address + units;
-      if (address >>> ARENA_SHIFT === this.#arenas.length) this.#arenas.push(new Uint8Array(ARENA_BYTES));
+  /** Makes a key the last one. @returns its hash */
+  #take(bytes: Uint8Array, at: number, length: number): number {
+    const last = this.#last;
+    const end = at + length;
+    let hash = this.#seed ^ length;
+    let unit = 0;
+    let next = at;
+    for (; next + 4 <= end; next += 4) {
+      const word =
+        bytes[next]! | (bytes[next + 1]! << 8) | (bytes[next + 2]! << 16) | (bytes[next + 3]! << 24);
+      last[unit++] = word;
+      hash = mix(hash, word);
     }
-    const arena = this.#arenas[address >>> ARENA_SHIFT]!;
-    const start = (address << 2) & (ARENA_BYTES - 1);
-    for (let byte = 0; byte < length; byte++) arena[start + byte] = bytes[at + byte]!;
-    return address;
+    if (next < end) {
+      let word = 0;
+      for (let shift = 0; next < end; next++, shift += 8) word |= bytes[next]! << shift;
+      last[unit] = word;
+      hash = mix(hash, word);
+    }
+    this.#lastHash = finish(hash);
+    return this.#lastHash;
+  }
+
+  /** Hash of an entry's key: the same as `#take` gives. */
+  #hash(entry: number): number {
+    const words = this.#words[entry >>> ARENA_SHIFT]!;
+    const base = entry & ARENA_MASK;
+    const length = words[base + LENGTHS]! >>> 24;
+    const end = base + FIELDS + ((length + 3) >> 2);
+    let hash = this.#seed ^ length;
+    for (let unit = base + FIELDS; unit < end; unit++) hash = mix(hash, words[unit]!);
+    return finish(hash);
+  }
+
+  /** A place for an entry with a key of so many units. */
+  #allocate(keyUnits: number): number {
+    const freed = this.#free[keyUnits]!;
+    if (freed !== NONE) {
+      this.#free[keyUnits] = this.#get(freed, 0);
+      return freed;
+    }
+    const units = FIELDS + keyUnits;
+    let entry = this.#end;
+    // An entry does not cross arenas.
+    if ((entry & ARENA_MASK) + units > ARENA_MASK + 1)
+      entry = ((entry >>> ARENA_SHIFT) + 1) * (ARENA_MASK + 1);
+    if (entry / (ARENA_MASK + 1) >= this.#words.length) {
+      if (this.#words.length === ARENAS_MAX) throw new RangeError('the table of keys is full');
+      const memory = new ArrayBuffer(ARENA_BYTES);
+      this.#words.push(new Uint32Array(memory));
+      this.#bytes.push(new Uint8Array(memory));
+    }
+    this.#end = entry + units;
+    return entry;
   }
 
   #part(hash: number): Part {
@@ -333,12 +346,12 @@ export class KeyTable {
   #resize(part: Part, size: number): void {
     const old = part.slots;
     part.reset(size);
-    const { numbers } = this.#moving;
+    const { entries } = this.#moving;
     let count = 0;
     for (let slot = 0; slot < old.length; slot++) {
       const number = old[slot]!;
       if (number === 0) continue;
-      numbers[count++] = number;
+      entries[count++] = number - 1;
       if (count < MOVED_TOGETHER) continue;
       this.#move(part, count);
       count = 0;
@@ -346,36 +359,17 @@ export class KeyTable {
     this.#move(part, count);
   }
 
-  /**
-   * Puts the entries in `#moving` into a part. Nearly all the time goes into waiting for memory, so the keys are asked for in loops
-   * of their own: then the processor waits for many of them at once.
-   */
+  /** Puts the entries in `#moving` into a part. They are touched in a loop of its own: the processor waits for many at once. */
   #move(part: Part, count: number): void {
-    const { numbers, addresses, lengths } = this.#moving;
-    const arenas = this.#arenas;
-    for (let i = 0; i < count; i++) {
-      const entry = numbers[i]! - 1;
-      const chunk = this.#chunks[entry >>> CHUNK_SHIFT]!;
-      const base = (entry & (CHUNK_ENTRIES - 1)) * FIELDS;
-      addresses[i] = chunk[base + KEY]!;
-      lengths[i] = chunk[base + LENGTHS]! >>> 24;
-    }
+    const { entries } = this.#moving;
     let touched = 0;
-    for (let i = 0; i < count; i++) {
-      const address = addresses[i]!;
-      if (lengths[i]! > 0) touched += arenas[address >>> ARENA_SHIFT]![(address << 2) & (ARENA_BYTES - 1)]!;
-    }
+    for (let i = 0; i < count; i++) touched += this.#get(entries[i]!, LENGTHS);
     this.#moving.touched = touched;
-    for (let i = 0; i < count; i++) {
-      const address = addresses[i]!;
-      const length = lengths[i]!;
-      const bytes = length === 0 ? EMPTY : arenas[address >>> ARENA_SHIFT]!;
-      part.insert(numbers[i]! - 1, hashOf(bytes, (address << 2) & (ARENA_BYTES - 1), length, this.#seed));
-    }
+    for (let i = 0; i < count; i++) part.insert(entries[i]!, this.#hash(entries[i]!));
   }
 }
 
-/** Part of the table: entry number + 1 or 0, and beside it the low 8 bits of the hash. */
+/** Part of the table: entry + 1 or 0, and beside it the low 8 bits of the hash. */
 class Part {
   slots = new Uint32Array(0);
   tags = new Uint8Array(0);
@@ -401,28 +395,17 @@ class Part {
   }
 }
 
-const EMPTY = new Uint8Array(0);
+/** Murmur3-like mixing of four bytes into a hash. */
+function mix(hash: number, word: number): number {
+  const scaled = Math.imul(word, 0xcc9e2d51);
+  const mixed = hash ^ Math.imul((scaled << 15) | (scaled >>> 17), 0x1b873593);
+  return (Math.imul((mixed << 13) | (mixed >>> 19), 5) + 0xe6546b64) | 0;
+}
 
-/** Murmur3-like mixing of a key with a seed. */
-function hashOf(bytes: Uint8Array, at: number, length: number, seed: number): number {
-  let hash = seed ^ length;
-  const end = at + length;
-  let next = at;
-  for (; next + 4 <= end; next += 4) {
-    let word = bytes[next]! | (bytes[next + 1]! << 8) | (bytes[next + 2]! << 16) | (bytes[next + 3]! << 24);
-    word = Math.imul(word, 0xcc9e2d51);
-    word = Math.imul((word << 15) | (word >>> 17), 0x1b873593);
-    hash ^= word;
-    hash = (Math.imul((hash << 13) | (hash >>> 19), 5) + 0xe6546b64) | 0;
-  }
-  let tail = 0;
-  for (; next < end; next++) tail = (tail << 8) | bytes[next]!;
-  hash ^= Math.imul(tail, 0xcc9e2d51);
-  hash ^= hash >>> 16;
-  hash = Math.imul(hash, 0x85ebca6b);
-  hash ^= hash >>> 13;
-  hash = Math.imul(hash, 0xc2b2ae35);
-  return (hash ^ (hash >>> 16)) >>> 0;
+function finish(hash: number): number {
+  let mixed = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+  mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35);
+  return (mixed ^ (mixed >>> 16)) >>> 0;
 }
 
 /** Maps the low 24 bits of a hash to one of `size` slots, by multiplication and shift (Lemire). */

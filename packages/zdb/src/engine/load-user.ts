@@ -212,8 +212,6 @@ class UserLoader {
     }
     records.putFound(
       entry,
-      buffer,
-      keyAt,
       keyBytes,
       file,
       offset,

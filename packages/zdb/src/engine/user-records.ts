@@ -87,14 +87,12 @@ export class UserRecords implements Records {
     timestamp: number,
   ): void {
     const found = this.table.find(bytes, at, keyBytes);
-    this.putFound(found, bytes, at, keyBytes, file, indexOffset, dataOffset, payloadBytes, crc, timestamp);
+    this.putFound(found, keyBytes, file, indexOffset, dataOffset, payloadBytes, crc, timestamp);
   }
 
   /** The same, for what `table.find` just answered for this key. */
   putFound(
     found: number,
-    bytes: Uint8Array,
-    at: number,
     keyBytes: number,
     file: number,
     indexOffset: number,
@@ -108,7 +106,7 @@ export class UserRecords implements Records {
       this.#remember(MOVED, entry);
       this.#count(entry, -1);
     } else {
-      entry = this.table.add(bytes, at, keyBytes);
+      entry = this.table.add(keyBytes);
       this.#remember(ADDED, entry);
     }
     this.table.place(entry, file, indexOffset, dataOffset, payloadBytes, crc, timestamp);
