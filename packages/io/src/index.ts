@@ -15,4 +15,5 @@ export { realNetwork } from './real/network.ts';
 export { realProcesses } from './real/processes.ts';
 export { realRandom } from './real/random.ts';
 export * from './resolve.ts';
+export * from './sync-steps.ts';
 export * from './threads.ts';

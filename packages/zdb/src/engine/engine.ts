@@ -1,12 +1,20 @@
 // The engine: namespaces in one pair of directories, the lock against a second opener, and the commit over all of them.
 import { dirname } from 'node:path';
-import { type Clock, type DiskFile, errorCode, type Random } from '@qsfs/io';
+import {
+  type Clock,
+  type DiskFile,
+  errorCode,
+  type Random,
+  type SyncSteps,
+  syncAtOnce,
+  unstableDirectory,
+} from '@qsfs/io';
 import { zeroStatistics } from './counters.ts';
 import { DataCache } from './data-cache.ts';
 import { DEFAULT_DESCRIPTOR, DESCRIPTOR_NAME, encodeDescriptor } from './descriptor-format.ts';
 import { type LoadOptions, loadNamespace } from './load.ts';
 import type { Rotation } from './log-writer.ts';
-import { type NamespaceHost, StoreNamespace } from './namespace.ts';
+import { type NamespaceHost, type NamespaceParts, StoreNamespace } from './namespace.ts';
 import { OpenFiles } from './open-files.ts';
 import { DEFAULT_NAMESPACE, nameProblem, requireName, Settings } from './settings.ts';
 import {
@@ -217,14 +225,19 @@ class StoreEngine implements Engine, NamespaceHost {
     this.#events.namespaceUpdated?.(namespace.name);
   }
 
-  flush(namespace: StoreNamespace): void {
+  *flushSteps(namespace: StoreNamespace): SyncSteps {
     this.#requireOpen();
     this.commit();
+    const { disk } = this.#options;
     const { name, mode } = namespace;
-    this.#mark(this.#indexDirectory(name), FLUSHING_NAME);
+    const directory = this.#indexDirectory(name);
+    disk.open(`${directory}/${FLUSHING_NAME}`, 'create').close();
+    yield unstableDirectory(disk, directory);
     namespace.log.closeFiles();
-    this.#finishFlush(name);
-    namespace.adopt(this.#parts(name, mode));
+    yield* this.#finishFlushSteps(name);
+    const parts = this.#loadFiles(name, mode);
+    namespace.adopt(parts);
+    yield* parts.writer.checkpointSteps();
   }
 
   #dataDirectory(name: string): string {
@@ -314,7 +327,14 @@ class StoreEngine implements Engine, NamespaceHost {
     return new StoreNamespace(name, settings, this.#parts(name, mode), this);
   }
 
-  #parts(name: string, mode: NamespaceMode | undefined): ReturnType<typeof loadNamespace> {
+  /** Loads a namespace; when its files had to be made they are on stable storage. */
+  #parts(name: string, mode: NamespaceMode | undefined): NamespaceParts {
+    const parts = this.#loadFiles(name, mode);
+    if (parts.made) parts.writer.checkpoint();
+    return parts;
+  }
+
+  #loadFiles(name: string, mode: NamespaceMode | undefined): NamespaceParts {
     const load = mode ? { ...this.#load, newMode: mode } : this.#load;
     return loadNamespace(name, this.#dataDirectory(name), this.#indexDirectory(name), load);
   }
@@ -361,16 +381,20 @@ class StoreEngine implements Engine, NamespaceHost {
 
   /** Removes the files of a namespace whose flush is marked, then the mark. */
   #finishFlush(name: string): void {
+    syncAtOnce(this.#finishFlushSteps(name));
+  }
+
+  *#finishFlushSteps(name: string): SyncSteps {
     const { disk } = this.#options;
     const data = this.#dataDirectory(name);
     const index = this.#indexDirectory(name);
     for (const each of disk.list(data)) disk.removeTree(`${data}/${each}`);
     for (const each of disk.list(index))
       if (each !== DESCRIPTOR_NAME && each !== FLUSHING_NAME) disk.removeTree(`${index}/${each}`);
-    disk.syncDirectory(data);
-    disk.syncDirectory(index);
+    yield unstableDirectory(disk, data);
+    yield unstableDirectory(disk, index);
     disk.remove(`${index}/${FLUSHING_NAME}`);
-    disk.syncDirectory(index);
+    yield unstableDirectory(disk, index);
   }
 
   #release(): void {

@@ -41,7 +41,7 @@ export interface LoadOptions {
   seed(): number;
 }
 
-/** Opens or creates the files of a namespace in directories that exist. @throws StoreError('bad-files'); IoError */
+/** Opens or creates the files of a namespace in directories that exist; made ones are not synced yet. @throws StoreError('bad-files'); IoError */
 export function loadNamespace(
   name: string,
   dataDirectory: string,
@@ -57,8 +57,7 @@ export function loadNamespace(
     log.startFirst();
     writer.write();
     writer.accept();
-    writer.checkpoint();
-    return { log, writer, records: newRecords(log, options) };
+    return { log, writer, records: newRecords(log, options), made: true };
   }
   const changes = { repaired: false };
   const loading = prepare(log, writer, count, options, changes);
@@ -73,7 +72,7 @@ export function loadNamespace(
   writer.loaded();
   noteUnsynced(log, writer);
   if (changes.repaired) writer.checkpoint();
-  return { log, writer, records };
+  return { log, writer, records, made: false };
 }
 
 /** One more than the highest number of an index or data file. */

@@ -5,7 +5,7 @@
 //   3. a change in place of an entry whose old record is durable waits until the new record is durable too ("held");
 //   4. once durability was promised (a sync policy, or `sync` was called), index files are synced before the next pair exists, so
 //      that recovery needs the last data file only.
-import { type DiskFile, errorCode } from '@qsfs/io';
+import { type DiskFile, errorCode, type SyncSteps, syncAtOnce, unstableDirectory } from '@qsfs/io';
 import type { IndexChanges } from './index-changes.ts';
 import {
   INDEX_ENTRY_BYTES,
@@ -157,12 +157,11 @@ export class LogWriter {
   }
 
   /** Returns when everything accepted is on stable storage; from now on that is kept up across rotations. */
-  sync(): void {
+  *syncSteps(): SyncSteps {
     const log = this.#log;
     this.#promising = true;
-    this.#syncDirectories();
-    this.#syncData(log.active, log.dataEnds[log.active]!);
-    if (this.#checkpointDue) this.checkpoint();
+    yield* this.#dataSteps(log.active, log.dataEnds[log.active]!);
+    if (this.#checkpointDue) yield* this.#indexSteps();
   }
 
   /** Writes the held changes, for which the data has to be on stable storage first. Promises nothing for what comes later. */
@@ -171,12 +170,15 @@ export class LogWriter {
     if (log.held.size > 0) this.#syncData(log.active, log.dataEnds[log.active]!);
   }
 
-  /** `sync`, and the index files too. */
-  checkpoint(): void {
+  /** `syncSteps`, and the index files too. */
+  *checkpointSteps(): SyncSteps {
     const log = this.#log;
-    this.#syncDirectories();
-    this.#syncData(log.active, log.dataEnds[log.active]!);
-    this.#syncIndex();
+    yield* this.#dataSteps(log.active, log.dataEnds[log.active]!);
+    yield* this.#indexSteps();
+  }
+
+  checkpoint(): void {
+    syncAtOnce(this.checkpointSteps());
   }
 
   #syncDue(): boolean {
@@ -227,8 +229,8 @@ export class LogWriter {
     if (index.size() > 0) index.truncate(0);
     const data = log.data.creating(file);
     if (data.size() > 0) data.truncate(0);
+    // Their names are synced before anything that is in them.
     this.#directoriesUnsynced = true;
-    if (this.#promising) this.#syncDirectories();
   }
 
   /** Between two pairs of one batch: see 2 and 4 above. */
@@ -239,7 +241,7 @@ export class LogWriter {
       this.#writeRecords(segment.changes, true);
       segment.changes.waiting.fill(false);
     }
-    if (this.#promising) this.#syncIndex();
+    if (this.#promising) syncAtOnce(this.#indexSteps());
     else this.#checkpointDue = true;
   }
 
@@ -348,13 +350,18 @@ export class LogWriter {
 
   /** Makes all data durable up to `end` of `file`, then writes the held changes. */
   #syncData(file: number, end: number): void {
+    syncAtOnce(this.#dataSteps(file, end));
+  }
+
+  *#dataSteps(file: number, end: number): SyncSteps {
     const log = this.#log;
+    yield* this.#directorySteps();
     for (const unsynced of this.#unsyncedData) {
       try {
         const suspect = this.#suspectData.has(unsynced);
         const handle = suspect ? log.data.writing(unsynced) : log.dataFile(unsynced);
         if (suspect) this.#rewrite(handle, unsynced);
-        handle.datasync();
+        yield { path: log.data.path(unsynced), kind: 'file', sync: () => handle.datasync() };
       } catch (error) {
         if (errorCode(error) === 'ENOENT') continue;
         this.#suspectData.add(unsynced);
@@ -382,11 +389,13 @@ export class LogWriter {
     }
   }
 
-  #syncIndex(): void {
+  *#indexSteps(): SyncSteps {
     const log = this.#log;
+    yield* this.#directorySteps();
     for (const file of this.#unsyncedIndex) {
       try {
-        log.indexFile(file).datasync();
+        const handle = log.indexFile(file);
+        yield { path: log.index.path(file), kind: 'file', sync: () => handle.datasync() };
       } catch (error) {
         log.counters.indexFailed('write', log.surroundings.clock);
         throw error;
@@ -396,11 +405,11 @@ export class LogWriter {
     this.#checkpointDue = false;
   }
 
-  #syncDirectories(): void {
+  *#directorySteps(): SyncSteps {
     if (!this.#directoriesUnsynced) return;
     const { disk } = this.#log.surroundings;
-    disk.syncDirectory(this.#log.index.directory);
-    disk.syncDirectory(this.#log.data.directory);
+    yield unstableDirectory(disk, this.#log.index.directory);
+    yield unstableDirectory(disk, this.#log.data.directory);
     this.#directoriesUnsynced = false;
   }
 

@@ -2,7 +2,7 @@
 // seq-records.ts), bytes are the log's (log.ts), verified reading the reader's (reader.ts).
 //
 // Rule: a method reads everything it needs before it changes anything, so that NotLocal can be thrown and the call repeated.
-import type { Clock, Random } from '@qsfs/io';
+import { type Clock, type Random, type SyncSteps, syncAtOnce } from '@qsfs/io';
 import { payloadChecksum, payloadLength } from './checksum.ts';
 import { type CompactionHost, compact } from './compact.ts';
 import { KEY_MAX_BYTES, PAYLOAD_MAX_BYTES } from './data-format.ts';
@@ -46,7 +46,7 @@ export interface NamespaceHost {
   touched(namespace: StoreNamespace): void;
   commit(): void;
   /** Empties the namespace's files and gives it a new log. */
-  flush(namespace: StoreNamespace): void;
+  flushSteps(namespace: StoreNamespace): SyncSteps;
   updated(namespace: StoreNamespace): void;
 }
 
@@ -58,6 +58,8 @@ export interface NamespaceParts {
   readonly log: Log;
   readonly writer: LogWriter;
   readonly records: UserRecords | SeqRecords;
+  /** There were no files: they were made, and are not synced. */
+  readonly made: boolean;
 }
 
 /** The engine's implementation of a namespace. */
@@ -314,13 +316,27 @@ export class StoreNamespace implements Namespace {
     this.#host.commit();
   }
 
-  sync(): void {
+  *rotateSteps(): SyncSteps {
     this.#host.commit();
-    this.writer.sync();
+    yield* this.writer.checkpointSteps();
+    this.rotate();
+  }
+
+  sync(): void {
+    syncAtOnce(this.syncSteps());
+  }
+
+  *syncSteps(): SyncSteps {
+    this.#host.commit();
+    yield* this.writer.syncSteps();
   }
 
   flush(): void {
-    this.#host.flush(this);
+    syncAtOnce(this.flushSteps());
+  }
+
+  flushSteps(): SyncSteps {
+    return this.#host.flushSteps(this);
   }
 
   dirtyIndexFiles(): number[] {

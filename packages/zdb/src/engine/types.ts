@@ -1,5 +1,5 @@
 // What the embedded engine offers and what it asks of the program around it. Formats: docs/formats/zdb.md.
-import type { Clock, Disk, Random } from '@qsfs/io';
+import type { Clock, Disk, Random, SyncSteps } from '@qsfs/io';
 
 /** `user`: keys chosen by the client. `seq`: keys are slot numbers given out by the store. */
 export type NamespaceMode = 'user' | 'seq';
@@ -271,10 +271,16 @@ export interface Namespace {
 
   /** Closes the active pair of files and starts the next (NSJUMP). Commits first. */
   rotate(): void;
+  /** The same in steps, so that closing the pair has nothing left to wait for. The namespace must not be changed in between. */
+  rotateSteps(): SyncSteps;
   /** Returns when everything committed is on stable storage. Commits first. */
   sync(): void;
+  /** The same in steps. The namespace must not be changed in between. */
+  syncSteps(): SyncSteps;
   /** Removes all records and files; settings stay. A crash inside leaves either all or nothing. */
   flush(): void;
+  /** The same in steps. The namespace must neither be read nor changed in between. */
+  flushSteps(): SyncSteps;
 
   /** Index files with entries changed in place since the last `clearDirty`, ascending; appends do not count. */
   dirtyIndexFiles(): number[];
