@@ -205,7 +205,7 @@ export class Session {
         else if (length === ENDED) return 'unmounted';
       }
     } finally {
-      this.#endParked();
+      this.#endAllParked();
       channel.close();
     }
   }
@@ -237,6 +237,11 @@ export class Session {
   /** Ends everything that waits for `token` with an error. */
   failParked(token: Token, code: ErrnoCode): void {
     for (const parked of this.#parking.take(token)) this.#answerError(parked, ERRNO[code]);
+  }
+
+  /** Ends everything that waits for `token` with success and no further answer: for requests that wait only for something to be done. */
+  endParked(token: Token): void {
+    for (const parked of this.#parking.take(token)) this.#answerError(parked, 0);
   }
 
   /** Lets background work happen; returns how long to sleep, ms. */
@@ -380,7 +385,7 @@ export class Session {
     this.#channel.send(this.#errorReplyBytes, SIZE.replyHeader);
   }
 
-  #endParked(): void {
+  #endAllParked(): void {
     for (const parked of this.#ready.slice(this.#readyNext)) this.#answerError(parked, ERRNO.EIO);
     this.#ready = [];
     this.#readyNext = 0;

@@ -166,6 +166,19 @@ test('failParked answers everything that waits for the token', () => {
   assert.equal(device.answer(2).errno, ERRNO.EIO);
 });
 
+test('endParked answers everything that waits for the token with success, without running it again', () => {
+  const { device, filesystem, session } = serving([
+    () => (filesystem.thrown = new Later('t')),
+    readRequest(1, 5, 0n, 10),
+    readRequest(2, 5, 0n, 10),
+    () => session.endParked('t'),
+    () => assert.deepEqual(session.parkedTokens(), []),
+  ]);
+  session.run();
+  for (const request of [1, 2]) assert.equal(device.answer(request).errno, 0);
+  assert.equal(session.statistics.requests, 2);
+});
+
 test('an interrupt ends a parked request with EINTR, and it is not run again', () => {
   const { device, filesystem, session } = serving([
     () => (filesystem.thrown = new Later('t')),

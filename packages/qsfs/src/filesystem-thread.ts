@@ -3,9 +3,18 @@
 // While a mount is served the thread blocks in poll and messages are taken when it is woken; before and after, they come
 // through its event loop. Either way `Server.handle` sees each once, in order.
 import { FilesystemError, Session } from '@qsfs/fuse';
-import { loadLibc, openRealDevice, type Port, realClock, realDisk, realRandom, threadInput } from '@qsfs/io';
+import {
+  loadLibc,
+  openRealDevice,
+  type Port,
+  realClock,
+  realDisk,
+  realRandom,
+  type SyncSteps,
+  threadInput,
+} from '@qsfs/io';
 import { type Engine, NotLocal, openEngine } from '@qsfs/zdb';
-import { EngineStore, openVolume, type Volume } from '@qsfs/zdbfs';
+import { EngineStore, openVolume, Settling, type Volume } from '@qsfs/zdbfs';
 import { messageOf } from './errors.ts';
 import { refuseChanges } from './fence.ts';
 import { LocalPresence } from './local-presence.ts';
@@ -14,13 +23,18 @@ import {
   type FromFilesystem,
   GAUGES,
   type Stripes,
+  type SyncedNamespace,
   type ToFilesystem,
 } from './messages.ts';
 import { Pace, WriteHeld } from './pace.ts';
 import { SyncState } from './sync-state.ts';
+import { Syncing } from './syncing.ts';
 
 /** What held-back writes wait for. */
 const HELD_TOKEN = 'held';
+/** What changes wait for while something is brought to stable storage, and what those wait for who only want that. */
+const SETTLED_TOKEN = 'settled';
+const SYNCED_TOKEN = 'synced';
 /** Work that waits for data is given up after so many tries (each brings at least one stripe). */
 const WORK_TRIES_MAX = 10_000;
 
@@ -39,6 +53,7 @@ class Server {
   readonly #gauges: Float64Array;
   readonly #presence: LocalPresence;
   readonly #pace: Pace;
+  readonly #syncing: Syncing;
   readonly #work: Work[] = [];
   #engine: Engine | undefined;
   #volume: Volume | undefined;
@@ -51,6 +66,7 @@ class Server {
     this.#port = port;
     this.#gauges = new Float64Array(input.gauges);
     this.#pace = new Pace(this.#gauges, () => realClock.monotonicMs());
+    this.#syncing = new Syncing(realClock, (error) => this.#settled(error));
     this.#presence = new LocalPresence(input.stripeBytes, input.segmentBytes, input.absent, {
       need: (stripes) => this.#send({ kind: 'need', ...stripes }),
       reached: (namespace, file, stripe) => this.#send({ kind: 'reached', namespace, file, stripe }),
@@ -144,11 +160,13 @@ class Server {
       random: realRandom,
       log: (level, message) => this.#log(level, message),
       rootOwner: { userId, groupId, mode: 0o755 },
+      settler: this.#syncing,
     });
     const write = volume.write.bind(volume);
     volume.write = (inode, offset, source, caller, clearSetId) => {
-      this.#pace.take(source.length);
+      this.#pace.admit();
       write(inode, offset, source, caller, clearSetId);
+      this.#pace.took(source.length);
       this.#writtenBytes += source.length;
     };
     refuseChanges(volume, () => this.#gauges[GAUGES.fenced] === 1);
@@ -181,6 +199,7 @@ class Server {
       onIdle: () => this.#idle(),
     });
     this.#session = session;
+    this.#syncing.wakes(session.wakeHandle);
     this.#send({ kind: 'serving', wake: session.wakeHandle });
     try {
       session.run();
@@ -188,12 +207,14 @@ class Server {
       this.#log('error', `the session ended: ${messageOf(error)}`);
     }
     this.#session = undefined;
+    this.#syncing.wakes(undefined);
     this.#measure();
     this.#send({ kind: 'unmounted' });
   }
 
   /** Takes all messages that wait. */
   #receive(): void {
+    this.#syncing.receive();
     for (let message = this.#port.receive(); message !== undefined; message = this.#port.receive()) {
       this.handle(message as ToFilesystem);
     }
@@ -211,6 +232,7 @@ class Server {
 
   #deferral(error: unknown): string | undefined {
     if (error instanceof WriteHeld) return HELD_TOKEN;
+    if (error instanceof Settling) return error.covered ? SYNCED_TOKEN : SETTLED_TOKEN;
     if (!(error instanceof NotLocal)) return undefined;
     try {
       return this.#presence.ask(error);
@@ -219,6 +241,15 @@ class Server {
       this.#log('error', messageOf(missing));
       return undefined;
     }
+  }
+
+  /** What was brought to stable storage is there, or could not be. */
+  #settled(error: unknown): void {
+    const session = this.#session;
+    if (error === undefined) session?.endParked(SYNCED_TOKEN);
+    else session?.failParked(SYNCED_TOKEN, error instanceof FilesystemError ? error.code : 'EIO');
+    session?.retry(SETTLED_TOKEN);
+    this.#runWork([SETTLED_TOKEN]);
   }
 
   #came(keys: readonly string[]): void {
@@ -262,20 +293,31 @@ class Server {
 
   #syncPoint(message: Extract<ToFilesystem, { kind: 'sync-point' }>): void {
     const { id, stagingDirectory, suspects } = message;
+    const volume = this.#volume as Volume;
+    const state = this.#state as SyncState;
+    const refuse = (reason: string) => this.#send({ kind: 'refused', id, message: reason });
     this.#do({
       run: () => {
-        this.#volume?.checkpoint();
-        const namespaces = (this.#state as SyncState).make(stagingDirectory, suspects);
-        this.#measure();
-        this.#send({ kind: 'synced', id, namespaces });
+        const namespaces: SyncedNamespace[] = [];
+        volume.settle(makeState(), (error) => {
+          this.#measure();
+          if (error === undefined) this.#send({ kind: 'synced', id, namespaces });
+          else refuse(messageOf(error));
+        });
+
+        function* makeState(): SyncSteps {
+          yield* volume.checkpointSteps();
+          yield* state.makeSteps(stagingDirectory, suspects, namespaces);
+        }
       },
-      refuse: (reason) => this.#send({ kind: 'refused', id, message: reason }),
+      refuse,
     });
   }
 
   #stop(): void {
     this.#do({
       run: () => {
+        this.#syncing.finish();
         this.#volume?.checkpoint();
         this.#close(true, '');
       },
@@ -292,6 +334,7 @@ class Server {
     } catch (error) {
       this.#send({ kind: 'ended', clean: false, message: messageOf(error) });
     }
+    this.#syncing.close();
     this.#port.close();
   }
 
@@ -318,6 +361,7 @@ class Server {
       kind: 'fatal',
       message: error instanceof FilesystemError ? error.message : messageOf(error),
     });
+    this.#syncing.close();
     this.#port.close();
   }
 

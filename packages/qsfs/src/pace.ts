@@ -43,9 +43,13 @@ export class Pace {
     return this.#allowance >= 0;
   }
 
-  /** @throws WriteHeld when the write has to wait */
-  take(bytes: number): void {
+  /** @throws WriteHeld when a write has to wait */
+  admit(): void {
     if (!this.open) throw HELD;
+  }
+
+  /** A write that was admitted has been done. */
+  took(bytes: number): void {
     if ((this.#gauges[GAUGES.paceBytesPerSecond] as number) > 0) this.#allowance -= bytes;
   }
 }

@@ -212,12 +212,8 @@ export class SyncPoints {
   }
 
   async #makeState(): Promise<void> {
-    const { context, volume, housekeeper, layout, identity, offload } = this.#parts;
+    const { context, volume, layout, identity, offload } = this.#parts;
     const suspects = await this.#suspects();
-    // Most of what the checkpoint must sync is synced here first, where nobody waits for it.
-    for (const name of OFFLOADED) {
-      await housekeeper.datasync(volume[name].dataPath(volume[name].activeFile)).catch(() => {});
-    }
     const generation = identity.current.generation + 1;
     identity.current = { ...identity.current, generation };
     writeIdentity(context.disk, layout.identity, identity.current);

@@ -1,7 +1,7 @@
-// Makes the state of a sync point, in the filesystem thread, between two requests: checkpoint, rotation of both offloaded
+// Makes the state of a sync point, in the filesystem thread, while nobody may change the volume: checkpoint, rotation of both offloaded
 // namespaces, copies of the index files that changed. What comes out is one consistent state of the volume.
 import { join } from 'node:path';
-import { type Disk, readWhole } from '@qsfs/io';
+import { type Disk, readWhole, type SyncSteps } from '@qsfs/io';
 import type { Engine, Namespace } from '@qsfs/zdb';
 import type { CopiedIndex, OffloadedName, OpenedNamespace, SyncedNamespace } from './messages.ts';
 import { OFFLOADED } from './messages.ts';
@@ -61,28 +61,34 @@ export class SyncState {
   }
 
   /**
-   * Rotates and copies. The checkpoint was made just before, in the same turn.
+   * Rotates and copies. The checkpoint was made just before; nothing was changed since, nor is between the steps.
    * @param suspects index files to copy in any case
+   * @param made gets the result
    * @throws IoError, and then all of it is copied the next time
    */
-  make(
+  *makeSteps(
     stagingDirectory: string,
     suspects: Readonly<Record<OffloadedName, readonly number[]>>,
-  ): SyncedNamespace[] {
+    made: SyncedNamespace[],
+  ): SyncSteps {
     for (const name of OFFLOADED) {
       const namespace = this.#namespace(name);
-      if (holds(namespace)) namespace.rotate();
+      if (holds(namespace)) yield* namespace.rotateSteps();
     }
-    const made = OFFLOADED.map((name) => this.#copy(name, stagingDirectory, suspects[name]));
+    for (const name of OFFLOADED) yield* this.#copySteps(name, stagingDirectory, suspects[name], made);
     // Only when all of it worked: what is forgotten here is never copied again.
     for (const name of OFFLOADED) {
       this.#namespace(name).clearDirty();
       this.#closed[name].clear();
     }
-    return made;
   }
 
-  #copy(name: OffloadedName, stagingDirectory: string, suspects: readonly number[]): SyncedNamespace {
+  *#copySteps(
+    name: OffloadedName,
+    stagingDirectory: string,
+    suspects: readonly number[],
+    made: SyncedNamespace[],
+  ): SyncSteps {
     const namespace = this.#namespace(name);
     const { activeFile } = namespace;
     const closed = this.#closed[name];
@@ -97,8 +103,9 @@ export class SyncState {
       if (modifiedMs === undefined) continue;
       this.#disk.copy(source, target);
       copied.push({ file, modifiedMs, sizeBytes: this.#disk.stat(target)?.sizeBytes ?? 0 });
+      yield;
     }
-    return {
+    made.push({
       namespace: name,
       activeFile,
       descriptor: this.#read(join(this.#indexDirectory, name, DESCRIPTOR)),
@@ -109,7 +116,7 @@ export class SyncState {
         sizeBytes: this.#disk.stat(namespace.dataPath(file))?.sizeBytes ?? 0,
       })),
       copied,
-    };
+    });
   }
 
   #namespace(name: string): Namespace {

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { syncAtOnce } from '@qsfs/io';
 import { SimulatedClock, SimulatedDisk, SimulatedRandom } from '@qsfs/io/simulated';
 import { type Engine, openEngine } from '@qsfs/zdb';
+import type { SyncedNamespace } from '../src/messages.ts';
 import { SyncState } from '../src/sync-state.ts';
 
 const NOTHING = { 'zdbfs-meta': [], 'zdbfs-data': [] };
@@ -20,6 +22,13 @@ function engineOn(disk: SimulatedDisk, rotated: (name: string, file: number) => 
   });
 }
 
+/** Makes a state, waiting for the disk. */
+function make(state: SyncState): SyncedNamespace[] {
+  const made: SyncedNamespace[] = [];
+  syncAtOnce(state.makeSteps('/staging', NOTHING, made));
+  return made;
+}
+
 test('what the last process left in the active files is closed by the next sync point, nothing written since', () => {
   const disk = new SimulatedDisk();
   const first = engineOn(disk, () => {});
@@ -30,7 +39,7 @@ test('what the last process left in the active files is closed by the next sync 
   const engine: Engine = engineOn(disk, (name, file) => void state.rotated(name, file));
   const state: SyncState = new SyncState(disk, engine, '/index');
   assert.ok(state.changed, 'it counts as not synced');
-  for (const synced of state.make('/staging', NOTHING)) {
+  for (const synced of make(state)) {
     assert.equal(synced.activeFile, 1);
     assert.deepEqual(
       synced.closed.map(({ file }) => file),
@@ -51,7 +60,7 @@ test('a sync point that ran out of room forgets nothing: the next one copies eve
   disk.makeDirectory('/staging');
   const id = meta.insertId(new Uint8Array(10));
   data.insertId(new Uint8Array(10));
-  state.make('/staging', NOTHING);
+  make(state);
   // An entry of the closed index file 0 changes in place, in both namespaces something new is written.
   meta.updateId(id, new Uint8Array(20));
   data.insertId(new Uint8Array(10));
@@ -60,8 +69,8 @@ test('a sync point that ran out of room forgets nothing: the next one copies eve
     kinds: ['create'],
     matches: ({ path }) => path.startsWith('/staging/zdbfs-data'),
   });
-  assert.throws(() => state.make('/staging', NOTHING), { code: 'ENOSPC' });
-  const [synced] = state.make('/staging', NOTHING);
+  assert.throws(() => make(state), { code: 'ENOSPC' });
+  const [synced] = make(state);
   assert.ok(
     synced?.copied.some(({ file }) => file === 0),
     'the index file changed in place is copied',

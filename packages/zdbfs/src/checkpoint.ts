@@ -6,6 +6,8 @@
 //   5. the journal is emptied.
 // A failure before the mark leaves everything as it was (recovery ignores images without a mark); one after it leaves the
 // records marked as changed, so that the next checkpoint writes them again.
+
+import type { SyncSteps } from '@qsfs/io';
 import { ByteWriter } from './bytes.ts';
 import type { Journal } from './journal.ts';
 import type { Moment } from './record.ts';
@@ -16,6 +18,8 @@ import type { VolumeState } from './volume-state.ts';
 
 /** Images per journal record, and per commit of records in place. */
 const BATCH_BYTES = 1024 * 1024;
+/** Others have a moment after so many records were encoded, some ten milliseconds. */
+const BREATH_RECORDS = 4096;
 
 /** A record of zdbfs-meta as it will be stored. */
 export interface Image {
@@ -39,41 +43,45 @@ function* batches(images: readonly Image[]): Generator<Image[]> {
 }
 
 /** Writes images and superblock into zdbfs-meta and makes them stable. Doing it twice changes nothing. */
-export function writeInPlace(store: Store, images: readonly Image[], superblock: Uint8Array): void {
+export function* inPlaceSteps(store: Store, images: readonly Image[], superblock: Uint8Array): SyncSteps {
   for (const batch of batches(images)) {
     for (const image of batch) store.meta.update(image.id, image.bytes);
     store.commit();
+    yield;
   }
   for (const id of SUPERBLOCK_IDS) store.meta.update(id, superblockFor(superblock, id));
-  store.meta.sync();
+  yield* store.meta.syncSteps();
 }
 
 /**
- * Makes a checkpoint.
+ * Makes a checkpoint. The volume is not changed between the steps; it may be read.
  * @throws what the store throws; the volume can go on and try again, unless a sync failed for another reason than space
  */
-export function writeCheckpoint(state: VolumeState, journal: Journal, time: Moment): void {
+export function* checkpointSteps(state: VolumeState, journal: Journal, time: Moment): SyncSteps {
   const { store, cache } = state;
-  store.data.sync();
-  store.meta.sync();
+  yield* store.data.syncSteps();
+  yield* store.meta.syncSteps();
   const writer = new ByteWriter();
   const images: Image[] = [];
-  for (const record of cache.dirtyRecords())
+  for (const record of cache.dirtyRecords()) {
     images.push({ id: record.id, bytes: encodeRecord(writer, record) });
+    if (images.length % BREATH_RECORDS === 0) yield;
+  }
   const checkpoint = state.checkpoint + 1;
   const superblock = encodeSuperblock(writer, state.superblock(checkpoint));
   let imageRecords = 0;
   for (const batch of batches(images)) {
     journal.append(time, { kind: 'images', images: batch });
     imageRecords++;
+    yield;
   }
   journal.append(time, { kind: 'checkpoint', imageRecords, superblock });
   state.checkpoint = checkpoint;
   journal.advance(checkpoint);
-  store.journal.sync();
-  writeInPlace(store, images, superblock);
+  yield* store.journal.syncSteps();
+  yield* inPlaceSteps(store, images, superblock);
   cache.cleanAll();
-  journal.flush();
+  yield* journal.flushSteps();
   for (const id of state.doomedMeta) state.removableMeta.push(id);
   state.doomedMeta = [];
   for (const id of state.doomedData) state.removableData.push(id);

@@ -1,5 +1,5 @@
 // The Store on the embedded engine: three sequential namespaces in one pair of directories.
-import type { Disk } from '@qsfs/io';
+import type { Disk, SyncSteps } from '@qsfs/io';
 import type { Engine, Namespace, Payload } from '@qsfs/zdb';
 import type { RecordSpace, Store, StoreSpace } from './store.ts';
 
@@ -41,12 +41,20 @@ class NamespaceSpace implements RecordSpace {
     return this.#namespace.removeId(id);
   }
 
-  sync(): void {
-    this.#namespace.sync();
+  syncSteps(): SyncSteps {
+    return this.#namespace.syncSteps();
   }
 
-  flush(): void {
-    this.#namespace.flush();
+  flushSteps(): SyncSteps {
+    return this.#namespace.flushSteps();
+  }
+
+  closing(lengthBytes: number): boolean {
+    return this.#namespace.closing(lengthBytes);
+  }
+
+  closeSteps(): SyncSteps {
+    return this.#namespace.rotateSteps();
   }
 }
 

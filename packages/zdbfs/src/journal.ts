@@ -1,6 +1,7 @@
 // The redo journal: appends records to zdbfs-journal and knows where it stands. Records of one checkpoint are numbered
 // from 0 without gaps; reading them back and what a gap means is in recovery.ts. Id 0 is nobody's (docs/formats/zdbfs.md,
 // section 1).
+import type { SyncSteps } from '@qsfs/io';
 import { ByteWriter } from './bytes.ts';
 import { encodeJournalRecord, type JournalEntry } from './journal-record.ts';
 import type { Moment } from './record.ts';
@@ -47,8 +48,8 @@ export class Journal {
   }
 
   /** The checkpoint is in place: nothing in the journal is needed any more. */
-  flush(): void {
-    this.#store.journal.flush();
+  *flushSteps(): SyncSteps {
+    yield* this.#store.journal.flushSteps();
     this.sizeBytes = 0;
   }
 }

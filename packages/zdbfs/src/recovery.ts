@@ -4,11 +4,11 @@
 // read, a gap in the numbers, an operation that needs a data record or an id that is not there. What follows cannot have
 // been synced (a sync covers data and ids before the journal), so cutting it off loses nothing that was promised, and the
 // volume is as it was at one moment. Reads only, until everything is known; so NotLocal may come out and it is run again.
-import type { Random } from '@qsfs/io';
+import { type Random, syncAtOnce } from '@qsfs/io';
 import { NotLocal, StoreError } from '@qsfs/zdb';
 import { apply } from './apply.ts';
 import { ByteWriter, CorruptRecord } from './bytes.ts';
-import { type Image, writeInPlace } from './checkpoint.ts';
+import { type Image, inPlaceSteps } from './checkpoint.ts';
 import { Journal } from './journal.ts';
 import { type CheckpointMark, decodeJournalRecord, type JournalRecord } from './journal-record.ts';
 import type { Operation } from './operation.ts';
@@ -87,7 +87,7 @@ export function recover(store: Store, options: RecoveryOptions): Recovered {
   let from = 0;
   if (survey.mark && (base === undefined || survey.mark.checkpoint >= base.checkpoint)) {
     base = decodeSuperblock(survey.mark.entry.superblock);
-    writeInPlace(store, imagesBefore(store, survey, survey.mark), survey.mark.entry.superblock);
+    syncAtOnce(inPlaceSteps(store, imagesBefore(store, survey, survey.mark), survey.mark.entry.superblock));
     from = survey.mark.at + 1;
   }
   if (base === undefined)
@@ -104,7 +104,7 @@ export function recover(store: Store, options: RecoveryOptions): Recovered {
         'zdbfs-meta is older than zdbfs-journal: put the newer files of zdbfs-meta back, or remove zdbfs-journal to go back to the older state',
       );
     options.log('warning', 'the journal belongs to an older checkpoint and is emptied');
-    store.journal.flush();
+    syncAtOnce(store.journal.flushSteps());
     return recover(store, options);
   }
   const state = new VolumeState(store, base, options.cacheBytes, options.log);
@@ -189,7 +189,7 @@ function cutJournal(store: Store, keep: ReadonlySet<number>, log: Log): void {
   }
   if (cut === 0) return;
   log('warning', `${cut} operations that were not synced before the crash are incomplete and were dropped`);
-  store.journal.sync();
+  syncAtOnce(store.journal.syncSteps());
 }
 
 function imagesBefore(
@@ -301,8 +301,8 @@ function create(store: Store, options: RecoveryOptions): Recovered {
   while (store.meta.nextId < FIRST_FREE_ID) store.meta.insert(RESERVED_RECORD);
   if (store.data.nextId === 0) store.data.insert(RESERVED_RECORD);
   store.commit();
-  store.data.sync();
-  store.meta.sync();
+  syncAtOnce(store.data.syncSteps());
+  syncAtOnce(store.meta.syncSteps());
   const writer = new ByteWriter();
   const root = new Inode(ROOT_INODE);
   root.mode = TYPE_DIRECTORY | options.rootOwner.mode;
@@ -332,9 +332,9 @@ function create(store: Store, options: RecoveryOptions): Recovered {
     orphans: [],
   };
   store.meta.update(ROOT_INODE, encodeRecord(writer, root));
-  store.meta.sync();
-  writeInPlace(store, [], encodeSuperblock(writer, superblock));
-  store.journal.flush();
+  syncAtOnce(store.meta.syncSteps());
+  syncAtOnce(inPlaceSteps(store, [], encodeSuperblock(writer, superblock)));
+  syncAtOnce(store.journal.flushSteps());
   const state = new VolumeState(store, superblock, options.cacheBytes, options.log);
   return { state, journal: new Journal(store, 1, 0, 0), unusedIds: [], repeated: 0 };
 }

@@ -2,8 +2,10 @@
 // The embedded engine is one implementation (engine-store.ts); a remote zdb behind an input/output thread can be another.
 //
 // Promises: reads see what was written before, committed or not. `commit` makes everything since the last one outlive
-// this process, or forgets all of it and throws. `sync` makes what was committed in its space outlive the machine.
+// this process, or forgets all of it and throws. `syncSteps` makes what was committed in its space outlive the machine. Steps are work in
+// pieces (io, sync-steps.ts): the space is not changed between them.
 // Ids count up and are never given out twice while their record is durable. Any read may throw NotLocal.
+import type { SyncSteps } from '@qsfs/io';
 import type { Payload } from '@qsfs/zdb';
 
 /** One sequential namespace. Ids and lengths are integers below 2^53. */
@@ -22,10 +24,14 @@ export interface RecordSpace {
   length(id: number): number | undefined;
   /** False when there is no such record. Takes part in the next commit. */
   remove(id: number): boolean;
-  /** Commits and returns when everything in this space is on stable storage. */
-  sync(): void;
-  /** Removes all records; a crash inside leaves all or none. */
-  flush(): void;
+  /** Commits, and brings everything in this space to stable storage. */
+  syncSteps(): SyncSteps;
+  /** Removes all records; a crash inside leaves all or none. Between the steps the space is not read either. */
+  flushSteps(): SyncSteps;
+  /** Whether so many bytes more would close the file that is written, which has to be synced then. */
+  closing(lengthBytes: number): boolean;
+  /** Closes that file, and has the next one begun. */
+  closeSteps(): SyncSteps;
 }
 
 /** Room for records, in bytes. `availableBytes` is what can still be written. */

@@ -5,9 +5,9 @@
 // operation changes nothing; one afterwards can only be a bug or a broken disk, and then the volume refuses all further
 // changes until it is mounted again.
 import { FilesystemError } from '@qsfs/fuse';
-import type { Clock } from '@qsfs/io';
+import { type Clock, type SyncSteps, syncAtOnce } from '@qsfs/io';
 import { apply } from './apply.ts';
-import { writeCheckpoint } from './checkpoint.ts';
+import { checkpointSteps } from './checkpoint.ts';
 import type { Journal } from './journal.ts';
 import type { Operation, ReserveOperation } from './operation.ts';
 import type { Moment } from './record.ts';
@@ -28,6 +28,9 @@ const SPACE_CHECK_BYTES = 1024 * 1024;
 /** After a checkpoint that failed for lack of space, the journal grows by this before the next attempt. */
 const RETRY_BYTES = 4 * 1024 * 1024;
 
+/** Checkpoints that somebody else should have made are made at once at so many times the limits. */
+const OVERDUE = 2;
+
 /** So many records that became unnecessary lead to a checkpoint, because their list is part of the superblock. */
 const DOOMED_MAX = 256 * 1024;
 /** With a longer list of removable records than this, each operation removes some. */
@@ -41,6 +44,8 @@ export interface TransactionLimits {
   /** Journal size, and memory of changed records, that lead to a checkpoint. */
   readonly journalBytes: number;
   readonly dirtyBytes: number;
+  /** Somebody makes checkpoints when they are due; only when they are long overdue they are made here, at once. */
+  readonly patient: boolean;
 }
 
 /** See the module's header. */
@@ -54,6 +59,9 @@ export class Transactions {
   #unsyncedData = false;
   #unsyncedMeta = false;
   #unsyncedJournal = true;
+  /** Bytes of file contents among it, and how long the journal was then. */
+  #unsyncedContents = 0;
+  #syncedJournalBytes = 0;
   #availableBytes = 0;
   #uncheckedBytes = Number.POSITIVE_INFINITY;
   /** Journal size at which a checkpoint that failed is tried again; 0: none failed. */
@@ -70,6 +78,11 @@ export class Transactions {
 
   get journalBytes(): number {
     return this.#journal.sizeBytes;
+  }
+
+  /** Bytes that `syncSteps` has to bring to the disk, about. */
+  get unsyncedBytes(): number {
+    return this.#unsyncedContents + Math.max(0, this.#journal.sizeBytes - this.#syncedJournalBytes);
   }
 
   get limits(): TransactionLimits {
@@ -90,7 +103,7 @@ export class Transactions {
     this.#append(time, operation);
     this.#apply(time, operation);
     this.operations++;
-    if (this.#needsCheckpoint()) this.#checkpointIfPossible();
+    if (this.isDue(this.#limits.patient ? OVERDUE : 1)) syncAtOnce(this.checkpointIfPossibleSteps());
   }
 
   /** @throws FilesystemError(EIO) when an earlier failure left memory and store in doubt */
@@ -144,34 +157,46 @@ export class Transactions {
   }
 
   /**
-   * Returns when everything done so far is on stable storage.
+   * Brings everything done so far to stable storage.
    * @throws FilesystemError(EIO); the volume then takes no more changes, because nobody knows what was lost
    */
-  sync(): void {
+  *syncSteps(): SyncSteps {
     if (this.#broken) throw new FilesystemError('EIO', `an earlier failure: ${this.#broken.message}`);
     if (!this.#unsyncedJournal) return;
-    const { store } = this.state;
-    this.#durably(() => {
-      if (this.#unsyncedMeta) store.meta.sync();
-      if (this.#unsyncedData) {
-        store.data.sync();
-        this.#journal.append(this.now(), { kind: 'synced', nextDataId: store.data.nextId });
-      }
-      store.journal.sync();
-    });
+    yield* this.#durably(this.#syncAll());
     this.#allSynced();
   }
 
+  *#syncAll(): SyncSteps {
+    const { store } = this.state;
+    if (this.#unsyncedMeta) yield* store.meta.syncSteps();
+    if (this.#unsyncedData) {
+      yield* store.data.syncSteps();
+      this.#journal.append(this.now(), { kind: 'synced', nextDataId: store.data.nextId });
+    }
+    yield* store.journal.syncSteps();
+  }
+
   /** Brings zdbfs-meta up to date and empties the journal (checkpoint.ts). @throws FilesystemError */
-  checkpoint(): void {
+  *checkpointSteps(): SyncSteps {
     this.assertWritable();
     const { state } = this;
     while (state.removableData.length + state.removableMeta.length > DOOMED_MAX) this.removeDoomed(BACKLOG);
-    const time = this.now();
-    this.#durably(() => writeCheckpoint(state, this.#journal, time));
+    yield* this.#durably(checkpointSteps(state, this.#journal, this.now()));
     this.#allSynced();
     this.#retryAtBytes = 0;
     this.checkpoints++;
+  }
+
+  /** The same; when it cannot be done now it is tried again after the journal has grown. */
+  *checkpointIfPossibleSteps(): SyncSteps {
+    try {
+      yield* this.checkpointSteps();
+    } catch (error) {
+      this.#retryAtBytes = this.#journal.sizeBytes + RETRY_BYTES;
+      const message = error instanceof Error ? error.message : String(error);
+      this.state.log('warning', `the checkpoint has to wait: ${message}`);
+    }
   }
 
   /** True when nothing happened since the last checkpoint. */
@@ -209,14 +234,15 @@ export class Transactions {
     return state.removableData.length > 0 || state.removableMeta.length > 0;
   }
 
-  #needsCheckpoint(): boolean {
+  /** Whether a checkpoint is due, because journal or memory have reached so many times their limits. */
+  isDue(times = 1): boolean {
     const { state } = this;
     const { sizeBytes } = this.#journal;
-    if (this.#retryAtBytes > 0) return sizeBytes > this.#retryAtBytes;
+    if (this.#retryAtBytes > 0) return sizeBytes > this.#retryAtBytes + (times - 1) * RETRY_BYTES;
     return (
-      sizeBytes > this.#limits.journalBytes ||
-      state.cache.dirtyBytes > this.#limits.dirtyBytes ||
-      state.doomedData.length + state.doomedMeta.length > DOOMED_MAX
+      sizeBytes > this.#limits.journalBytes * times ||
+      state.cache.dirtyBytes > this.#limits.dirtyBytes * times ||
+      state.doomedData.length + state.doomedMeta.length > DOOMED_MAX * times
     );
   }
 
@@ -231,7 +257,10 @@ export class Transactions {
     }
     removableData.length = left;
     this.#unsyncedJournal = true;
-    if (operation.kind === 'write') this.#unsyncedData = true;
+    if (operation.kind === 'write') {
+      this.#unsyncedData = true;
+      for (const extent of operation.extents) this.#unsyncedContents += extent.lengthBytes;
+    }
     if (operation.kind === 'reserve') this.#unsyncedMeta = true;
   }
 
@@ -239,6 +268,8 @@ export class Transactions {
     this.#unsyncedJournal = false;
     this.#unsyncedData = false;
     this.#unsyncedMeta = false;
+    this.#unsyncedContents = 0;
+    this.#syncedJournalBytes = this.#journal.sizeBytes;
   }
 
   #apply(time: Moment, operation: Operation): void {
@@ -253,23 +284,13 @@ export class Transactions {
     }
   }
 
-  #durably(action: () => void): void {
+  *#durably(steps: SyncSteps): SyncSteps {
     try {
-      action();
+      yield* steps;
     } catch (error) {
       const translated = storageError(error);
       if (!isOutOfSpace(translated)) this.#break(error);
       throw translated;
-    }
-  }
-
-  #checkpointIfPossible(): void {
-    try {
-      this.checkpoint();
-    } catch (error) {
-      this.#retryAtBytes = this.#journal.sizeBytes + RETRY_BYTES;
-      const message = error instanceof Error ? error.message : String(error);
-      this.state.log('warning', `the checkpoint has to wait: ${message}`);
     }
   }
 

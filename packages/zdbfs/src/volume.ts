@@ -9,7 +9,7 @@ import {
   FilesystemError,
   type FilesystemStatus,
 } from '@qsfs/fuse';
-import type { Clock, Random } from '@qsfs/io';
+import { type Clock, type Random, type SyncSteps, syncAtOnce } from '@qsfs/io';
 import { NotLocal } from '@qsfs/zdb';
 import {
   changeAttributes,
@@ -21,7 +21,14 @@ import {
   statInode,
 } from './attribute-calls.ts';
 import { Defragmenter } from './defragment.ts';
-import { allocateRange, copyFileRange, readFile, seekFile, writeFile } from './file-calls.ts';
+import {
+  allocateRange,
+  copyFileRange,
+  INLINE_MAX_BYTES,
+  readFile,
+  seekFile,
+  writeFile,
+} from './file-calls.ts';
 import {
   createInode,
   findInode,
@@ -34,6 +41,7 @@ import {
 import { type Inode, isDirectory, TYPE_DIRECTORY, TYPE_MASK, TYPE_SYMLINK } from './record.ts';
 import { type RootOwner, recover } from './recovery.ts';
 import { References } from './references.ts';
+import { Settlement, type Settler } from './settling.ts';
 import { isOutOfSpace, storageError } from './storage-error.ts';
 import type { Store } from './store.ts';
 import { reserveOperation, Transactions } from './transactions.ts';
@@ -76,6 +84,8 @@ export interface VolumeOptions {
   readonly journalBytes?: number;
   /** Owner and permissions of the root directory of a new volume; default 0, 0, 0755. */
   readonly rootOwner?: RootOwner;
+  /** Waits for the disk in our place; without one every call that needs it waits itself. */
+  readonly settler?: Settler;
 }
 
 /** Counters and sizes of a volume, for the operator. */
@@ -106,11 +116,15 @@ export class Volume implements Filesystem {
   readonly #defragmenter: Defragmenter;
   /** Nameless inodes the kernel does not hold any more. */
   readonly #reapable = new Set<number>();
+  readonly #settlement: Settlement;
   #lastCheckpointMs: number;
   #lastTendedMs: number;
+  /** The last attempt to close a data file ahead of a write failed: the write itself is to meet the error. */
+  #closingFailed = false;
   #closed = false;
 
-  constructor(transactions: Transactions, clock: VolumeOptions['clock']) {
+  constructor(transactions: Transactions, clock: VolumeOptions['clock'], settler?: Settler) {
+    this.#settlement = new Settlement(settler);
     this.#transactions = transactions;
     this.#clock = clock;
     this.#lastCheckpointMs = clock.monotonicMs();
@@ -126,7 +140,7 @@ export class Volume implements Filesystem {
   }
 
   setAttributes(inode: number, change: AttributeChange): Attributes {
-    return statInode(changeAttributes(this.#begin(), inode, change));
+    return statInode(changeAttributes(this.#change(), inode, change));
   }
 
   getExtendedAttribute(inode: number, name: string): Uint8Array | undefined {
@@ -134,7 +148,7 @@ export class Volume implements Filesystem {
   }
 
   setExtendedAttribute(inode: number, name: string, value: Uint8Array, flags: number): void {
-    setAttribute(this.#begin(), inode, name, value, flags);
+    setAttribute(this.#change(), inode, name, value, flags);
   }
 
   listExtendedAttributes(inode: number): readonly string[] {
@@ -142,7 +156,7 @@ export class Volume implements Filesystem {
   }
 
   removeExtendedAttribute(inode: number, name: string): void {
-    removeAttribute(this.#begin(), inode, name);
+    removeAttribute(this.#change(), inode, name);
   }
 
   // ---- names ----------------------------------------------------------------------------------------------------
@@ -156,39 +170,39 @@ export class Volume implements Filesystem {
     if (!this.#references.drop(inode, count)) return;
     if (!this.#transactions.state.orphans.has(inode)) return;
     this.#reapable.add(inode);
-    if (this.#reapable.size >= REAP_BATCH) this.#quietly(() => this.#reap());
+    if (this.#reapable.size >= REAP_BATCH && !this.#settlement.active) this.#quietly(() => this.#reap());
   }
 
   makeNode(parent: number, name: string, mode: number, deviceNumber: number, caller: Caller): Attributes {
     const wanted = { parent, name, mode: nodeMode(mode), deviceNumber };
-    return this.#taken(createInode(this.#begin(), caller, wanted));
+    return this.#taken(createInode(this.#change(), caller, wanted));
   }
 
   makeDirectory(parent: number, name: string, mode: number, caller: Caller): Attributes {
     const wanted = { parent, name, mode: (mode & ~TYPE_MASK) | TYPE_DIRECTORY, deviceNumber: 0 };
-    return this.#taken(createInode(this.#begin(), caller, wanted));
+    return this.#taken(createInode(this.#change(), caller, wanted));
   }
 
   makeSymlink(parent: number, name: string, target: Uint8Array, caller: Caller): Attributes {
     const wanted = { parent, name, mode: TYPE_SYMLINK | 0o777, deviceNumber: 0, target };
-    return this.#taken(createInode(this.#begin(), caller, wanted));
+    return this.#taken(createInode(this.#change(), caller, wanted));
   }
 
   makeTemporary(parent: number, mode: number, caller: Caller): Attributes {
     const wanted = { parent, name: undefined, mode: nodeMode(mode), deviceNumber: 0 };
-    return this.#taken(createInode(this.#begin(), caller, wanted));
+    return this.#taken(createInode(this.#change(), caller, wanted));
   }
 
   link(inode: number, parent: number, name: string): Attributes {
-    return this.#taken(linkInode(this.#begin(), inode, parent, name));
+    return this.#taken(linkInode(this.#change(), inode, parent, name));
   }
 
   unlink(parent: number, name: string): void {
-    this.#lostName(removeEntry(this.#begin(), parent, name, false));
+    this.#lostName(removeEntry(this.#change(), parent, name, false));
   }
 
   removeDirectory(parent: number, name: string): void {
-    this.#lostName(removeEntry(this.#begin(), parent, name, true));
+    this.#lostName(removeEntry(this.#change(), parent, name, true));
   }
 
   rename(
@@ -198,7 +212,7 @@ export class Volume implements Filesystem {
     targetName: string,
     flags: number,
   ): void {
-    const replaced = renameEntry(this.#begin(), sourceParent, sourceName, targetParent, targetName, flags);
+    const replaced = renameEntry(this.#change(), sourceParent, sourceName, targetParent, targetName, flags);
     if (replaced) this.#lostName(replaced);
   }
 
@@ -220,12 +234,13 @@ export class Volume implements Filesystem {
   }
 
   write(inode: number, offset: number, source: Uint8Array, _caller: Caller, clearSetId: boolean): void {
-    this.#withRoom(() => writeFile(this.#begin(), inode, offset, source, clearSetId));
+    this.#closeAhead(source.length);
+    this.#withRoom(() => writeFile(this.#change(), inode, offset, source, clearSetId));
     this.#defragmenter.written(inode, offset, source.length);
   }
 
   allocate(inode: number, mode: number, offset: number, lengthBytes: number): void {
-    this.#withRoom(() => allocateRange(this.#begin(), inode, mode, offset, lengthBytes));
+    this.#withRoom(() => allocateRange(this.#change(), inode, mode, offset, lengthBytes));
   }
 
   seek(inode: number, offset: number, whence: number): number {
@@ -240,16 +255,17 @@ export class Volume implements Filesystem {
     lengthBytes: number,
   ): number {
     return this.#withRoom(() =>
-      copyFileRange(this.#begin(), source, sourceOffset, target, targetOffset, lengthBytes),
+      copyFileRange(this.#change(), source, sourceOffset, target, targetOffset, lengthBytes),
     );
   }
 
   sync(_inode: number, _dataOnly: boolean): void {
-    this.#begin().sync();
+    this.syncAll();
   }
 
   syncAll(): void {
-    this.#begin().sync();
+    const transactions = this.#begin();
+    this.#settlement.join(transactions.syncSteps(), transactions.unsyncedBytes);
   }
 
   // ---- the volume -----------------------------------------------------------------------------------------------
@@ -279,9 +295,10 @@ export class Volume implements Filesystem {
 
   /** Frees nameless inodes, removes records nobody needs, joins fragments, and now and then makes a checkpoint. */
   idle(): void {
-    if (this.#closed) return;
+    if (this.#closed || this.#settlement.active) return;
     this.#quietly(() => {
-      if (this.#reapable.size > 0) this.#reap();
+      if (this.#transactions.isDue()) this.#checkpointIfPossible();
+      else if (this.#reapable.size > 0) this.#reap();
       else if (this.#transactions.removeDoomed(REMOVE_BATCH)) return;
       else if (this.#defragmenter.step()) return;
       else if (this.#tend()) return;
@@ -289,11 +306,32 @@ export class Volume implements Filesystem {
     });
   }
 
-  /** Writes everything into zdbfs-meta and empties the journal. @throws FilesystemError */
+  /** Writes everything into zdbfs-meta and empties the journal, at once. @throws FilesystemError; Settling */
   checkpoint(): void {
+    this.#settlement.assertSettled();
+    syncAtOnce(this.checkpointSteps());
+  }
+
+  /** The same in steps, for `settle`. */
+  *checkpointSteps(): SyncSteps {
     this.#reapAll();
-    if (!this.#transactions.clean) this.#transactions.checkpoint();
     this.#lastCheckpointMs = this.#clock.monotonicMs();
+    if (!this.#transactions.clean) yield* this.#transactions.checkpointSteps();
+  }
+
+  /** Something is brought to stable storage, and nothing may be changed until that has ended. */
+  get settling(): boolean {
+    return this.#settlement.active;
+  }
+
+  /**
+   * Carries out steps while nobody changes the volume.
+   * @param ended called with the error, or undefined; may be after the return
+   * @throws Settling when others are under way; what the steps throw when they ended before the return
+   */
+  settle(steps: SyncSteps, ended: (error: unknown) => void): void {
+    this.#settlement.assertSettled();
+    this.#settlement.run(steps, ended);
   }
 
   /** Checkpoint, and give the store back. @throws FilesystemError when the checkpoint failed; the store is closed anyway */
@@ -345,6 +383,39 @@ export class Volume implements Filesystem {
   #begin(): Transactions {
     this.#transactions.state.cache.trim();
     return this.#transactions;
+  }
+
+  /** Every change begins here. @throws Settling when it has to wait */
+  #change(): Transactions {
+    this.#settlement.assertSettled();
+    if (this.#settlement.isShared && this.#transactions.isDue()) {
+      this.#checkpointIfPossible();
+      this.#settlement.assertSettled();
+    }
+    return this.#begin();
+  }
+
+  #checkpointIfPossible(): void {
+    this.#lastCheckpointMs = this.#clock.monotonicMs();
+    this.#settlement.run(this.#transactions.checkpointIfPossibleSteps());
+  }
+
+  /** Has the data file closed that this write would close, so that the write does not wait for the disk. @throws Settling */
+  #closeAhead(lengthBytes: number): void {
+    this.#settlement.assertSettled();
+    const { data } = this.#transactions.state.store;
+    const failed = this.#closingFailed;
+    this.#closingFailed = false;
+    if (!this.#settlement.isShared || failed || !data.closing(lengthBytes + INLINE_MAX_BYTES)) return;
+    try {
+      this.#settlement.run(data.closeSteps(), (error) => {
+        this.#closingFailed = error !== undefined;
+      });
+    } catch {
+      // The write meets it again, and tells.
+      return;
+    }
+    this.#settlement.assertSettled();
   }
 
   #taken(inode: Inode): Attributes {
@@ -410,7 +481,7 @@ export class Volume implements Filesystem {
     const { totalBytes, availableBytes } = this.#transactions.state.store.space();
     const isFull = availableBytes < totalBytes * LITTLE_SPACE;
     // What was removed since the last checkpoint is given back only after the next.
-    if (isFull && this.#hasGarbage) this.checkpoint();
+    if (isFull && this.#hasGarbage) this.#checkpointIfPossible();
     else this.#giveBack(isFull ? LIVE_SHARE_FULL : LIVE_SHARE);
     return true;
   }
@@ -446,7 +517,7 @@ export class Volume implements Filesystem {
     const now = this.#clock.monotonicMs();
     if (now - this.#lastCheckpointMs < IDLE_CHECKPOINT_MS) return;
     this.#lastCheckpointMs = now;
-    if (this.#transactions.journalBytes >= IDLE_CHECKPOINT_BYTES) this.#transactions.checkpoint();
+    if (this.#transactions.journalBytes >= IDLE_CHECKPOINT_BYTES) this.#checkpointIfPossible();
   }
 
   /** Does it again when there was no room, but there are removed files that still count. */
@@ -488,14 +559,15 @@ export function openVolume(store: Store, options: VolumeOptions): Volume {
     sizeBytes: options.sizeBytes ?? 0,
     journalBytes: options.journalBytes ?? 32 * 1024 * 1024,
     dirtyBytes: options.dirtyBytes ?? 64 * 1024 * 1024,
+    patient: options.settler !== undefined,
   });
   if (recovered.repeated > 0) log('info', `${recovered.repeated} operations were repeated from the journal`);
   try {
     if (recovered.unusedIds.length > 0) transactions.run(reserveOperation(recovered.unusedIds));
-    if (recovered.repeated > 0) transactions.checkpoint();
+    if (recovered.repeated > 0) syncAtOnce(transactions.checkpointSteps());
   } catch (error) {
     // Mounted all the same: what is there can be read, and room can be made.
     log('warning', `the checkpoint after mounting failed: ${error instanceof Error ? error.message : error}`);
   }
-  return new Volume(transactions, options.clock);
+  return new Volume(transactions, options.clock, options.settler);
 }

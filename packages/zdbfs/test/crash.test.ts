@@ -11,6 +11,7 @@ import {
 } from '@qsfs/io/simulated';
 import { openLocalVolume } from '../src/local-volume.ts';
 import type { Volume } from '../src/volume.ts';
+import { SteppingSettler } from './stepping-settler.ts';
 import { assertConsistent, create, ROOT, read, write } from './volume-fixture.ts';
 import { CUT, DURABLE, essence, LIMITS, workload } from './workload.ts';
 
@@ -20,7 +21,7 @@ const SEED = Number(process.env['QSFS_CRASH_SEED'] ?? 1);
 /** Stands still: the disk stamps files with it, and the engine looks how long ago that was. */
 const clock = new SimulatedClock();
 
-function open(disk: SimulatedDisk, messages: string[] = []): Volume {
+function open(disk: SimulatedDisk, messages: string[] = [], settler?: SteppingSettler): Volume {
   return openLocalVolume({
     disk,
     clock,
@@ -28,22 +29,37 @@ function open(disk: SimulatedDisk, messages: string[] = []): Volume {
     directory: '/volume',
     segmentBytes: 524_288,
     log: (level, message) => void messages.push(`${level}: ${message}`),
+    ...(settler ? { settler } : {}),
     ...LIMITS,
   });
 }
 
 describe('a power loss', () => {
   it('at any operation of the disk leaves the volume as it was at one moment not before the last sync', () => {
+    losePower(() => undefined);
+  });
+
+  it('leaves it so, too, when another thread waits for the disk and programs read in between', () => {
+    losePower(() => new SteppingSettler());
+  });
+
+  function losePower(settlerFor: () => SteppingSettler | undefined): void {
     const steps = workload();
     const moments: string[] = [];
     const calm = new SimulatedDisk({ clock });
-    const volume = open(calm);
+    let settler = settlerFor();
+    const call = (at: Volume, step: (at: Volume) => void) => {
+      if (settler) settler.call(at, step);
+      else step(at);
+    };
+    const volume = open(calm, [], settler);
     const before = calm.changes;
     moments.push(essence(volume));
     for (const step of steps) {
-      step(volume);
+      call(volume, step);
       moments.push(essence(volume));
     }
+    if (settler) assert.ok(settler.count > 20, `${settler.count}`);
     const after = calm.changes;
     let points = 0;
     for (let change = before + (SEED % STRIDE); change < after; change += STRIDE) {
@@ -51,11 +67,12 @@ describe('a power loss', () => {
       let done = 0;
       let durable = 0;
       let crashed = false;
-      const dying = open(disk);
+      settler = settlerFor();
+      const dying = open(disk, [], settler);
       disk.crashAfter(change - before);
       try {
         for (const step of steps) {
-          step(dying);
+          call(dying, step);
           done++;
           if (DURABLE.has(step.name)) durable = done;
         }
@@ -92,5 +109,5 @@ describe('a power loss', () => {
       }
     }
     assert.ok(points > 10);
-  });
+  }
 });

@@ -1,6 +1,6 @@
 // A store in memory for tests: keeps apart what is waiting, committed and stable, fails when told to, and shows what a
 // crash leaves. Stricter than the engine where its contract allows it: every update takes an id, as in zdb.
-import { IoError } from '@qsfs/io';
+import { IoError, type SyncSteps } from '@qsfs/io';
 import { NotLocal, type Payload, StoreError } from '@qsfs/zdb';
 import type { RecordSpace, Store, StoreSpace } from '../src/store.ts';
 
@@ -46,6 +46,8 @@ class MemorySpace implements RecordSpace {
   /** Neither, and how to undo it. */
   #waiting: Change[] = [];
   #undo: (() => void)[] = [];
+  /** Appended since the file was closed. */
+  #activeBytes = 0;
 
   constructor(store: MemoryStore, name: string, content: Content) {
     this.#store = store;
@@ -98,20 +100,41 @@ class MemorySpace implements RecordSpace {
     return true;
   }
 
-  sync(): void {
+  *syncSteps(): SyncSteps {
     this.#store.commit();
-    this.#store.beforeChange();
-    for (const step of this.#committed) change(this.#stable, step);
-    this.#committed = [];
+    yield {
+      path: this.name,
+      kind: 'file',
+      sync: () => {
+        this.#store.beforeChange();
+        for (const step of this.#committed) change(this.#stable, step);
+        this.#committed = [];
+      },
+    };
   }
 
-  flush(): void {
+  *flushSteps(): SyncSteps {
     this.#store.commit();
-    this.#store.beforeChange();
-    this.#do({ kind: 'flush' });
-    this.takeWaiting();
-    for (const step of this.#committed) change(this.#stable, step);
-    this.#committed = [];
+    yield {
+      path: this.name,
+      kind: 'directory',
+      sync: () => {
+        this.#store.beforeChange();
+        this.#do({ kind: 'flush' });
+        this.takeWaiting();
+        for (const step of this.#committed) change(this.#stable, step);
+        this.#committed = [];
+      },
+    };
+  }
+
+  closing(lengthBytes: number): boolean {
+    return this.#activeBytes > 0 && this.#activeBytes + lengthBytes > this.#store.fileBytes;
+  }
+
+  *closeSteps(): SyncSteps {
+    yield* this.syncSteps();
+    this.#activeBytes = 0;
   }
 
   /** Overwrites a stored record with garbage, as a failing disk would. */
@@ -171,6 +194,7 @@ class MemorySpace implements RecordSpace {
         content.nextId = nextId;
       });
     }
+    if (step.kind === 'put') this.#activeBytes += step.bytes.length;
     this.#waiting.push(step);
     change(content, step);
   }
@@ -186,6 +210,8 @@ export class MemoryStore implements Store {
   readonly data: MemorySpace;
   readonly journal: MemorySpace;
   availableBytes = 2 ** 40;
+  /** A file is closed when it would grow beyond this. */
+  fileBytes = Number.POSITIVE_INFINITY;
   /** Commits, syncs and flushes so far: the points where a process can die or a disk be full. */
   changes = 0;
   /** Dies before the change of this number. */

@@ -5,7 +5,7 @@
 import { type Clock, type Random, type SyncSteps, syncAtOnce } from '@qsfs/io';
 import { payloadChecksum, payloadLength } from './checksum.ts';
 import { type CompactionHost, compact } from './compact.ts';
-import { KEY_MAX_BYTES, PAYLOAD_MAX_BYTES } from './data-format.ts';
+import { DATA_HEADER_BYTES, KEY_MAX_BYTES, PAYLOAD_MAX_BYTES } from './data-format.ts';
 import { encodeIndexHeader, ID_BYTES, INDEX_HEADER_BYTES } from './index-format.ts';
 import type { Log } from './log.ts';
 import type { LogWriter } from './log-writer.ts';
@@ -311,6 +311,10 @@ export class StoreNamespace implements Namespace {
     return true;
   }
 
+  closing(payloadBytes: number): boolean {
+    return this.activeOffset > DATA_HEADER_BYTES && this.#passes(ID_BYTES, payloadBytes);
+  }
+
   rotate(): void {
     this.#rotate();
     this.#host.commit();
@@ -464,12 +468,15 @@ export class StoreNamespace implements Namespace {
 
   /** Rotates when the payload would pass the data size (key and header do not count), or an entry the 32-bit offsets. */
   #rotateFor(keyBytes: number, payloadBytes: number): void {
+    if (this.#passes(keyBytes, payloadBytes)) this.#rotate();
+  }
+
+  #passes(keyBytes: number, payloadBytes: number): boolean {
     const { log } = this;
-    if (
+    return (
       log.dataEnds[log.active]! + payloadBytes > this.#host.dataSizeBytes ||
       log.overflows(keyBytes || ID_BYTES, payloadBytes)
-    )
-      this.#rotate();
+    );
   }
 
   #rotate(): void {

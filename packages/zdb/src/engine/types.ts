@@ -269,6 +269,8 @@ export interface Namespace {
   lengthOfId(id: number): number | undefined;
   removeId(id: number): boolean;
 
+  /** Whether a payload of so many bytes would close the active pair, which holds something. */
+  closing(payloadBytes: number): boolean;
   /** Closes the active pair of files and starts the next (NSJUMP). Commits first. */
   rotate(): void;
   /** The same in steps, so that closing the pair has nothing left to wait for. The namespace must not be changed in between. */

@@ -1,0 +1,41 @@
+// The thread that waits for the disk in place of the filesystem thread. Started by Syncing (syncing.ts); answers every request once.
+import { wake } from '@qsfs/fuse';
+import { errorCode, loadLibc, openRealDevice, realClock, realDisk, threadInput } from '@qsfs/io';
+import type { FromSyncThread, ToSyncThread } from './syncing.ts';
+
+const { port } = threadInput();
+const machine = { libc: loadLibc(), openDevice: openRealDevice, disk: realDisk };
+let handle: Extract<ToSyncThread, { kind: 'wake' }>['handle'] | undefined;
+
+port.onMessage((message) => {
+  const request = message as ToSyncThread;
+  if (request.kind === 'wake') {
+    handle = request.handle;
+    return;
+  }
+  const beginMs = realClock.monotonicMs();
+  const failure = perform(request);
+  const answer: FromSyncThread = { id: request.id, durationMs: realClock.monotonicMs() - beginMs, failure };
+  port.send(answer);
+  if (handle) wake(handle, machine);
+});
+
+function perform(request: ToSyncThread): FromSyncThread['failure'] {
+  try {
+    if (request.kind === 'directory') realDisk.syncDirectory(request.path);
+    if (request.kind === 'file') datasync(request.path);
+    return undefined;
+  } catch (error) {
+    return { code: errorCode(error) ?? 'EIO', message: (error as Error).message };
+  }
+}
+
+/** A descriptor opened now is told of an earlier failure to write back, unless somebody was told before. */
+function datasync(path: string): void {
+  const file = realDisk.open(path, 'read');
+  try {
+    file.datasync();
+  } finally {
+    file.close();
+  }
+}
