@@ -3,7 +3,7 @@
 // Three connections per store, each made when first needed and selected into its namespace once (defects D18, D37): *write*
 // for SET, DEL and CHECK, *read* for GET and SCAN, so that a read never waits behind megabytes going out, and *control* for
 // PING and NSINFO. A lost connection fails what was under way on it; the next call makes a new one.
-import type { Address, Clock, Network, Random } from '@qsfs/io';
+import { type Address, type Clock, formatAddress, type Network, type Random } from '@qsfs/io';
 import { ConnectionError, ProtocolError, RespError, ZdbClient } from '@qsfs/resp';
 import {
   BackendError,
@@ -112,11 +112,19 @@ class ZdbConnections {
     return connecting;
   }
 
+  /** An error of the connection, with the address once at most: in the name of the store, or else behind it. */
+  #brief(message: string): string {
+    const address = formatAddress(this.location.address);
+    const brief = message.replace(`${address}: `, '').replaceAll(` to ${address}`, '');
+    return this.location.name.includes(address) ? brief : `${brief} (${address})`;
+  }
+
   #translate(error: unknown): BackendError {
     const { name } = this.location;
     if (error instanceof BackendError) return error;
     if (error instanceof ConnectionError) {
-      const reason = error.code === 'ECANCELED' && this.#resetReason ? this.#resetReason : error.message;
+      const reason =
+        error.code === 'ECANCELED' && this.#resetReason ? this.#resetReason : this.#brief(error.message);
       return new BackendError(name, 'unreachable', reason, error);
     }
     if (error instanceof ProtocolError) return new BackendError(name, 'foreign', error.message, error);

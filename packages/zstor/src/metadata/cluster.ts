@@ -349,8 +349,13 @@ export class MetadataCluster {
         try {
           await this.#ask(member);
           await this.#askAgain(member);
+          const { name, health } = member.store;
           if (!this.#ready(member))
-            throw new BackendError(member.store.name, 'unreachable', 'is not filled yet');
+            throw new BackendError(
+              name,
+              'unreachable',
+              health.usable ? 'is new or was wiped and is not filled yet' : health.reason,
+            );
           for await (const page of member.store.keys(this.#options.keys.keyPrefix)) {
             for (const key of page) if (key !== marker) found.add(key);
           }
