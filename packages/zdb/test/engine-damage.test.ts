@@ -302,3 +302,34 @@ test('files that are not ours are refused with what to do, and are not touched',
   assert.equal(namespace.settings.public, true);
   assert.ok(existsSync(descriptor));
 });
+
+test('data files that were exchanged are refused until they have their names back, and a file far away is', (context) => {
+  for (const mode of ['user', 'seq'] as const) {
+    const directory = scratchDirectory(context);
+    const first = openScratch(directory, { mode });
+    const namespace = first.namespace('default')!;
+    const keys = ['a', 'b'].map((name) => {
+      const key = namespace.set(mode === 'seq' ? new Uint8Array(0) : Buffer.from(name), Buffer.from(name))!;
+      namespace.rotate();
+      return key;
+    });
+    first.close();
+    const data = join(directory, 'data', 'default');
+    const exchange = () => {
+      renameSync(join(data, 'd0'), join(data, 'd9'));
+      renameSync(join(data, 'd1'), join(data, 'd0'));
+      renameSync(join(data, 'd9'), join(data, 'd1'));
+    };
+    exchange();
+    const refused = (text: RegExp) => (error: unknown) =>
+      error instanceof StoreError && error.reason === 'bad-files' && text.test(error.message);
+    assert.throws(() => open(directory), refused(/d0 is .*d1 by its header.*exchanged/));
+    exchange();
+    writeFileSync(join(data, 'd9000000'), '');
+    assert.throws(() => open(directory), refused(/number 9000000, and none between 2 and it/));
+    rmSync(join(data, 'd9000000'));
+    const { namespace: again } = open(directory);
+    for (const [at, name] of ['a', 'b'].entries())
+      assert.equal(Buffer.from(again.get(keys[at]!)!).toString(), name);
+  }
+});

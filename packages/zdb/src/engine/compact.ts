@@ -100,7 +100,7 @@ class Mover {
   /** @returns false when a live record could not be read, or the file is damaged in the middle */
   run(): boolean {
     const { log, seq, user, reader } = this.#host;
-    const scanner = new DataScanner(log.data.reading(this.#file), log.mode, log.dataEnds[this.#file]!);
+    const scanner = new DataScanner(() => log.data.reading(this.#file), log.mode, log.dataEnds[this.#file]!);
     const keepMarkers = log.dataEnds.findIndex((size) => size >= 0) < this.#file;
     const place = this.#place;
     let portion = 0;

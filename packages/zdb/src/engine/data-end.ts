@@ -8,6 +8,8 @@ import { cutTail } from './set-aside.ts';
 const PLACES_MAX = 2 ** 21;
 const PLACES_FIRST = 1024;
 const HASHES = 2 ** 21;
+/** So many entries before a break in the chain are looked at again. */
+const PASSED_MAX = 32;
 /** So many damaged ranges of a file are told one by one. */
 const GAPS_TOLD = 16;
 
@@ -28,15 +30,23 @@ export type VisitIndexed = (dataOffset: number, bytes: Uint8Array, keyAt: number
 export function findEnd(loading: Loading, pair: PairState, indexed: (visit: VisitIndexed) => void): Gap[] {
   const { log, warn } = loading;
   const size = pair.dataEnd;
-  const scanner = new DataScanner(log.data.reading(pair.file), log.mode, size);
+  const scanner = new DataScanner(() => log.data.reading(pair.file), log.mode, size);
   const known = new KnownPlaces(indexed);
   const gaps: Gap[] = [];
   let lostBytes = 0;
+  /** Entries passed last, without gap between them. */
+  const passed: number[] = [];
   for (;;) {
-    while (scanner.next());
-    const start = scanner.nextOffset;
-    if (start >= size) break;
-    const end = nextKnown(scanner, start, known);
+    while (scanner.next()) {
+      passed.push(scanner.offset);
+      if (passed.length > PASSED_MAX) passed.splice(0, PASSED_MAX / 2);
+    }
+    const broken = scanner.nextOffset;
+    if (broken >= size) break;
+    const skipped = skippedBefore(scanner, passed, broken, known);
+    const start = skipped?.start ?? broken;
+    const end = skipped?.end ?? nextKnown(scanner, broken, known);
+    passed.length = 0;
     if (end === 0) {
       pair.dataEnd = Math.max(start, DATA_HEADER_BYTES);
       break;
@@ -50,6 +60,29 @@ export function findEnd(loading: Loading, pair: PairState, indexed: (visit: Visi
   if (gaps.length > GAPS_TOLD)
     warn(`${log.data.path(pair.file)}: damaged at ${gaps.length} places, ${lostBytes} bytes in all`);
   return gaps;
+}
+
+/** A damaged header may have led into the middle of an entry, and that to where the chain breaks: the range such entries stand in. */
+function skippedBefore(
+  scanner: DataScanner,
+  passed: readonly number[],
+  broken: number,
+  known: KnownPlaces,
+): Gap | undefined {
+  let from = passed.length;
+  for (; from > 0; from--) {
+    scanner.seek(passed[from - 1]!);
+    // A payload that matches its checksum proves the header before it.
+    if (scanner.next() && scanner.payloadBytes > 0 && scanner.intact()) break;
+  }
+  if (from === passed.length) return undefined;
+  for (let end = known.after(passed[from]!); end > 0 && end < broken; end = known.after(end)) {
+    if (passed.includes(end)) continue;
+    scanner.seek(end);
+    if (!scanner.next() || hashOf(scanner.bytes, scanner.keyAt, scanner.keyBytes) !== known.hash) continue;
+    return { start: passed.findLast((offset) => offset < end)!, end };
+  }
+  return undefined;
 }
 
 /** Offset of the first entry behind `start` that the index knows and the data file has; 0: none. */

@@ -32,15 +32,18 @@ export class DataScanner {
   bytes: Uint8Array;
   keyAt = 0;
   readonly size: number;
-  readonly #file: DiskFile;
+  readonly #open: () => DiskFile;
   readonly #mode: NamespaceMode;
   readonly #window = new Uint8Array(WINDOW_BYTES);
   #start = 0;
   #end = 0;
 
-  /** @param size where the walk ends; bytes behind it are not looked at */
-  constructor(file: DiskFile, mode: NamespaceMode, size: number) {
-    this.#file = file;
+  /**
+   * @param open the file, asked for before each read: one that is kept open may be closed for others, or opened anew for writing
+   * @param size where the walk ends; bytes behind it are not looked at
+   */
+  constructor(open: () => DiskFile, mode: NamespaceMode, size: number) {
+    this.#open = open;
     this.#mode = mode;
     this.size = size;
     this.bytes = this.#window;
@@ -99,24 +102,58 @@ export class DataScanner {
       return checksum(this.#window.subarray(at, at + this.payloadBytes)) === this.crc;
     }
     const payload = new Uint8Array(this.payloadBytes);
-    return this.#file.read(payload, start) === payload.length && checksum(payload) === this.crc;
+    return this.#open().read(payload, start) === payload.length && checksum(payload) === this.crc;
   }
 
   /**
    * Whether the entry may be half of one: a write that was cut at the border of a disk sector leaves zeros behind it, and a
    * checksum of 0 fits a payload of zeros, or none. Then neither length, time nor key can be believed. (When the border is
-   * inside the key, the length is right, and the checksum tells, except for a deletion marker.)
+   * inside the key, the length is right, and the checksum tells, except for a deletion marker.) The same when no entry follows one
+   * without payload: what stands there is likely to be the payload.
    */
   suspicious(): boolean {
     if (this.crc !== 0) return false;
+    if (this.payloadBytes === 0 && !this.deleted && !this.followed()) return true;
+    const zeroKey = this.bytes.subarray(this.keyAt, this.keyAt + this.keyBytes).every((byte) => byte === 0);
+    if (!zeroKey) return false;
+    // Zeros written over a deletion marker, or over any header in front of its end.
+    if (this.payloadBytes === 0 && !this.deleted && this.timestamp === 0) return true;
     const border = (Math.floor(this.offset / SECTOR_BYTES) + 1) * SECTOR_BYTES;
     const keyStart = this.offset + DATA_ENTRY_BYTES;
     if (border > keyStart) return false;
-    for (let at = 0; at < this.keyBytes; at++) if (this.bytes[this.keyAt + at] !== 0) return false;
     // A byte of something else in the sector shows that it was written.
     const sector = new Uint8Array(Math.min(SECTOR_BYTES, this.size - border));
-    this.#file.read(sector, border);
+    this.#open().read(sector, border);
     return sector.every((byte) => byte === 0);
+  }
+
+  /** Whether entry follows entry from here to the end. The position is lost. */
+  unbroken(): boolean {
+    while (this.next());
+    return this.nextOffset >= this.size;
+  }
+
+  /** Whether the walk ends behind the entry, or another whole one stands there. The fields stay. */
+  followed(): boolean {
+    if (this.nextOffset === this.size) return true;
+    const next = new DataScanner(this.#open, this.#mode, this.size);
+    next.seek(this.nextOffset);
+    return next.next();
+  }
+
+  /**
+   * Whether the payload of the entry at `offset` is there as an index entry describes it, with its key: the header before it is damaged
+   * then, when it says something else.
+   */
+  fits(offset: number, key: Uint8Array, payloadBytes: number, crc: number): boolean {
+    if (payloadBytes === 0 || payloadBytes > PAYLOAD_MAX_BYTES) return false;
+    const record = new Uint8Array(key.length + payloadBytes);
+    const start = offset + DATA_ENTRY_BYTES;
+    if (start + record.length > this.size || this.#open().read(record, start) < record.length) return false;
+    return (
+      Buffer.compare(record.subarray(0, key.length), key) === 0 &&
+      checksum(record.subarray(key.length)) === crc
+    );
   }
 
   #load(offset: number): void {
@@ -125,6 +162,6 @@ export class DataScanner {
     const jumped = offset > this.#end;
     const length = Math.min(jumped ? JUMP_BYTES : WINDOW_BYTES, this.size - offset);
     this.#start = offset;
-    this.#end = offset + this.#file.read(this.#window.subarray(0, length), offset);
+    this.#end = offset + this.#open().read(this.#window.subarray(0, length), offset);
   }
 }

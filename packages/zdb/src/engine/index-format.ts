@@ -31,7 +31,7 @@ export function encodeIndexHeader(file: number, mode: NamespaceMode): Uint8Array
 
 /** What the first bytes of an index file say. */
 export type IndexHeader =
-  | { readonly kind: 'good'; readonly mode: NamespaceMode | undefined }
+  | { readonly kind: 'good'; readonly mode: NamespaceMode | undefined; readonly file: number }
   | { readonly kind: 'short' }
   | { readonly kind: 'blank' }
   | { readonly kind: 'foreign' }
@@ -44,7 +44,8 @@ export function decodeIndexHeader(bytes: Uint8Array): IndexHeader {
   if (get32(bytes, 0) !== MAGIC) return { kind: 'foreign' };
   const version = get32(bytes, 4);
   if (version !== VERSION) return { kind: 'other-version', version };
-  return { kind: 'good', mode: bytes[28] === 0 ? 'user' : bytes[28] === 1 ? 'seq' : undefined };
+  const mode = bytes[28] === 0 ? 'user' : bytes[28] === 1 ? 'seq' : undefined;
+  return { kind: 'good', mode, file: get32(bytes, 24) };
 }
 
 /** Writes the fixed part of an entry. All numbers unsigned 32 bit; `keyBytes` 1 … 255. */

@@ -210,7 +210,7 @@ class SeqLoader {
     if ((lastIsActive && pair === pairs[pairs.length - 1]) || pair.dataEnd <= coveredEnd) return;
     const { presence } = log.surroundings;
     if (presence && !presence.has(log.name, pair.file, coveredEnd, pair.dataEnd - coveredEnd)) return;
-    const scanner = new DataScanner(log.data.reading(pair.file), 'seq', pair.dataEnd);
+    const scanner = new DataScanner(() => log.data.reading(pair.file), 'seq', pair.dataEnd);
     scanner.seek(coveredEnd);
     while (scanner.next()) {
       if (scanner.deleted ? this.#liveBefore(pair, scanner) : scanner.intact())

@@ -60,7 +60,7 @@ class UserLoader {
       const loaded = this.#readIndex(pair, active);
       log.previousIndex = log.lastEntries[pair.file]! || previousIndex;
       if (active || pair.file >= this.#replayFrom || this.#tailUnknown(pair, loaded.coveredEnd))
-        this.#replay.run(pair, active, loaded.monotonic, gaps);
+        this.#replay.run(pair, active, loaded.monotonic, gaps, loaded.coveredEnd);
       previousIndex = log.previousIndex;
       this.#loading.flush();
     }
@@ -80,7 +80,7 @@ class UserLoader {
    */
   #checkActiveIndex(pair: PairState, gaps: readonly Gap[]): void {
     const { log } = this.#loading;
-    const scanner = new DataScanner(log.data.reading(pair.file), 'user', pair.dataEnd);
+    const scanner = new DataScanner(() => log.data.reading(pair.file), 'user', pair.dataEnd);
     let gap = 0;
     let last = 0;
     const entries = new IndexEntries(log.index, pair.file, pair.indexSize);
@@ -92,6 +92,11 @@ class UserLoader {
       if (gap < gaps.length && dataOffset >= gaps[gap]!.start) continue;
       let found = scanner.next();
       while (found && scanner.offset < dataOffset) found = scanner.next();
+      if (!found || scanner.offset > dataOffset) {
+        // A damaged header of an entry that the index does not know leads over this one.
+        scanner.seek(dataOffset);
+        found = scanner.next();
+      }
       const matches =
         found &&
         scanner.offset === dataOffset &&
@@ -101,9 +106,38 @@ class UserLoader {
         !scanner.deleted &&
         entries.hasKey(scanner.bytes, scanner.keyAt, scanner.keyBytes);
       if (matches) continue;
+      if (this.#describesBetter(scanner, found, entries)) {
+        // The header of the record is damaged, not the index: reading the record is an error.
+        scanner.seek(dataOffset + DATA_ENTRY_BYTES + entries.keyBytes + indexEntry.payloadBytes(bytes, at));
+        continue;
+      }
       if (dataOffset < pair.dataEnd) this.#cutIndex(pair, offset, 'entries that do not match the data');
       return;
     }
+  }
+
+  /** Whether an index entry rather than the header in the data file tells what the record is, when they differ. */
+  #describesBetter(scanner: DataScanner, found: boolean, entries: IndexEntries): boolean {
+    const { bytes, at, dataOffset, keyAt, keyBytes } = entries;
+    const key = bytes.subarray(keyAt, keyAt + keyBytes);
+    if (scanner.fits(dataOffset, key, indexEntry.payloadBytes(bytes, at), indexEntry.crc(bytes, at)))
+      return true;
+    // One of two keys is damaged, and nothing tells which.
+    const sameButKey =
+      scanner.payloadBytes === indexEntry.payloadBytes(bytes, at) &&
+      scanner.crc === indexEntry.crc(bytes, at) &&
+      scanner.timestamp === indexEntry.timestamp(bytes, at) &&
+      scanner.keyBytes === keyBytes;
+    // Both may be damaged: a header of zeros describes an empty record.
+    return (
+      found &&
+      !scanner.deleted &&
+      (sameButKey ||
+        (scanner.payloadBytes === 0 &&
+          indexEntry.payloadBytes(bytes, at) > 0 &&
+          entries.hasKey(scanner.bytes, scanner.keyAt, scanner.keyBytes) &&
+          !scanner.followed()))
+    );
   }
 
   /** Entries of the index file, for finding the way past damage in the data. */
@@ -228,7 +262,7 @@ class UserLoader {
     const pair = pairs[file]!;
     if (!pair.readable) return true;
     if (this.#probe?.file !== file)
-      this.#probe = { file, scanner: new DataScanner(log.data.reading(file), 'user', pair.dataEnd) };
+      this.#probe = { file, scanner: new DataScanner(() => log.data.reading(file), 'user', pair.dataEnd) };
     const { scanner } = this.#probe;
     scanner.seek(indexEntry.dataOffset(buffer, at));
     if (!scanner.next() || scanner.deleted || scanner.crc !== indexEntry.crc(buffer, at)) return false;
@@ -283,7 +317,7 @@ class UserLoader {
     if (pair.dataEnd < 0 || pair.dataEnd <= coveredEnd) return false;
     const { presence } = log.surroundings;
     if (presence && !presence.has(log.name, pair.file, coveredEnd, pair.dataEnd - coveredEnd)) return false;
-    const scanner = new DataScanner(log.data.reading(pair.file), 'user', pair.dataEnd);
+    const scanner = new DataScanner(() => log.data.reading(pair.file), 'user', pair.dataEnd);
     scanner.seek(coveredEnd);
     while (scanner.next()) {
       if (!scanner.deleted && scanner.intact()) {

@@ -1,6 +1,7 @@
 // Opens the files of one namespace: finds them, judges their headers, hands them to the mode's loader (load-user.ts, load-seq.ts), which
 // reads the index and repairs it from the data files, and leaves a log that can be appended to. What is repaired and when is
 // specified in docs/formats/zdb.md, "Recovery".
+import type { Disk } from '@qsfs/io';
 import { Counters } from './counters.ts';
 import { DATA_HEADER_BYTES, encodeDataHeader, isDataHeader } from './data-format.ts';
 import { DataScanner } from './data-scanner.ts';
@@ -12,6 +13,7 @@ import type { Loading, PairState } from './loading.ts';
 import { Log, type LogSurroundings } from './log.ts';
 import { LogWriter } from './log-writer.ts';
 import type { NamespaceParts } from './namespace.ts';
+import type { FileSet } from './open-files.ts';
 import { SeqRecords } from './seq-records.ts';
 import { cutTail, moveAside } from './set-aside.ts';
 import {
@@ -25,6 +27,9 @@ import { UserRecords } from './user-records.ts';
 
 /** A file changed this shortly before opening may not be on stable storage yet (kernels write back within 30 seconds). */
 const WRITE_BACK_MS = 10 * 60 * 1000;
+
+/** So many pairs of files in a row may be missing altogether; they are made anew. More is a sign of a file that does not belong here. */
+const MISSING_MAX = 4096;
 
 /** What loading needs beside the log's surroundings. */
 export interface LoadOptions {
@@ -78,7 +83,7 @@ export function loadNamespace(
 /** One more than the highest number of an index or data file. */
 function pairCount(log: Log): number {
   const { disk } = log.surroundings;
-  let count = 0;
+  const numbers = new Set<number>();
   for (const [directory, prefix] of [
     [log.index.directory, 'i'],
     [log.data.directory, 'd'],
@@ -89,11 +94,19 @@ function pairCount(log: Log): number {
           'bad-files',
           `${directory}/${name}: files of version 1 are not supported; convert them with the tools of that version`,
         );
-      if (name.startsWith(prefix) && /^[id](0|[1-9]\d{0,6})$/.test(name))
-        count = Math.max(count, Number(name.slice(1)) + 1);
+      if (name.startsWith(prefix) && /^[id](0|[1-9]\d{0,6})$/.test(name)) numbers.add(Number(name.slice(1)));
     }
   }
-  return count;
+  const sorted = [...numbers].sort((a, b) => a - b);
+  for (const [at, number] of sorted.entries()) {
+    const before = at === 0 ? -1 : sorted[at - 1]!;
+    if (number - before > MISSING_MAX)
+      throw new StoreError(
+        'bad-files',
+        `${log.name}: there is a file number ${number}, and none between ${before} and it; restore them, or move it away if it is not one of ours`,
+      );
+  }
+  return (sorted.at(-1) ?? -1) + 1;
 }
 
 function prepare(
@@ -121,25 +134,31 @@ function prepare(
     const readable = dataEnd >= 0 && here;
     // The last data file is never removed on purpose: when it is missing, it was lost before it was on stable storage.
     if (file === count - 1) lastIsActive = here;
-    const head = readHead(log, file);
-    const header = decodeIndexHeader(head);
+    if (readable) refuseExchanged(log.data, file, count, disk);
+    const header = decodeIndexHeader(readHead(disk, log.index.path(file), INDEX_HEADER_BYTES));
     if (header.kind === 'other-version')
       throw new StoreError(
         'bad-files',
         `${log.index.path(file)}: version ${header.version}, this program reads version 4`,
       );
-    if (header.kind === 'foreign' && !(readable && dataEnd > DATA_HEADER_BYTES))
+    const rebuildable = readable && dataEnd > DATA_HEADER_BYTES;
+    if (header.kind === 'foreign' && !rebuildable)
       throw new StoreError(
         'bad-files',
         `${log.index.path(file)}: not an index file, and there is no data file to rebuild it from; restore it from a copy`,
       );
     if (header.kind === 'good') mode = header.mode ?? mode;
-    const rebuild = header.kind !== 'good';
-    if (header.kind === 'foreign')
-      repaired(
-        `${log.index.path(file)} is damaged; kept as ${moveAside(disk, log.index.path(file), nowSeconds)}`,
-      );
-    const whole = header.kind === 'good' || header.kind === 'blank';
+    // Its entries are those of another pair, or only its number is damaged.
+    const misplaced = header.kind === 'good' && header.file !== file;
+    if (misplaced && !rebuildable) refuseExchanged(log.index, file, count, disk);
+    const unusable = header.kind === 'foreign' || (misplaced && rebuildable);
+    const rebuild = header.kind !== 'good' || unusable;
+    if (unusable) {
+      const what = misplaced ? `says that it is index file ${header.file}` : 'is damaged';
+      const path = log.index.path(file);
+      repaired(`${path} ${what}; kept as ${moveAside(disk, path, nowSeconds)}`);
+    }
+    const whole = (header.kind === 'good' && !unusable) || header.kind === 'blank';
     const indexSize = whole ? (disk.stat(log.index.path(file))?.sizeBytes ?? 0) : 0;
     pairs.push({ file, indexSize, rebuild, dataEnd, readable });
   }
@@ -169,18 +188,37 @@ function prepare(
   return loading;
 }
 
-/** First bytes of an index file; none when it is missing. */
-function readHead(log: Log, file: number): Uint8Array {
-  const { disk } = log.surroundings;
-  const path = log.index.path(file);
+/** First bytes of a file; none when it is missing. */
+function readHead(disk: Disk, path: string, lengthBytes: number): Uint8Array {
   if (disk.stat(path)?.kind !== 'file') return new Uint8Array(0);
   const handle = disk.open(path, 'read');
   try {
-    const head = new Uint8Array(INDEX_HEADER_BYTES);
+    const head = new Uint8Array(lengthBytes);
     return head.subarray(0, handle.read(head, 0));
   } finally {
     handle.close();
   }
+}
+
+/** The number a file has by its header; its own when it has no header of its kind. */
+function numberInside(files: FileSet, file: number, disk: Disk): number {
+  const head = readHead(disk, files.path(file), INDEX_HEADER_BYTES);
+  if (isDataHeader(head)) return get32(head, 24);
+  const header = decodeIndexHeader(head);
+  return header.kind === 'good' ? header.file : file;
+}
+
+/**
+ * Refuses files that somebody exchanged for each other: what is written now would go behind the wrong one. When only one has a
+ * wrong number its header is damaged.
+ */
+function refuseExchanged(files: FileSet, file: number, count: number, disk: Disk): void {
+  const other = numberInside(files, file, disk);
+  if (other === file || other >= count || numberInside(files, other, disk) === other) return;
+  throw new StoreError(
+    'bad-files',
+    `${files.path(file)} is ${files.path(other)} by its header, and that is another one too: files were exchanged; give them their names back`,
+  );
 }
 
 /** Gives every index file without header one; what stands behind a blank header stays. */
@@ -248,7 +286,7 @@ function prepareActiveData(loading: Loading, last: PairState): void {
 function guessMode(log: Log, pairs: readonly PairState[]): NamespaceMode | undefined {
   const first = pairs.find((pair) => pair.readable && pair.dataEnd > DATA_HEADER_BYTES);
   if (!first) return undefined;
-  const scanner = new DataScanner(log.data.reading(first.file), 'user', first.dataEnd);
+  const scanner = new DataScanner(() => log.data.reading(first.file), 'user', first.dataEnd);
   let next = -1;
   while (scanner.next()) {
     if (scanner.keyBytes !== ID_BYTES) return 'user';

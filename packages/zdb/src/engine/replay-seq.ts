@@ -3,6 +3,7 @@
 // It decides by position: a record is known when the slot of its id points at it or at something newer. Replaying what is known changes
 // nothing, so it can be repeated. Slots are never taken away: ids are not given out twice (docs/formats/zdb.md, "Recovery").
 import { cutData, type Gap } from './data-end.ts';
+import { DATA_HEADER_BYTES } from './data-format.ts';
 import { DataScanner } from './data-scanner.ts';
 import {
   ID_BYTES,
@@ -20,10 +21,13 @@ import { emptyPlace, type Place } from './place.ts';
 import { REPAIRS_MAX } from './replay-user.ts';
 import type { SeqRecords } from './seq-records.ts';
 import { BLOCK_SLOTS } from './slot-cache.ts';
-import { fillPlace, putDeadSlot, recordFits, slotsOf } from './slot-files.ts';
+import { fillPlace, putDeadSlot, RECORD_OVERHEAD_BYTES, recordFits, slotsOf } from './slot-files.ts';
 
 /** A data entry may be at most so many ids ahead of the index: more than a data file has entries. */
 const AHEAD_MAX = 2 ** 24;
+
+/** An id far ahead is confirmed by one of so many records behind it. */
+const CONFIRMING_MAX = 64;
 
 /** Replays data files, one after the other. */
 export class SeqReplay {
@@ -34,6 +38,8 @@ export class SeqReplay {
   readonly #loading: Loading;
   readonly #records: SeqRecords;
   readonly #place = emptyPlace();
+  /** Nothing is missing in the data file being replayed. */
+  #complete = true;
 
   constructor(loading: Loading, records: SeqRecords) {
     this.#loading = loading;
@@ -54,8 +60,10 @@ export class SeqReplay {
     const open = gaps !== undefined || pairs.slice(file + 1).every((each) => slotsOf(each) === 0);
     flush();
     if (open) log.openPair(file, pair.dataEnd, log.indexEnds[file]!);
-    const scanner = new DataScanner(log.data.reading(file), 'seq', pair.dataEnd);
-    const copies = new CopyFinder(log, this.#records, file);
+    const reading = () => log.data.reading(file);
+    const scanner = new DataScanner(reading, 'seq', pair.dataEnd);
+    this.#complete = gaps ? gaps.length === 0 : new DataScanner(reading, 'seq', pair.dataEnd).unbroken();
+    const copies = new CopyFinder(log, this.#records, file, this.#complete);
     let damagedFrom = 0;
     let lastWhole = 0;
     for (let gap = 0; ; gap++) {
@@ -97,12 +105,13 @@ export class SeqReplay {
     const { log } = this.#loading;
     const { offset, payloadBytes, crc, timestamp } = scanner;
     const id = get64(scanner.bytes, scanner.keyAt);
-    copies.take(id);
+    copies.take(id, offset);
+    if (copies.contradicts) return 'known';
     const place = this.#place;
     if (!records.findSlot(id, place)) {
       if (!open) return 'known';
       if (!scanner.intact() || scanner.suspicious()) return 'damaged';
-      if (id - records.nextId > AHEAD_MAX) return 'damaged';
+      if (!this.#plausible(id, file, scanner)) return 'damaged';
       while (records.nextId < id) this.#appendDead();
       records.indexInsert(offset, payloadBytes, crc, timestamp);
       this.repairedSlots++;
@@ -118,8 +127,9 @@ export class SeqReplay {
       return 'known';
     if (exists && place.dataFile === file && place.dataOffset === offset) {
       const torn = place.payloadBytes !== payloadBytes || place.crc !== crc || place.timestamp !== timestamp;
+      if (torn && !this.#tellsBetter(scanner, place)) return 'known';
       // Flagged by something that is not in the data, or comes next.
-      if (flagged && !scanner.intact()) return 'known';
+      if (flagged && !(this.#complete && scanner.intact())) return 'known';
       if (flagged) records.flag(place, false);
       if (torn || !this.#hasKey(id, place)) this.#rewrite(id, file, place, scanner, copies);
       if (!flagged) records.count(-1, file, place.payloadBytes);
@@ -139,6 +149,32 @@ export class SeqReplay {
     records.count(1, file, payloadBytes);
     this.repairedSlots++;
     return 'added';
+  }
+
+  /** Whether the header of a record rather than its slot tells what it is, when they differ. */
+  #tellsBetter(scanner: DataScanner, place: Place): boolean {
+    if (scanner.fits(scanner.offset, scanner.key(), place.payloadBytes, place.crc)) return false;
+    // A header of zeros describes an empty record.
+    return scanner.intact() && (scanner.payloadBytes > 0 || scanner.followed());
+  }
+
+  /**
+   * Whether an id ahead of the index can be right: no checksum covers it, and what lies between is filled in. Every slot of a pair
+   * has a record in its data file; what is further ahead has to be confirmed by one of the next records.
+   */
+  #plausible(id: number, file: number, scanner: DataScanner): boolean {
+    const { log, pairs } = this.#loading;
+    const first = this.#records.firstIds[file]!;
+    if (id === this.#records.nextId) return true;
+    if (id - first <= (scanner.offset - DATA_HEADER_BYTES) / RECORD_OVERHEAD_BYTES) return true;
+    if (id - this.#records.nextId > AHEAD_MAX) return false;
+    const next = new DataScanner(() => log.data.reading(file), 'seq', pairs[file]!.dataEnd);
+    next.seek(scanner.nextOffset);
+    for (let records = 1; records <= CONFIRMING_MAX && next.next(); records++) {
+      const other = get64(next.bytes, next.keyAt);
+      if (!next.deleted && other > id && other <= id + records) return true;
+    }
+    return false;
   }
 
   #replayDeletion(file: number, scanner: DataScanner): 'known' | 'damaged' {
@@ -227,39 +263,57 @@ class CopyFinder {
   dead = false;
   /** The index ends before the slot of the copy: it can be appended. */
   atEnd = false;
+  /** The slot that the entry of the last `take` used up is that of another id: the one in the data is damaged. */
+  contradicts = false;
   readonly #log: Log;
   readonly #file: number;
   readonly #slots: number;
   readonly #firstId: number;
+  readonly #complete: boolean;
   #next = 0;
 
-  constructor(log: Log, records: SeqRecords, file: number) {
+  /** @param complete no record of the data file is missing */
+  constructor(log: Log, records: SeqRecords, file: number, complete: boolean) {
     this.#log = log;
     this.#file = file;
+    this.#complete = complete;
     this.#firstId = records.firstIds[file]!;
     this.#slots = (log.writtenIndexEnd(file) - INDEX_HEADER_BYTES) / SLOT_BYTES;
   }
 
   /** Must be called for every record of the data file, in order. */
-  take(id: number): void {
+  take(id: number, dataOffset: number): void {
     this.offset = 0;
     this.dead = false;
     this.atEnd = false;
+    this.contradicts = false;
     const slot = id - this.#firstId;
-    if (slot >= this.#next) {
-      this.#next = slot + 1;
-      return;
-    }
+    const insert = slot >= this.#next;
     if (this.#next >= this.#slots) {
       // Otherwise damage in the data hides how many slots were used up, and an appended one could be that of a later insert.
-      this.atEnd = this.#next >= (this.#log.indexEnds[this.#file]! - INDEX_HEADER_BYTES) / SLOT_BYTES;
+      if (insert) this.#next = slot + 1;
+      else this.atEnd = this.#next >= (this.#log.indexEnds[this.#file]! - INDEX_HEADER_BYTES) / SLOT_BYTES;
       return;
     }
     const frame = this.#log.frameOf(this.#file, this.#next);
     const bytes = this.#log.cache.bytes(frame);
     const at = this.#log.cache.at(frame) + (this.#next % BLOCK_SLOTS) * SLOT_BYTES;
-    this.dead = bytes[at] !== ID_BYTES || indexEntry.dataOffset(bytes, at) === 0;
-    if (this.dead || get64(bytes, at + INDEX_ENTRY_BYTES) === id) this.offset = slotOffset(this.#next++);
+    const dead = bytes[at] !== ID_BYTES || indexEntry.dataOffset(bytes, at) === 0;
+    const holds = get64(bytes, at + INDEX_ENTRY_BYTES) === id;
+    if (!dead && !holds && slot !== this.#next) {
+      const pointsHere =
+        indexEntry.dataFile(bytes, at) === this.#file && indexEntry.dataOffset(bytes, at) === dataOffset;
+      this.contradicts = pointsHere || (!insert && this.#complete);
+      if (this.contradicts) {
+        this.#next++;
+        return;
+      }
+    }
+    if (insert) this.#next = slot + 1;
+    else {
+      this.dead = dead;
+      if (dead || holds) this.offset = slotOffset(this.#next++);
+    }
   }
 
   /** A slot was appended for the entry of the last `take`. */

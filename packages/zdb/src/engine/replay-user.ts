@@ -6,7 +6,7 @@ import { cutData, type Gap } from './data-end.ts';
 import { DATA_TRUNCATED } from './data-format.ts';
 import { DataScanner } from './data-scanner.ts';
 import { IndexEntries } from './index-entries.ts';
-import { INDEX_HEADER_BYTES } from './index-format.ts';
+import { INDEX_HEADER_BYTES, indexEntry } from './index-format.ts';
 import type { Loading, PairState } from './loading.ts';
 import type { Log } from './log.ts';
 import { emptyPlace } from './place.ts';
@@ -20,14 +20,19 @@ export class UserReplay {
   readonly #loading: Loading;
   readonly #records: UserRecords;
   readonly #place = emptyPlace();
+  /** Nothing is missing in the data file being replayed. */
+  #complete = true;
 
   constructor(loading: Loading, records: UserRecords) {
     this.#loading = loading;
     this.#records = records;
   }
 
-  /** Gives the index what the data file has and the index lacks. */
-  run(pair: PairState, active: boolean, monotonic: boolean, gaps: readonly Gap[]): void {
+  /**
+   * Gives the index what the data file has and the index lacks.
+   * @param coveredEnd end of the data that the index knows
+   */
+  run(pair: PairState, active: boolean, monotonic: boolean, gaps: readonly Gap[], coveredEnd: number): void {
     const { log, warn, repaired, flush } = this.#loading;
     const { file } = pair;
     if (!pair.readable) {
@@ -36,7 +41,10 @@ export class UserReplay {
       return;
     }
     const known = new KnownEntries(log, file, monotonic);
-    const scanner = new DataScanner(log.data.reading(file), 'user', pair.dataEnd);
+    const open = () => log.data.reading(file);
+    const scanner = new DataScanner(open, 'user', pair.dataEnd);
+    // Where entries may be missing, an entry may be flagged for a deletion marker that nobody finds any more.
+    this.#complete = gaps.length === 0 && (active || new DataScanner(open, 'user', pair.dataEnd).unbroken());
     let added = 0;
     /** Where a run of entries begins that the index does not know and whose payload is damaged; 0: none. */
     let damagedFrom = 0;
@@ -57,7 +65,8 @@ export class UserReplay {
     }
     if (active) {
       log.previousData = lastWhole;
-      cutData(this.#loading, pair, damagedFrom || pair.dataEnd);
+      // A damaged header may lead over entries that the index knows: those are not cut off.
+      cutData(this.#loading, pair, damagedFrom >= coveredEnd ? damagedFrom : pair.dataEnd);
     }
     if (added > 0) repaired(`${added} entries of ${log.data.path(file)} were missing in the index; added`);
   }
@@ -75,7 +84,7 @@ export class UserReplay {
     if (live && (place.indexFile > file || (place.indexFile === file && place.dataOffset >= offset)))
       return 'known';
     if (indexOffset > 0) {
-      if (!scanner.intact()) return 'known';
+      if (!known.agrees || !this.#complete || !scanner.intact()) return 'known';
       // Its entry exists but is flagged, and what superseded it is not in the data, or comes next.
       records.flag(file, indexOffset, offset, false);
       if (live) records.flag(place.indexFile, place.indexOffset, place.dataOffset, true);
@@ -107,6 +116,8 @@ export class UserReplay {
 class KnownEntries {
   /** Whether the entry last found is flagged. */
   deleted = false;
+  /** Whether the entry last found describes the record as its header does, as far as that is looked at. */
+  agrees = true;
   readonly #entries: IndexEntries;
   #more: boolean;
   /** Without order: index offset by data offset, negative when flagged. */
@@ -134,8 +145,17 @@ class KnownEntries {
     const entries = this.#entries;
     while (this.#more && entries.dataOffset < dataOffset) this.#more = entries.next();
     if (!this.#more || entries.dataOffset !== dataOffset) return 0;
-    if (!entries.hasKey(scanner.bytes, scanner.keyAt, scanner.keyBytes)) return 0;
     this.deleted = entries.deleted;
+    if (!entries.hasKey(scanner.bytes, scanner.keyAt, scanner.keyBytes)) {
+      // One of the two keys is damaged, and nothing tells which.
+      this.agrees = false;
+      this.deleted = true;
+      return entries.offset;
+    }
+    const { bytes, at } = entries;
+    this.agrees =
+      indexEntry.payloadBytes(bytes, at) === scanner.payloadBytes &&
+      indexEntry.crc(bytes, at) === scanner.crc;
     return entries.offset;
   }
 }

@@ -100,7 +100,7 @@ export class SeqRestore {
       if (!pair.readable) continue;
       const seen = new IdSet();
       const restored = new IdSet();
-      const scanner = new DataScanner(log.data.reading(file), 'seq', pair.dataEnd);
+      const scanner = new DataScanner(() => log.data.reading(file), 'seq', pair.dataEnd);
       while (scanner.next()) {
         const id = get64(scanner.bytes, scanner.keyAt);
         if (!ids.has(id) || !records.findSlot(id, place)) continue;

@@ -113,7 +113,7 @@ function checkDataFile(disk: Disk, path: string, named: Set<number> | undefined,
     const header = new Uint8Array(DATA_HEADER_BYTES);
     file.read(header, 0);
     if (!isDataHeader(header)) findings.problems.push({ path, offset: 0, what: 'no data file header' });
-    const scanner = new DataScanner(file, 'user', size);
+    const scanner = new DataScanner(() => file, 'user', size);
     while (scanner.next()) {
       findings.dataEntries++;
       findings.dataBytes += scanner.payloadBytes;
@@ -214,8 +214,9 @@ class DataFiles {
     this.#number = number;
     const path = `${this.#directory}/d${number}`;
     if (this.#disk.stat(path)?.kind === 'file') {
-      this.#file = this.#disk.open(path, 'read');
-      this.#scanner = new DataScanner(this.#file, 'user', this.#file.size());
+      const file = this.#disk.open(path, 'read');
+      this.#file = file;
+      this.#scanner = new DataScanner(() => file, 'user', file.size());
     }
     return this.#scanner;
   }

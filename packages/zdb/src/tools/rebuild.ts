@@ -123,7 +123,7 @@ function replayUntil(
     for (const file of numberedFiles(disk, dataDirectory, 'd')) {
       const handle = disk.open(`${dataDirectory}/d${file}`, 'read');
       try {
-        const scanner = new DataScanner(handle, mode, handle.size());
+        const scanner = new DataScanner(() => handle, mode, handle.size());
         let pending = 0;
         while (scanner.next() && scanner.timestamp <= untilSeconds) {
           const payload = new Uint8Array(scanner.payloadBytes);
