@@ -32,7 +32,7 @@ const corpus = readFileSync(new URL('fixtures/damage/corpus.txt', import.meta.ur
 const stores = { user: makeSmallStore('user'), seq: makeSmallStore('seq') };
 
 /** The value of a key, `undefined` when there is none, or the refusal. */
-function valueOf(namespace: Namespace, key: Uint8Array): string | undefined | StoreError {
+function lookUp(namespace: Namespace, key: Uint8Array): string | undefined | StoreError {
   try {
     const value = namespace.get(key);
     return value === undefined ? undefined : Buffer.from(value).toString('latin1');
@@ -90,7 +90,7 @@ function look(namespace: Namespace, store: SmallStore, intact: (story: KeyStory)
 function allValues(namespace: Namespace, store: SmallStore): Map<string, string | undefined> {
   return new Map(
     [...store.stories].map(([key, story]) => {
-      const value = valueOf(namespace, story.key);
+      const value = lookUp(namespace, story.key);
       return [key, value instanceof Error ? `(${value.name})` : value];
     }),
   );
@@ -126,7 +126,7 @@ function attempt(mode: NamespaceMode, damages: readonly Damage[]): boolean {
         (damage.kind === 'swap' && /\/i\d$/.test(damage.with))),
   );
   for (const story of store.stories.values()) {
-    const value = valueOf(namespace, story.key);
+    const value = lookUp(namespace, story.key);
     const name = Buffer.from(story.key).toString(mode === 'seq' ? 'hex' : 'latin1');
     // No checksum covers headers: a damaged one may look like that of an empty record.
     if (typeof value === 'string' && !(value === '' && !intact(story)))
@@ -152,7 +152,7 @@ function attempt(mode: NamespaceMode, damages: readonly Damage[]): boolean {
   assert.ok(sizeAfter < sizeBefore * 3 + GROWTH_MAX_BYTES, `${sizeBefore} bytes became ${sizeAfter}`);
   const again = openSmall(disk, undefined);
   const reopened = again.namespace('default')!;
-  assert.equal(valueOf(reopened, added), 'new');
+  assert.equal(lookUp(reopened, added), 'new');
   assert.deepEqual(allValues(reopened, store), before);
   again.close();
   return true;
