@@ -6,6 +6,8 @@
 
 /** From this size on a bulk is a segment of its own. */
 export const BORROW_BYTES = 16 * 1024;
+/** Room that `framed` needs before a bulk, at most: a dollar sign, ten digits and the end of the line. */
+export const FRAME_BEFORE_BYTES = 13;
 const SCRATCH_BYTES = 512 * 1024;
 /** Room that is there whenever a command starts: more than any reply without a bulk takes. */
 const RESERVE_BYTES = 1024;
@@ -180,6 +182,26 @@ export class ReplyWriter {
     }
     this.#memory[this.#at++] = CR;
     this.#memory[this.#at++] = LF;
+  }
+
+  /**
+   * A bulk of 16 KiB or more in memory that is ours: its frame is put around it, FRAME_BEFORE_BYTES before and two bytes behind it are
+   * written over. Then it is one segment, and one call to send it.
+   */
+  framed(bytes: Uint8Array): void {
+    const length = bytes.length;
+    const digits = String(length);
+    this.#close();
+    const start = bytes.byteOffset - digits.length - 3;
+    const segment = new Uint8Array(bytes.buffer, start, digits.length + 3 + length + 2);
+    segment[0] = 36;
+    for (let i = 0; i < digits.length; i++) segment[1 + i] = digits.charCodeAt(i);
+    segment[digits.length + 1] = CR;
+    segment[digits.length + 2] = LF;
+    segment[segment.length - 2] = CR;
+    segment[segment.length - 1] = LF;
+    this.#segments.push(segment);
+    this.#borrowedBytes += segment.length;
   }
 
   /**

@@ -79,6 +79,36 @@ for (const loop of ['epoll', 'node']) {
       await connection.end();
     });
 
+    it('gives several clients their own large values at the same time, framed and in order', async () => {
+      const sizes = [16_383, 16_384, 70_000, 131_072, 300_000];
+      const value = (name: number, size: number) => Buffer.alloc(size, 97 + name).fill(`${name}`, 0, 1);
+      const connections = await Promise.all([0, 1, 2].map(connect));
+      await Promise.all(
+        connections.map(async (connection, name) => {
+          const words: (string | Uint8Array)[][] = [];
+          const expected: Uint8Array[] = [];
+          for (const size of sizes) words.push(['SET', `${name}-${size}`, value(name, size)]);
+          for (const size of sizes) expected.push(Buffer.from(`${name}-${size}`));
+          for (let round = 0; round < 3; round++) {
+            // In between: small replies, a write that is not committed yet, and several values in one reply.
+            for (const size of sizes)
+              words.push(['GET', `${name}-${size}`], ['SET', `n${name}`, `${round} ${size}`]);
+            for (const size of sizes) expected.push(value(name, size), Buffer.from(`n${name}`));
+          }
+          await connection.send(encode(...words));
+          const replies: Reply[] = [];
+          const decoder = new ReplyDecoder({ reply: (reply) => void replies.push(reply) });
+          decoder.push(await connection.receive(expected.length));
+          assert.equal(replies.length, expected.length);
+          for (const [number, reply] of replies.entries())
+            assert.ok(
+              Buffer.from(reply as Uint8Array).equals(expected[number]!),
+              `client ${name}, reply ${number}`,
+            );
+        }),
+      );
+    });
+
     it('executes requests that are followed at once by a close', async () => {
       const sender = await connect();
       await sender.send(encode(...Array.from({ length: 50 }, (_, i) => ['SET', `closed${i}`, 'x'])));

@@ -191,7 +191,7 @@ export class StoreNamespace implements Namespace {
     this.#reader.copy(key, this.#place, target, at);
   }
 
-  readFound(key: Uint8Array, memory?: (lengthBytes: number) => Uint8Array | undefined): Uint8Array {
+  readFound(key: Uint8Array, memory?: Uint8Array): Uint8Array {
     return this.#reader.read(key, this.#place, memory);
   }
 

@@ -30,13 +30,13 @@ export class RecordReader {
   }
 
   /**
-   * The payload of a record in memory of its own, or in what `memory` gives for so many bytes (undefined: own memory after all).
+   * The payload of a record, in `memory` or in memory of its own.
    * @throws NotLocal; StoreError('missing-data', 'corrupt'); IoError
    */
-  read(key: Uint8Array, place: Place, memory?: (lengthBytes: number) => Uint8Array | undefined): Uint8Array {
+  read(key: Uint8Array, place: Place, memory?: Uint8Array): Uint8Array {
     const head = DATA_ENTRY_BYTES + key.length;
     const length = head + place.payloadBytes;
-    const entry = memory?.(length)?.subarray(0, length) ?? Buffer.allocUnsafe(length);
+    const entry = memory?.subarray(0, length) ?? Buffer.allocUnsafe(length);
     this.#log.readData(place.dataFile, place.dataOffset, entry);
     this.#compare(key, place, entry, 0);
     const payload = entry.subarray(head);

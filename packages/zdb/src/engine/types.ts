@@ -66,6 +66,9 @@ export interface EngineOptions {
   readonly dataCacheBytes?: number;
 }
 
+/** Room that `Namespace.readFound` needs beside the value: the head of a record with the longest key, and two bytes. */
+export const FOUND_ROOM_BYTES = 18 + 255 + 2;
+
 /** One data file as the offload engine sees it. */
 export interface DataFileInfo {
   readonly file: number;
@@ -226,8 +229,12 @@ export interface Namespace {
   find(key: Uint8Array): number;
   /** Copies the value that `find` found, of less than 16 KiB, to `target[at…]`. @throws as `get`; `target` is then unchanged */
   copyFound(key: Uint8Array, target: Uint8Array, at: number): void;
-  /** The value that `find` found, in what `memory` gives for so many bytes, or in memory of its own. @throws as `get` */
-  readFound(key: Uint8Array, memory?: (lengthBytes: number) => Uint8Array | undefined): Uint8Array;
+  /**
+   * The value that `find` found, in `memory` or in memory of its own. `memory` must have room for FOUND_ROOM_BYTES more than the value;
+   * at least 18 bytes before the value and two behind it may then be written over.
+   * @throws as `get`
+   */
+  readFound(key: Uint8Array, memory?: Uint8Array): Uint8Array;
   /** Compares the stored payload with its checksum; undefined: no such key. @throws NotLocal */
   check(key: Uint8Array): CheckResult | undefined;
   /** Appends a deletion marker; false: no such key. @throws StoreError('worm', 'commit-first') */

@@ -25,6 +25,7 @@ const NONBLOCK = 0x800;
 const SOCK_STREAM = 1;
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
+const SO_SNDBUF = 7;
 const SO_KEEPALIVE = 9;
 const IPPROTO_TCP = 6;
 const TCP_NODELAY = 1;
@@ -54,6 +55,8 @@ const TURN_MS = 2;
 const GATHER_ROUNDS = 4;
 /** Longest blocking wait while there was traffic just now. */
 const SPIN_MS = 1;
+/** Bytes a unix socket takes before the client reads, half of what the kernel counts: room for a few large values with their overhead. */
+const UNIX_SEND_BYTES = 256 * 1024;
 /** Before it sleeps while there is traffic, the loop looks for so long: waking a processor costs more. After looks in vain, so many waits go
  * without (2 to this power at most). */
 const LOOK_MS = 0.04;
@@ -343,6 +346,9 @@ export class EpollLoop implements SocketLoop, SocketHost {
         this.#option(descriptor, SOL_SOCKET, SO_KEEPALIVE, 1);
         this.#option(descriptor, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS);
         this.#option(descriptor, IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS);
+      } else {
+        // Over TCP the kernel finds the right size by itself.
+        this.#option(descriptor, SOL_SOCKET, SO_SNDBUF, UNIX_SEND_BYTES);
       }
       if (!this.#control(EPOLL_CTL_ADD, descriptor, EPOLLIN)) {
         this.#libc.close(descriptor);

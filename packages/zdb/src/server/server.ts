@@ -372,23 +372,26 @@ export class Server implements Host {
     if (this.#replyBytes >= TURN_REPLY_BYTES) this.#settle();
   }
 
+  /** Sends a session's replies. What was written for them must be committed. */
+  sendReplies(session: Session): void {
+    const { segments } = session;
+    if (segments.length === 0) return;
+    session.segments = [];
+    for (const segment of segments) this.counters.networkSentBytes += segment.length;
+    session.socket.send(segments, this.replies.scratch);
+    session.releaseReplies();
+  }
+
   /** Commits and sends everything that was answered. */
   #settle(): void {
     this.commit();
     this.#rotationsWithoutSession();
     const attended = this.#attended;
     this.#attended = [];
-    const { scratch } = this.replies;
     for (const session of attended) {
       session.attended = false;
       if (session.gone) continue;
-      const { segments } = session;
-      if (segments.length > 0) {
-        session.segments = [];
-        for (const segment of segments) this.counters.networkSentBytes += segment.length;
-        session.socket.send(segments, scratch);
-        session.releaseReplies();
-      }
+      this.sendReplies(session);
       if (session.closing && !session.parked) session.socket.end();
     }
     this.replies.reset();

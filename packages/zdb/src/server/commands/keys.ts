@@ -1,6 +1,6 @@
 // SET, SETX, DEL and everything that reads one key (specification sections 3.1 to 3.3).
 import { BORROW_BYTES } from '@qsfs/resp';
-import { NotLocal, StoreError } from '../../engine/types.ts';
+import { FOUND_ROOM_BYTES, NotLocal, StoreError } from '../../engine/types.ts';
 import type { CommandDefinition, Session } from '../session.ts';
 import { exactly, MAX_KEY_BYTES, mayWrite, notFrozen, readableKey, wrappedNumberAt } from './arguments.ts';
 
@@ -155,8 +155,12 @@ function answerValue(session: Session, key: Uint8Array): void {
   try {
     const length = namespace.find(key);
     if (length < 0) replies.nil();
-    else if (length >= BORROW_BYTES) replies.bulk(namespace.readFound(key, session.replyMemory));
-    else {
+    else if (length >= BORROW_BYTES) {
+      const memory = session.replyMemory(length + FOUND_ROOM_BYTES);
+      const value = namespace.readFound(key, memory);
+      if (memory === undefined) replies.bulk(value);
+      else replies.framed(value);
+    } else {
       const at = replies.bulkSpace(length);
       namespace.copyFound(key, replies.memory, at);
     }
