@@ -48,5 +48,8 @@ export interface Processes {
   /** @throws ESRCH when there is no such process, EPERM */
   signal(pid: number, name: 'SIGTERM' | 'SIGKILL' | 'SIGINT' | 'SIGHUP'): void;
   /** Calls on each arrival of a signal to this process; returns the undoing. */
-  onSignal(name: 'SIGTERM' | 'SIGINT' | 'SIGHUP' | 'SIGUSR1', call: () => void): () => void;
+  onSignal(
+    name: 'SIGTERM' | 'SIGINT' | 'SIGHUP' | 'SIGQUIT' | 'SIGUSR1' | 'SIGUSR2',
+    call: () => void,
+  ): () => void;
 }

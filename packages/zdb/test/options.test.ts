@@ -51,6 +51,12 @@ describe('command line', () => {
     assert.equal(parseCommandLine(['--synctime', 'x']).sync, 'none');
   });
 
+  it('looks at nothing behind --version and --help', () => {
+    for (const action of ['version', 'help'])
+      assert.equal(parseCommandLine([`--${action}`, '--nosuch', '--mode', 'x']).action, action);
+    assert.equal(parseCommandLine(['--version', '--help']).action, 'version');
+  });
+
   it('takes direct for seq and says that it is an old name', () => {
     const line = parseCommandLine(['--mode', 'direct']);
     assert.equal(line.mode, 'seq');
@@ -64,6 +70,9 @@ describe('command line', () => {
     [['--sync=1'], /'--sync' doesn't allow an argument/],
     [['--mode', 'both'], /invalid mode 'both'/],
     [['--protect'], /--admin/],
+    [['--dump', '--protect'], /--admin/],
+    [['--socket', ''], /needs a path/],
+    [['--mode', 'x', '--version'], /invalid mode/],
     [['--loop', 'select'], /epoll or node/],
     [['--maxclients', '0'], /whole number/],
     [['--report', 'x'], /unrecognized/],
@@ -87,6 +96,11 @@ describe('data size', () => {
     ['512kB', 524_288],
     ['3G', 3_221_225_472],
     ['4294967294', 4_294_967_294],
+    ['0x1p20', 1_048_576],
+    ['0x1.8p20', 1_572_864],
+    ['0x.8p1M', 1_048_576],
+    [' +1M', 1_048_576],
+    ['.5M', 524_288],
   ];
   for (const [text, size] of accepted) {
     it(`${text} is ${size} bytes`, () => assert.equal(parseDataSize(text), size));

@@ -238,6 +238,20 @@ describe('server', () => {
     scratch.dispose();
   });
 
+  it('ends in order on every signal that ends programs, and opens no debugger', async () => {
+    for (const [name, code] of [
+      ['SIGHUP', 129],
+      ['SIGQUIT', 131],
+      ['SIGUSR1', 138],
+      ['SIGUSR2', 140],
+    ] as const) {
+      const ending = await (await serve()).stop(name);
+      assert.equal(ending.code, code, name);
+      assert.equal(existsSync(scratch.socket), false, name);
+      assert.doesNotMatch(ending.errors, /Debugger/, name);
+    }
+  });
+
   it('is refused on directories another one works on, and on its socket', async () => {
     await serve();
     const words = [

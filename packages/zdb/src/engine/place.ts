@@ -35,6 +35,6 @@ export interface Tally {
   dataBytes: number;
   /** 64 bytes and the key, for each live key. */
   indexBytes: number;
-  /** Index entries ever written, superseded ones included. */
+  /** Index entries ever written, superseded ones included (seq); those read at opening and keys inserted since (user). */
   written: number;
 }

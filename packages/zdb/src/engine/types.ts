@@ -201,7 +201,7 @@ export interface Namespace {
   readonly entries: number;
   readonly dataSizeBytes: number;
   readonly indexSizeBytes: number;
-  /** Next sequential id (seq), or entries written (user). */
+  /** Next sequential id (seq), or keys inserted since opening and index entries read then (user). */
   readonly nextId: number;
   readonly activeFile: number;
   readonly activeOffset: number;

@@ -70,7 +70,7 @@ export class UserRecords implements Records {
       place?.indexFile ?? 0,
       place?.indexOffset ?? 0,
     );
-    this.tally.written++;
+    if (!place) this.tally.written++;
     this.put(key, 0, key.length, log.active, indexOffset, dataOffset, payloadBytes, crc, timestamp);
   }
 

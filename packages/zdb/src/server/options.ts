@@ -109,7 +109,8 @@ export function parseCommandLine(words: readonly string[]): CommandLine {
   const action = has('help') ? 'help' : has('version') ? 'version' : has('dump') ? 'dump' : 'serve';
   const mode = modeOf(given.get('mode'), notices);
   const admin = given.get('admin');
-  if (has('protect') && admin === undefined && action === 'serve') {
+  if (given.get('socket') === '') throw new UsageError('--socket needs a path');
+  if (has('protect') && admin === undefined && (action === 'serve' || action === 'dump')) {
     throw new UsageError('--protect needs an admin password: add --admin PASSWORD');
   }
   const synctime = wholeOrZero(given.get('synctime'));
@@ -154,6 +155,8 @@ function readOptions(words: readonly string[]): Map<string, string> {
     if (option.argument === undefined) {
       if (cut >= 0) throw new UsageError(`option '--${option.name}' doesn't allow an argument`);
       given.set(option.name, '');
+      // What follows is not looked at, as by the reference.
+      if (option.name === 'help' || option.name === 'version') break;
     } else if (cut >= 0) {
       given.set(option.name, body.slice(cut + 1));
     } else {
@@ -217,12 +220,15 @@ function wholeOrZero(text: string | undefined): number {
  * @throws UsageError with the reference's texts
  */
 export function parseDataSize(text: string): number {
-  const number = /^\s*[+-]?(?:0[xX][0-9a-fA-F]+|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)/.exec(text)?.[0];
+  const number =
+    /^\s*[+-]?(?:0[xX](?:[\da-fA-F]+\.?[\da-fA-F]*|\.[\da-fA-F]+)(?:[pP][+-]?\d+)?|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)/.exec(
+      text,
+    )?.[0];
   if (number === undefined) throw new UsageError('datasize invalid');
   const unit = text[number.length];
   const scale = unit === undefined ? 1 : { k: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 }[unit];
   if (scale === undefined) throw new UsageError('datasize invalid');
-  const size = Math.floor(Number(number.trim()) * scale);
+  const size = Math.floor(valueOfNumber(number.trim()) * scale);
   if (size >= BEYOND_DATA_BYTES) {
     throw new UsageError('datasize cannot be larger than 4294967295 bytes (4096 MB)');
   }
@@ -230,6 +236,15 @@ export function parseDataSize(text: string): number {
     throw new UsageError('datasize cannot be smaller than 524288 bytes (0.5 MB)');
   }
   return size;
+}
+
+/** Value of a number as C writes it: decimal, or hexadecimal with fraction and binary exponent. */
+function valueOfNumber(text: string): number {
+  const [, sign, whole, fraction = '', exponent = '0'] =
+    /^([+-]?)0[xX]([\da-fA-F]*)\.?([\da-fA-F]*)(?:[pP]([+-]?\d+))?$/.exec(text) ?? [];
+  if (whole === undefined) return Number(text);
+  const digits = Number.parseInt(`0${whole}${fraction}`, 16);
+  return (sign === '-' ? -1 : 1) * digits * 2 ** (Number(exponent) - 4 * fraction.length);
 }
 
 /** Commands that are no server: `zdb check …`. */

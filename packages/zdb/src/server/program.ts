@@ -20,7 +20,20 @@ export const EXIT = {
   interrupted: 130,
   terminated: 143,
   hungUp: 129,
+  quit: 131,
+  user1: 138,
+  user2: 140,
 } as const;
+
+/** Signals that end the server in order. Without us Node would open a debugger's port on SIGUSR1; the others end the reference at once. */
+const ENDING_SIGNALS = [
+  ['SIGINT', EXIT.interrupted],
+  ['SIGTERM', EXIT.terminated],
+  ['SIGHUP', EXIT.hungUp],
+  ['SIGQUIT', EXIT.quit],
+  ['SIGUSR1', EXIT.user1],
+  ['SIGUSR2', EXIT.user2],
+] as const;
 
 /** How long a look for another server on our unix socket may take. */
 const PROBE_MS = 500;
@@ -342,9 +355,7 @@ class Program {
         if (code !== EXIT.ok) await this.#hooks?.run('close');
         finish(code);
       };
-      processes.onSignal('SIGINT', () => void stop(EXIT.interrupted, 'SIGINT'));
-      processes.onSignal('SIGTERM', () => void stop(EXIT.terminated, 'SIGTERM'));
-      processes.onSignal('SIGHUP', () => void stop(EXIT.hungUp, 'SIGHUP'));
+      for (const [name, code] of ENDING_SIGNALS) processes.onSignal(name, () => void stop(code, name));
       void server.stopRequested.then(() => stop(EXIT.ok, 'STOP'));
       this.#machine.onFatal((error) => {
         this.#crashed = true;

@@ -188,7 +188,7 @@ function passwordRefusal(session: Session, password: Uint8Array): string | undef
 /** SELECT … SECURE; the challenge is used up, so that the proof cannot be used again (D14). */
 function proofRefusal(session: Session, password: Uint8Array): string | undefined {
   const { request } = session;
-  if (!isPrefixOf(textAt(session, 2), 'SECURE')) return 'Only SECURE extra method supported';
+  if (!isPrefixOf(request.argument(2), 'SECURE')) return 'Only SECURE extra method supported';
   const { challenge } = session;
   if (challenge === undefined) return 'No CHALLENGE requested, secure authentication not available';
   if (request.lengthOf(3) !== PROOF_BYTES) return 'Invalid hash length';
@@ -196,9 +196,9 @@ function proofRefusal(session: Session, password: Uint8Array): string | undefine
   return provesSecret(request.argument(3), challenge, password) ? undefined : 'Access denied';
 }
 
-/** Whether a word selects a name as command words do: a prefix, without regard to case. */
-export function isPrefixOf(word: string, name: string): boolean {
-  return name.startsWith(word.toUpperCase());
+/** Whether a word selects a name: a prefix, without regard to case. Other than in command words NUL is a byte like others. */
+export function isPrefixOf(word: Uint8Array, name: string): boolean {
+  return name.startsWith(Buffer.from(word).toString('latin1').toUpperCase());
 }
 
 function reload(session: Session): void {

@@ -78,11 +78,11 @@ function authenticatePlain(session: Session): void {
 function authenticateSecure(session: Session): void {
   const { request, server } = session;
   if (!atLeast(session, 3)) return;
-  if (!isPrefixOf(textAt(session, 1), 'SECURE')) {
+  if (!isPrefixOf(request.argument(1), 'SECURE')) {
     refuse(session, 'Only SECURE extra method supported');
     return;
   }
-  if (isPrefixOf(textAt(session, 2), 'CHALLENGE')) {
+  if (isPrefixOf(request.argument(2), 'CHALLENGE')) {
     session.challenge = Buffer.from(server.random.bytes(8)).toString('hex');
     server.replies.simple(session.challenge);
     return;
