@@ -47,6 +47,18 @@ export class IndexEntries {
     return true;
   }
 
+  /** Positions in `bytes` of this entry and of those behind it that are read already, as many as `places` holds. @returns how many */
+  ahead(places: Uint32Array): number {
+    let count = 0;
+    for (let { at } = this; count < places.length && this.#filled - at >= INDEX_ENTRY_BYTES; ) {
+      const entryBytes = INDEX_ENTRY_BYTES + this.bytes[at]!;
+      if (entryBytes === INDEX_ENTRY_BYTES || this.#filled - at < entryBytes) break;
+      places[count++] = at;
+      at += entryBytes;
+    }
+    return count;
+  }
+
   get deleted(): boolean {
     return (indexEntry.flags(this.bytes, this.at) & INDEX_DELETED) !== 0;
   }

@@ -97,6 +97,14 @@ export class KeyTable {
     }
   }
 
+  /** Has the processor fetch the memory that `find` will look at first for a key. @returns something, so that it is not left out */
+  touch(bytes: Uint8Array, at: number, length: number): number {
+    const hash = this.#take(bytes, at, length);
+    const { slots, tags } = this.#part(hash);
+    const slot = place(hash, slots.length);
+    return slots[slot]! + tags[slot]!;
+  }
+
   /** Adds the key for which `find` just answered -1, of `length` bytes. @returns its entry, with all fields still to be set */
   add(length: number): number {
     const units = (length + 3) >> 2;
