@@ -318,7 +318,11 @@ export class Log {
   /** Adds to the live bytes of a data file. */
   adjustLive(file: number, bytes: number): void {
     this.liveBytes[file] = (this.liveBytes[file] ?? 0) + bytes;
-    if (this.recording) this.liveUndo.push(file, bytes);
+    if (!this.recording) return;
+    const { liveUndo } = this;
+    const last = liveUndo.length - 1;
+    if (last > 0 && liveUndo[last - 1] === file) liveUndo[last] = liveUndo[last]! + bytes;
+    else liveUndo.push(file, bytes);
   }
 
   /** End of what is written of an index file. */

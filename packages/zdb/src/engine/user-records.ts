@@ -14,13 +14,17 @@ const ADDED = 0;
 const MOVED = 1;
 const REMOVED = 2;
 const UNDO_FIELDS = 8;
+/** A longer list is given back after its batch. */
+const UNDO_KEPT_MAX = 4096 * UNDO_FIELDS;
 
 /** Records found through a key table. */
 export class UserRecords implements Records {
   readonly tally: Tally = { entries: 0, dataBytes: 0, indexBytes: 0, written: 0 };
   readonly table: KeyTable;
   readonly #log: Log;
-  readonly #undo: number[] = [];
+  /** Kept between batches: an array that is emptied and filled again grows again each time. */
+  #undo = new Float64Array(64 * UNDO_FIELDS);
+  #undoEnd = 0;
   readonly #saved: Tally = { ...this.tally };
 
   /** @param seed random, for the table */
@@ -136,15 +140,15 @@ export class UserRecords implements Records {
 
   accept(): void {
     const undo = this.#undo;
-    for (let at = 0; at < undo.length; at += UNDO_FIELDS)
+    for (let at = 0; at < this.#undoEnd; at += UNDO_FIELDS)
       if (undo[at] === REMOVED) this.table.release(undo[at + 1]!);
-    undo.length = 0;
+    this.#forget();
     Object.assign(this.#saved, this.tally);
   }
 
   undo(): void {
     const undo = this.#undo;
-    for (let at = undo.length - UNDO_FIELDS; at >= 0; at -= UNDO_FIELDS) {
+    for (let at = this.#undoEnd - UNDO_FIELDS; at >= 0; at -= UNDO_FIELDS) {
       const entry = undo[at + 1]!;
       if (undo[at] === ADDED) {
         this.table.unlink(entry);
@@ -162,8 +166,13 @@ export class UserRecords implements Records {
         undo[at + 7]!,
       );
     }
-    undo.length = 0;
+    this.#forget();
     Object.assign(this.tally, this.#saved);
+  }
+
+  #forget(): void {
+    this.#undoEnd = 0;
+    if (this.#undo.length > UNDO_KEPT_MAX) this.#undo = new Float64Array(64 * UNDO_FIELDS);
   }
 
   /** Fills a place from a table entry. */
@@ -181,16 +190,23 @@ export class UserRecords implements Records {
   #remember(kind: number, entry: number): void {
     if (!this.#log.recording) return;
     const { table } = this;
-    this.#undo.push(
-      kind,
-      entry,
-      table.file(entry),
-      table.indexOffset(entry),
-      table.dataOffset(entry),
-      table.payloadBytes(entry),
-      table.crc(entry),
-      table.timestamp(entry),
-    );
+    const at = this.#undoEnd;
+    if (at === this.#undo.length) {
+      const larger = new Float64Array(at * 2);
+      larger.set(this.#undo);
+      this.#undo = larger;
+    }
+    const undo = this.#undo;
+    this.#undoEnd = at + UNDO_FIELDS;
+    undo[at] = kind;
+    undo[at + 1] = entry;
+    if (kind === ADDED) return; // There is no place before.
+    undo[at + 2] = table.file(entry);
+    undo[at + 3] = table.indexOffset(entry);
+    undo[at + 4] = table.dataOffset(entry);
+    undo[at + 5] = table.payloadBytes(entry);
+    undo[at + 6] = table.crc(entry);
+    undo[at + 7] = table.timestamp(entry);
   }
 
   #count(entry: number, sign: 1 | -1): void {
