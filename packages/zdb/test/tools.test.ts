@@ -213,6 +213,22 @@ describe('tools', () => {
     });
   });
 
+  it('make nothing where a path is wrong, and no sequential namespace of one with other keys', async () => {
+    await filled(async (zdb) => void (await zdb.set('a key', 'value')));
+    const away = `${scratch.path}/away`;
+    const lost = await tool('compact', '--data', away, '--index', `${away}2`);
+    assert.equal(lost.code, 1);
+    assert.match(lost.errors, /away is no directory/);
+    assert.ok(!existsSync(away) && !existsSync(`${away}2`));
+    const outside = await tool('dump', scratch.index, '../index');
+    assert.equal(outside.code, 1);
+    const data = readFileSync(`${scratch.data}/default/d0`);
+    const rebuilt = await tool('index-rebuild', ...roots(), '--namespace', 'default', '--mode', 'seq');
+    assert.equal(rebuilt.code, 1);
+    assert.match(rebuilt.errors, /keys of 5 bytes/);
+    assert.deepEqual(readFileSync(`${scratch.data}/default/d0`), data);
+  });
+
   it('explain themselves', async () => {
     for (const name of [
       'check',

@@ -96,7 +96,8 @@ function edit(request: ToolRequest, machine: Machine): number {
 }
 
 function load(machine: Machine, root: string, name: string): Descriptor {
-  if (machine.disk.stat(`${root}/${name}`)?.kind !== 'directory') throw missing(root, name);
+  if (name.includes('/') || machine.disk.stat(`${root}/${name}`)?.kind !== 'directory')
+    throw missing(root, name);
   const path = `${root}/${name}/${DESCRIPTOR_NAME}`;
   const bytes = readWhole(machine.disk, path);
   if (bytes === undefined) return DEFAULT_DESCRIPTOR;

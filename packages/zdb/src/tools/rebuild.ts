@@ -62,6 +62,7 @@ function rebuild(request: ToolRequest, machine: Machine): number {
   const files = numberedFiles(disk, `${dataRoot}/${name}`, 'd');
   if (files.length === 0) throw new ToolError(`there are no data files in ${dataRoot}/${name}`);
   const mode = modeOf(request, machine, `${indexRoot}/${name}`);
+  if (mode === 'seq') refuseOtherKeys(machine, `${dataRoot}/${name}/d${files[0]}`);
   const time = request.value('time');
   if (time !== undefined) {
     const into = request.required('into');
@@ -102,6 +103,20 @@ function modeOf(request: ToolRequest, machine: Machine, directory: string): Name
     if (index.header.kind === 'good' && index.header.mode !== undefined) return index.header.mode;
   }
   throw new ToolError('no index file tells the mode: give --mode user or --mode seq');
+}
+
+/** Keys of a sequential namespace have 8 bytes: as one, a namespace with others would look torn from the first of them on. */
+function refuseOtherKeys(machine: Machine, path: string): void {
+  const file = machine.disk.open(path, 'read');
+  try {
+    const scanner = new DataScanner(() => file, 'user', file.size());
+    if (scanner.next() && scanner.keyBytes !== 8)
+      throw new ToolError(
+        `${path} has keys of ${scanner.keyBytes} bytes: it is not of a sequential namespace`,
+      );
+  } finally {
+    file.close();
+  }
 }
 
 /** Replays data files up to a moment into new directories. */
@@ -178,7 +193,11 @@ function replay(
 function compact(request: ToolRequest, machine: Machine): number {
   const share = wholeNumber('share', request.value('share') ?? '50');
   if (share > 100) throw new ToolError('--share is a percentage, 0 to 100');
-  const engine = open(machine, request.required('data'), request.required('index'));
+  const roots = [request.required('data'), request.required('index')] as const;
+  // Opening makes what is missing: a mistyped path would get an empty store.
+  for (const root of roots)
+    if (machine.disk.stat(root)?.kind !== 'directory') throw new ToolError(`${root} is no directory`);
+  const engine = open(machine, ...roots);
   const reports: object[] = [];
   try {
     const only = request.value('namespace');
