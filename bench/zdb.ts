@@ -44,7 +44,12 @@ interface Case {
 /** Runs the benchmark. @param parameters the words behind `npm run bench -- zdb` */
 export async function run(parameters: string[]): Promise<void> {
   const options = parse(parameters);
-  await requirePrograms(options);
+  const obstacle = unknownOption(parameters) ?? (await missingProgram(options));
+  if (obstacle !== undefined) {
+    console.error(`bench zdb: ${obstacle}`);
+    process.exitCode = 1;
+    return;
+  }
   const subjects = [ours, redis, ...(options.reference === undefined ? [] : [reference(options.reference)])];
   const cases = casesOf(options);
   console.log(
@@ -76,19 +81,29 @@ function parse(parameters: readonly string[]): Options {
   };
 }
 
-/** @throws an error that says what to install */
-async function requirePrograms({ reference }: Options): Promise<void> {
+function unknownOption(parameters: readonly string[]): string | undefined {
+  const known = ['--reference', '--quick', '--only', '--clients', '--pipeline'];
+  const unknown = parameters.find((word) => word.startsWith('-') && !known.includes(word));
+  return unknown === undefined ? undefined : `no option ${unknown}; npm run bench lists them`;
+}
+
+/** What has to be installed first. */
+async function missingProgram({ reference }: Options): Promise<string | undefined> {
   const needed = ['redis-server', 'redis-benchmark', ...(reference === undefined ? [] : [reference])];
   for (const program of needed) {
-    await promisify(execFile)(program, ['--version']).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOENT' && error.code !== 'EACCES') return;
+    try {
+      await promisify(execFile)(program, ['--version']);
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code !== 'ENOENT' && code !== 'EACCES') continue;
       const hint =
         program === reference
           ? 'give the path of a zdb binary'
           : 'install it (Debian: redis-server, redis-tools)';
-      throw new Error(`${program} cannot be run: ${hint}`);
-    });
+      return `${program} cannot be run: ${hint}`;
+    }
   }
+  return undefined;
 }
 
 function casesOf({ quick, only, pipeline: depth }: Options): Case[] {

@@ -22,6 +22,8 @@ const SYNCED_COMMIT_BYTES = 32 * 1024 * 1024;
 const TURN_REPLY_BYTES = 256 * 1024;
 /** Cached descriptors are looked through this often, as long as there is traffic and once after. */
 const TIDY_MS = 1000;
+/** Refused clients whose connections stay until they have read why; others may not get to know it. */
+const REFUSED_STAYING = 4;
 /** Time between looks for mostly dead data files. */
 const COMPACT_MS = 60_000;
 
@@ -347,6 +349,8 @@ export class Server implements Host {
     if (this.sessions.size > this.options.maxClients) {
       this.log.line('warning', `more than ${this.options.maxClients} clients: one was refused`);
       session.keep([Buffer.from('-Too many connections\r\n')]);
+      // Each one that stays has a descriptor, and files need some.
+      session.hurried = this.sessions.size > this.options.maxClients + REFUSED_STAYING;
       session.leave();
     }
     return session;
@@ -392,7 +396,9 @@ export class Server implements Host {
       session.attended = false;
       if (session.gone) continue;
       this.sendReplies(session);
-      if (session.closing && !session.parked) session.socket.end();
+      if (!session.closing || session.parked) continue;
+      if (session.hurried) session.socket.destroy();
+      else session.socket.end();
     }
     this.replies.reset();
     this.#returnLent();

@@ -110,6 +110,8 @@ export class Session implements SocketEvents {
   /** True while the server has this session on its list for the end of the turn. */
   attended = false;
   closing = false;
+  /** With `closing`: the connection is not kept until the other side has read the last words. */
+  hurried = false;
   gone = false;
   #parked = false;
   /** The rest of a parked command. */
