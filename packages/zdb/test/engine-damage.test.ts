@@ -333,3 +333,23 @@ test('data files that were exchanged are refused until they have their names bac
       assert.equal(Buffer.from(again.get(keys[at]!)!).toString(), name);
   }
 });
+
+test('one damaged id in a short index file does not have millions of slots filled in', (context) => {
+  const directory = scratchDirectory(context);
+  const first = openScratch(directory, { mode: 'seq' });
+  const namespace = first.namespace('default')!;
+  for (let id = 0; id < 3; id++) namespace.insertId(Buffer.from(`before ${id}`));
+  namespace.rotate();
+  namespace.insertId(Buffer.from('alone'));
+  namespace.rotate();
+  namespace.insertId(Buffer.from('after'));
+  first.close();
+  const path = join(directory, 'index', 'default', 'i1');
+  const bytes = readFileSync(path);
+  bytes[29 + 34 + 2] = 0x40;
+  writeFileSync(path, bytes);
+  const { namespace: again } = open(directory);
+  assert.equal(again.nextId, 5);
+  assert.equal(Buffer.from(again.readId(2)!).toString(), 'before 2');
+  assert.equal(Buffer.from(again.readId(4)!).toString(), 'after');
+});

@@ -92,6 +92,7 @@ export function lostBefore(log: Log, pair: PairState, expected: number, before: 
     let best: number | undefined;
     for (const [shift, votes] of live) if (best === undefined || votes > live.get(best)!) best = shift;
     const shift = best ?? largest;
+    if (best !== undefined && shift > 0 && !recordsAgree(log, bytes, count, expected, shift)) return 0;
     if (shift >= 0) return shift;
     if (best !== undefined || bytes[0] !== ID_BYTES) return 0;
     // Copies only: they do not know where they stand.
@@ -100,4 +101,28 @@ export function lostBefore(log: Log, pair: PairState, expected: number, before: 
     return Number.isInteger(slots) && slots > before ? slots - before : 0;
   }
   return 0;
+}
+
+/**
+ * Whether the records of live slots carry the ids that say so many slots are lost, as far as they are on this machine: one damaged id
+ * in a short file would have millions of slots filled in.
+ */
+function recordsAgree(log: Log, bytes: Uint8Array, count: number, expected: number, shift: number): boolean {
+  const record = new Uint8Array(ID_BYTES);
+  for (let slot = 0; slot < count; slot++) {
+    const at = slot * SLOT_BYTES;
+    const id = get64(bytes, at + INDEX_ENTRY_BYTES);
+    const live = bytes[at] === ID_BYTES && (indexEntry.flags(bytes, at) & INDEX_DELETED) === 0;
+    if (!live || id - (expected + slot) !== shift) continue;
+    const file = indexEntry.dataFile(bytes, at);
+    const start = indexEntry.dataOffset(bytes, at) + DATA_ENTRY_BYTES;
+    const { disk, presence } = log.surroundings;
+    if (presence && !presence.has(log.name, file, start, ID_BYTES)) return true;
+    const status = disk.stat(log.data.path(file));
+    if (status === undefined) return true;
+    if (start + ID_BYTES > status.sizeBytes) continue;
+    log.data.reading(file).read(record, start);
+    return get64(record, 0) === id;
+  }
+  return true;
 }
