@@ -14,8 +14,10 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { SimulatedDisk } from '@qsfs/io/simulated';
 import { type Engine, type Namespace, NotLocal, type Presence, StoreError } from '../src/index.ts';
 import { openScratch, scratchDirectory } from './scratch.ts';
+import { filesOf, openSmall } from './support/damage.ts';
 
 const FIXTURES = join(import.meta.dirname, 'fixtures');
 
@@ -271,6 +273,24 @@ test('what is cut off a torn file is kept beside it', (context) => {
   const kept = readdirSync(join(directory, 'data', 'default')).filter((name) => name.startsWith('d0.torn-'));
   assert.equal(kept.length, 1);
   assert.deepEqual(readFileSync(join(directory, 'data', 'default', kept[0]!)), Buffer.from([3, 100, 0]));
+});
+
+test('a torn tail on a full disk is not cut without a copy: the refusal says what to do, and nothing is left behind', () => {
+  const disk = new SimulatedDisk();
+  const first = openSmall(disk, 'user');
+  first.namespace('default')!.set(Buffer.from('a'), Buffer.from('one'));
+  first.close();
+  const file = disk.open('/data/default/d0', 'write');
+  file.write(Buffer.from([3, 100, 0]), file.size());
+  file.close();
+  const files = [...filesOf(disk)];
+  const stop = disk.fail({ code: 'ENOSPC', kinds: ['write'], times: 100 });
+  assert.throws(() => openSmall(disk, 'user'), /d0: 3 bytes at 50 have to be cut off.*make room/);
+  stop();
+  assert.deepEqual([...filesOf(disk)], files);
+  const engine = openSmall(disk, 'user');
+  assert.equal(Buffer.from(engine.namespace('default')!.get(Buffer.from('a'))!).toString(), 'one');
+  engine.close();
 });
 
 test('files that are not ours are refused with what to do, and are not touched', (context) => {

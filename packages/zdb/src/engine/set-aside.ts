@@ -1,5 +1,6 @@
 // Damaged bytes are never thrown away: they are copied beside the file before it is cut.
-import type { Disk } from '@qsfs/io';
+import { type Disk, errorCode } from '@qsfs/io';
+import { StoreError } from './types.ts';
 
 const COPY_BYTES = 1 << 20;
 const ZEROS = new Uint8Array(64 << 10);
@@ -7,6 +8,7 @@ const ZEROS = new Uint8Array(64 << 10);
 /**
  * Copies what stands from `end` to the end of a file into `<path>.torn-<seconds>` and cuts the file there. Durable in that order.
  * Where there are only zeros the copy has holes: a file that lost everything may be large.
+ * @throws StoreError when there is no room for the copy: then nothing was changed; IoError
  * @returns the name of the copy; undefined when there was nothing to cut
  */
 export function cutTail(disk: Disk, path: string, end: number, nowSeconds: number): string | undefined {
@@ -26,9 +28,16 @@ export function cutTail(disk: Disk, path: string, end: number, nowSeconds: numbe
       }
       copy.truncate(size - end);
       copy.datasync();
-    } finally {
+    } catch (error) {
       copy.close();
+      disk.remove(name);
+      if (errorCode(error) !== 'ENOSPC') throw error;
+      throw new StoreError(
+        'bad-files',
+        `${path}: ${size - end} bytes at ${end} have to be cut off, and the disk is too full to keep a copy of them; make room and start again`,
+      );
     }
+    copy.close();
     disk.syncDirectory(directoryOf(path));
     file.truncate(end);
     file.datasync();
