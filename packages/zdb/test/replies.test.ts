@@ -18,6 +18,27 @@ describe('replies', () => {
     await local.close();
   });
 
+  it('take a command word with NUL in it for a whole name up to there', async () => {
+    const local = await LocalServer.start();
+    const client = await local.connect();
+    for (const word of ['ping\0', 'Ping\0garbage'])
+      assert.equal(await local.request(client, word), '+PONG\r\n');
+    for (const word of ['\0', 'p\0', 'pin\0g'])
+      assert.equal(await local.request(client, word), '-Command not supported\r\n');
+    await local.close();
+  });
+
+  it('tell the room below the largest limit to the byte', async () => {
+    const local = await LocalServer.start();
+    const client = await local.connect();
+    await local.request(client, 'NSNEW', 'ns');
+    await local.request(client, 'NSSET', 'ns', 'maxsize', '-1');
+    await local.request(client, 'SELECT', 'ns');
+    await local.request(client, 'SET', 'k', 'four');
+    assert.match(await local.request(client, 'NSINFO', 'ns'), /\nspace_available: 18446744073709551611\n/);
+    await local.close();
+  });
+
   it('count keys, not versions, in next_internal_id of a user namespace', async () => {
     const local = await LocalServer.start();
     const client = await local.connect();

@@ -1,5 +1,6 @@
 // The command table: names in the order that decides what a prefix means (specification section 2.3), and finding the entry a
-// request asks for. Any prefix of a name selects the first entry it fits, without regard to case; NUL ends the word. `S` is the session
+// request asks for. Any prefix of a name selects the first entry it fits, without regard to case; a word with NUL in it is a whole name up
+// to there. `S` is the session
 // that commands work for: the table does not know it.
 import type { RequestDecoder } from '@qsfs/resp';
 
@@ -24,6 +25,7 @@ export type CommandDefinition<S> = readonly [name: string, run: (session: S) => 
 /** Finds commands by what clients send. */
 export class CommandTable<S> {
   readonly #byPrefix = new Map<string, Command<S>>();
+  readonly #byName = new Map<string, Command<S>>();
   readonly #longest: number;
   readonly #get: Command<S>;
   readonly #set: Command<S>;
@@ -37,6 +39,7 @@ export class CommandTable<S> {
         admin: admin === 'admin',
         notice: Buffer.from(`+${name}\r\n`, 'latin1'),
       };
+      this.#byName.set(name, command);
       for (let length = 0; length <= name.length; length++) {
         const prefix = name.slice(0, length);
         if (!this.#byPrefix.has(prefix)) this.#byPrefix.set(prefix, command);
@@ -65,6 +68,7 @@ export class CommandTable<S> {
     const end = word.subarray(0, this.#longest + 1).indexOf(0);
     const length = end < 0 ? word.length : end;
     if (length > this.#longest) return undefined;
-    return this.#byPrefix.get(Buffer.from(word.subarray(0, length)).toString('latin1').toUpperCase());
+    const text = Buffer.from(word.subarray(0, length)).toString('latin1').toUpperCase();
+    return (end < 0 ? this.#byPrefix : this.#byName).get(text);
   }
 }

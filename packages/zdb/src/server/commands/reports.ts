@@ -34,7 +34,7 @@ export function describeNamespace(session: Session, slot: Slot): string {
     'stats_data_faults: 0',
   ];
   if (settings.maxSizeBytes > 0) {
-    const left = BigInt(settings.maxSizeBytes) - BigInt(namespace.dataSizeBytes);
+    const left = BigInt(whole(settings.maxSizeBytes)) - BigInt(namespace.dataSizeBytes);
     lines.push(`space_available: ${BigInt.asUintN(64, left)}`);
   }
   const indexFree = freeBytes(server, namespace.indexDirectory);
