@@ -19,7 +19,7 @@ import {
   type SmallStore,
 } from './support/damage.ts';
 
-const INPUTS = Number(process.env['ZDB_FUZZ_INPUTS'] ?? 250);
+const INPUTS = Number(process.env['ZDB_FUZZ_INPUTS'] ?? 200);
 /** Another seed, to search or to repeat: ZDB_FUZZ_SEED=… */
 const SEED = Number(process.env['ZDB_FUZZ_SEED'] ?? 1);
 /** Repairs may keep copies of what they cut, and fill in what is missing; more is a sign that a number was believed. */
