@@ -13,15 +13,26 @@ import { stripeRuns } from './stripe-map.ts';
 import type { Volume } from './volume-files.ts';
 
 /** Dropping begins above this part of the limit, and goes on down to the other. */
-const HIGH_WATER = 0.95;
-const LOW_WATER = 0.85;
+const HIGH_WATER = 0.9;
+const LOW_WATER = 0.8;
 /** Files offered to the filesystem thread in one message. */
 const BATCH_FILES = 64;
 /** Part of the limit that directory and inode records may fill before they are dropped like the rest. */
 const METADATA_SHARE = 0.5;
+/** Data files are not closed below this size (docs/formats/config.md, `segment_size`). */
+const SMALLEST_FILE_BYTES = 2 ** 20;
 /** Of a disk that is nearly full this much, or this part, is left to others. */
 const FREE_BYTES_MIN = 64 * 2 ** 20;
 const FREE_SHARE = 0.02;
+
+/** Of the limit no data file takes more than one part in so many: what is written and what is on its way is whole files. */
+const FILES_MIN = 8;
+
+/** Size at which a data file is closed, in whole stripes. */
+export function fileBytesFor(limitBytes: number, stripeBytes: number, segmentBytes: number): number {
+  const stripes = Math.max(1, Math.floor(limitBytes / FILES_MIN / stripeBytes));
+  return Math.min(segmentBytes, Math.max(SMALLEST_FILE_BYTES, stripes * stripeBytes));
+}
 
 /** What the cache needs. */
 export interface CacheParts {

@@ -30,6 +30,8 @@ import { Pace, WriteHeld } from './pace.ts';
 import { SyncState } from './sync-state.ts';
 import { Syncing } from './syncing.ts';
 
+/** Journal size that leads to a checkpoint, unless data files are small. */
+const JOURNAL_MAX_BYTES = 32 * 2 ** 20;
 /** What held-back writes wait for. */
 const HELD_TOKEN = 'held';
 /** What changes wait for while something is brought to stable storage, and what those wait for who only want that. */
@@ -59,7 +61,6 @@ class Server {
   #volume: Volume | undefined;
   #state: SyncState | undefined;
   #session: Session | undefined;
-  #writtenBytes = 0;
 
   constructor(input: FilesystemInput, port: Port) {
     this.#input = input;
@@ -125,7 +126,7 @@ class Server {
   }
 
   #openEngine(): void {
-    const { dataDirectory, indexDirectory, segmentBytes } = this.#input;
+    const { dataDirectory, indexDirectory, fileBytes } = this.#input;
     realDisk.makeDirectory(dataDirectory);
     realDisk.makeDirectory(indexDirectory);
     const engine = openEngine({
@@ -135,7 +136,7 @@ class Server {
       dataDirectory,
       indexDirectory,
       mode: 'seq',
-      dataSizeBytes: segmentBytes,
+      dataSizeBytes: fileBytes,
       sync: 'none',
       syncOnRotation: true,
       presence: this.#presence,
@@ -161,13 +162,14 @@ class Server {
       log: (level, message) => this.#log(level, message),
       rootOwner: { userId, groupId, mode: 0o755 },
       settler: this.#syncing,
+      // Closing a file of the journal would have to wait for the disk.
+      journalBytes: Math.min(JOURNAL_MAX_BYTES, this.#input.fileBytes / 2),
     });
     const write = volume.write.bind(volume);
     volume.write = (inode, offset, source, caller, clearSetId) => {
       this.#pace.admit();
       write(inode, offset, source, caller, clearSetId);
       this.#pace.took(source.length);
-      this.#writtenBytes += source.length;
     };
     refuseChanges(volume, () => this.#gauges[GAUGES.fenced] === 1);
     const status = volume.status.bind(volume);
@@ -350,7 +352,7 @@ class Server {
     gauges[GAUGES.activeBytes] = this.#state?.activeBytes ?? 0;
     const statistics = this.#volume?.statistics();
     gauges[GAUGES.dirty] = this.#state?.changed || (statistics?.journalBytes ?? 0) > 0 ? 1 : 0;
-    gauges[GAUGES.writtenBytes] = this.#writtenBytes;
+    gauges[GAUGES.writtenBytes] = this.#pace.writtenBytes;
     gauges[GAUGES.requests] = this.#session?.requestCount ?? 0;
     gauges[GAUGES.parked] = this.#session?.parkedCount ?? 0;
     gauges[GAUGES.volumeBytes] = statistics?.usedBytes ?? 0;

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import type { MountedDevice } from '@qsfs/fuse';
 import type { Timer } from '@qsfs/io';
 import type { Zstor } from '@qsfs/zstor';
-import { Cache } from './cache.ts';
+import { Cache, fileBytesFor } from './cache.ts';
 import { capacityOf } from './capacity.ts';
 import type { Configuration } from './configuration.ts';
 import type { Context } from './context.ts';
@@ -97,7 +97,9 @@ export class Frontend {
     this.#courtesy = parts.courtesy;
     this.#mounted = mounted;
     this.mountPoint = mountPoint;
-    this.#pace = new PaceKeeper(parts.gauges, parts.cache, parts.offload, parts.options.context.clock);
+    const { gauges, cache, offload, courtesy } = parts;
+    const { clock } = parts.options.context;
+    this.#pace = new PaceKeeper({ gauges, cache, offload, clock, mayOffload: () => courtesy.mayBegin });
   }
 
   /**
@@ -468,6 +470,7 @@ async function openParts(options: FrontendOptions, cleanStart: boolean, events: 
       dataDirectory: layout.data,
       indexDirectory: layout.index,
       segmentBytes,
+      fileBytes: fileBytesFor(options.cacheBytes, stripeBytes, segmentBytes),
       stripeBytes,
       absent: {
         'zdbfs-meta': volume['zdbfs-meta'].presence.absent.snapshot(),

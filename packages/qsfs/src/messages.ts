@@ -22,6 +22,8 @@ export interface FilesystemInput {
   readonly dataDirectory: string;
   readonly indexDirectory: string;
   readonly segmentBytes: number;
+  /** Size at which a data file is closed, at most `segmentBytes`. */
+  readonly fileBytes: number;
   readonly stripeBytes: number;
   /** Absent stripes at the start, by namespace (StripeMap snapshots). */
   readonly absent: Readonly<Record<OffloadedName, Uint32Array<ArrayBuffer>>>;
@@ -138,7 +140,7 @@ export const GAUGES = {
   writtenBytes: 2,
   /** Requests that wait for data. (filesystem) */
   parked: 3,
-  /** Bytes a second that writers are slowed down to; 0: not at all. (main) */
+  /** Bytes a second that writers are slowed down to when they have written `freeUntilBytes`; 0: not at all. (main) */
   paceBytesPerSecond: 4,
   /** Bytes of file contents the backends still take; 0: not known, the local disk decides. (main) */
   capacityBytes: 5,
@@ -148,6 +150,8 @@ export const GAUGES = {
   fenced: 7,
   /** Requests of programs since the mount was made. (filesystem) */
   requests: 8,
+  /** Value of `writtenBytes` up to which writers go as fast as they like. (main) */
+  freeUntilBytes: 9,
 } as const;
 
 /** Bytes of the shared array behind GAUGES. */

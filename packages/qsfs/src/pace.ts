@@ -13,10 +13,11 @@ const HELD = new WriteHeld('the cache is full; the write waits for the backends'
 /** Bytes that may go at once, in seconds of the pace. */
 const BURST_SECONDS = 0.25;
 
-/** A bucket that fills with the pace; each write takes its bytes out and may overdraw it once. */
+/** What is left of the room goes at once; then a bucket that fills with the pace: each write takes its bytes out and may overdraw it once. */
 export class Pace {
   readonly #gauges: Float64Array;
   readonly #nowMs: () => number;
+  #writtenBytes = 0;
   #allowance = 0;
   #filledAtMs = 0;
 
@@ -26,14 +27,19 @@ export class Pace {
     this.#nowMs = nowMs;
   }
 
+  /** Bytes written by applications since the start. */
+  get writtenBytes(): number {
+    return this.#writtenBytes;
+  }
+
   /** Whether a write may go now. */
   get open(): boolean {
-    const pace = this.#gauges[GAUGES.paceBytesPerSecond] as number;
-    if (pace <= 0) {
+    if (!this.#isPaced) {
       this.#allowance = 0;
       this.#filledAtMs = 0;
       return true;
     }
+    const pace = this.#gauges[GAUGES.paceBytesPerSecond] as number;
     const now = this.#nowMs();
     if (this.#filledAtMs > 0) {
       const filled = this.#allowance + (pace * (now - this.#filledAtMs)) / 1000;
@@ -50,6 +56,14 @@ export class Pace {
 
   /** A write that was admitted has been done. */
   took(bytes: number): void {
-    if ((this.#gauges[GAUGES.paceBytesPerSecond] as number) > 0) this.#allowance -= bytes;
+    if (this.#isPaced) this.#allowance -= bytes;
+    this.#writtenBytes += bytes;
+  }
+
+  get #isPaced(): boolean {
+    return (
+      (this.#gauges[GAUGES.paceBytesPerSecond] as number) > 0 &&
+      this.#writtenBytes >= (this.#gauges[GAUGES.freeUntilBytes] as number)
+    );
   }
 }

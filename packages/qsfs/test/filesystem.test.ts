@@ -18,6 +18,7 @@ test('when the thread is gone, whoever asks it or ends it is told instead of wai
       dataDirectory,
       indexDirectory: join(folder, 'index'),
       segmentBytes: 2 ** 20,
+      fileBytes: 2 ** 20,
       stripeBytes: 2 ** 18,
       absent,
       gauges: new SharedArrayBuffer(GAUGES_BYTES),
