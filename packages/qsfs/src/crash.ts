@@ -36,7 +36,7 @@ export function notRunning(context: Context, layout: Layout): QsfsError {
   return new QsfsError(
     'QSFS_E_NOT_RUNNING',
     `no qsfs is running on ${layout.root}: it was killed or crashed, and ${dead.join(', ')} answers "Transport endpoint is not connected" until it is started again`,
-    `${safetyOf(context, layout)} Start it with "qsfs up --dir ${layout.root} --mount ${dead[0]}"; "qsfs down" only clears the mount.`,
+    `${safetyOf(context, layout)} Start it with "qsfs up --dir ${layout.root} --mount ${dead[0]}", or clear what is left with "qsfs down".`,
   );
 }
 

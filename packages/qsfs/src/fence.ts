@@ -1,5 +1,5 @@
 // What a frontend that lost its backends to another one does with its mount: everything stays readable, nothing can be
-// changed any more. A change would never leave this machine, and whoever made it would not know.
+// changed any more. A change would never leave this machine, and whoever made it would not know. And what waits until that is known.
 import { type Filesystem, FilesystemError } from '@qsfs/fuse';
 
 /** Whether a call changes what programs see; all calls are here, so that a new one is not forgotten. */
@@ -35,14 +35,27 @@ const CHANGES: Readonly<Record<keyof Filesystem, boolean>> = {
 
 type Call = (...parameters: unknown[]) => unknown;
 
-/** Puts a check in front of every call that changes the filesystem: while `fenced` answers true it fails with EROFS. */
-export function refuseChanges(filesystem: Filesystem, fenced: () => boolean): void {
+/** Thrown by a change that has to wait until the lease was looked at; the session parks the request. */
+export class LeaseStale extends Error {
+  override readonly name = 'LeaseStale';
+}
+
+/** Thrown over and over: it carries no state. */
+const STALE = new LeaseStale('the change waits for a look at the lease');
+
+/**
+ * Puts a check in front of every call that changes the filesystem.
+ * @param isFenced while it answers true the call fails with EROFS
+ * @param isKnown while it answers false, which of both it is must be found out first: the call throws LeaseStale
+ */
+export function refuseChanges(filesystem: Filesystem, isFenced: () => boolean, isKnown: () => boolean): void {
   const calls = filesystem as unknown as Record<string, Call>;
   for (const [name, changes] of Object.entries(CHANGES)) {
     if (!changes) continue;
     const call = calls[name]!.bind(filesystem);
     calls[name] = (...parameters) => {
-      if (fenced()) throw new FilesystemError('EROFS');
+      if (isFenced()) throw new FilesystemError('EROFS');
+      if (!isKnown()) throw STALE;
       return call(...parameters);
     };
   }

@@ -16,7 +16,8 @@ import {
 import { type Engine, NotLocal, openEngine } from '@qsfs/zdb';
 import { EngineStore, openVolume, Settling, type Volume } from '@qsfs/zdbfs';
 import { messageOf } from './errors.ts';
-import { refuseChanges } from './fence.ts';
+import { LeaseStale, refuseChanges } from './fence.ts';
+import { lookedLately } from './lease-watch.ts';
 import { LocalPresence } from './local-presence.ts';
 import {
   type FilesystemInput,
@@ -34,6 +35,8 @@ import { Syncing } from './syncing.ts';
 const JOURNAL_MAX_BYTES = 32 * 2 ** 20;
 /** What held-back writes wait for. */
 const HELD_TOKEN = 'held';
+/** What changes wait for while the lease is looked at. */
+const LOOK_TOKEN = 'look';
 /** What changes wait for while something is brought to stable storage, and what those wait for who only want that. */
 const SETTLED_TOKEN = 'settled';
 const SYNCED_TOKEN = 'synced';
@@ -61,6 +64,8 @@ class Server {
   #volume: Volume | undefined;
   #state: SyncState | undefined;
   #session: Session | undefined;
+  /** The main thread was asked to look at the lease. */
+  #isLooking = false;
 
   constructor(input: FilesystemInput, port: Port) {
     this.#input = input;
@@ -171,7 +176,11 @@ class Server {
       write(inode, offset, source, caller, clearSetId);
       this.#pace.took(source.length);
     };
-    refuseChanges(volume, () => this.#gauges[GAUGES.fenced] === 1);
+    refuseChanges(
+      volume,
+      () => this.#isFenced,
+      () => lookedLately(this.#gauges, realClock),
+    );
     const status = volume.status.bind(volume);
     volume.status = () => {
       const local = status();
@@ -230,10 +239,24 @@ class Server {
 
   #goOn(): void {
     if (this.#pace.open) this.#session?.retry(HELD_TOKEN);
+    if (!this.#isLooking || !(this.#isFenced || lookedLately(this.#gauges, realClock))) return;
+    this.#isLooking = false;
+    this.#session?.retry(LOOK_TOKEN);
+  }
+
+  get #isFenced(): boolean {
+    return this.#gauges[GAUGES.fenced] === 1;
+  }
+
+  #askForLook(): string {
+    if (!this.#isLooking) this.#send({ kind: 'look' });
+    this.#isLooking = true;
+    return LOOK_TOKEN;
   }
 
   #deferral(error: unknown): string | undefined {
     if (error instanceof WriteHeld) return HELD_TOKEN;
+    if (error instanceof LeaseStale) return this.#askForLook();
     if (error instanceof Settling) return error.covered ? SYNCED_TOKEN : SETTLED_TOKEN;
     if (!(error instanceof NotLocal)) return undefined;
     try {

@@ -18,6 +18,7 @@ export interface FilesystemEvents {
   readonly need: (message: Extract<FromFilesystem, { kind: 'need' }>) => void;
   readonly reached: (namespace: OffloadedName, file: number, stripe: number) => void;
   readonly dropped: (message: Extract<FromFilesystem, { kind: 'dropped' }>) => void;
+  readonly look: () => void;
   readonly log: (level: 'info' | 'warning' | 'error', message: string) => void;
   /** The mount is gone, whoever unmounted it. */
   readonly unmounted: () => void;
@@ -165,6 +166,9 @@ export class Filesystem {
         break;
       case 'reached':
         events.reached(message.namespace, message.file, message.stripe);
+        break;
+      case 'look':
+        events.look();
         break;
       case 'dropped':
         events.dropped(message);

@@ -7,27 +7,24 @@ import { join } from 'node:path';
 import type { MountedDevice } from '@qsfs/fuse';
 import type { Timer } from '@qsfs/io';
 import type { Zstor } from '@qsfs/zstor';
-import { Cache, fileBytesFor } from './cache.ts';
+import type { Cache } from './cache.ts';
 import { capacityOf } from './capacity.ts';
-import type { Configuration } from './configuration.ts';
-import type { Context } from './context.ts';
-import { Courtesy } from './courtesy.ts';
+import type { Courtesy } from './courtesy.ts';
 import { messageOf, QsfsError } from './errors.ts';
-import { Filesystem } from './filesystem.ts';
-import { type Housekeeping, startHousekeeper } from './housekeeper.ts';
+import type { Filesystem } from './filesystem.ts';
+import { closeParts, type FrontendOptions, LateEvents, openParts, type Parts } from './frontend-parts.ts';
+import type { Housekeeping } from './housekeeper.ts';
 import { type Identity, writeIdentity } from './identity.ts';
-import type { Layout } from './layout.ts';
-import { HEARTBEAT_MS, LeaseHolder } from './lease.ts';
-import type { Log } from './log-file.ts';
-import { GAUGES, GAUGES_BYTES, OFFLOADED } from './messages.ts';
+import type { LeaseHolder } from './lease.ts';
+import { LeaseWatch, LOOK_MS } from './lease-watch.ts';
+import { GAUGES, OFFLOADED } from './messages.ts';
 import { hiddenText, mountVolume } from './mounting.ts';
-import { HEAL_ROUND_MAX, Offload } from './offload.ts';
-import type { Ownership } from './opening.ts';
+import { HEAL_ROUND_MAX, type Offload } from './offload.ts';
 import { PaceKeeper } from './pace-keeper.ts';
-import { count, formatSize } from './quantities.ts';
-import { ReadBack } from './read-back.ts';
-import { SyncPoints, type SyncReport } from './sync-point.ts';
-import { type Volume, VolumeFiles } from './volume-files.ts';
+import { count } from './quantities.ts';
+import type { ReadBack } from './read-back.ts';
+import type { SyncPoints, SyncReport } from './sync-point.ts';
+import type { Volume } from './volume-files.ts';
 
 const TICK_MS = 100;
 const RECORD_PRESENCE_MS = 5000;
@@ -38,20 +35,6 @@ const SYNC_RETRY_MS = 15_000;
 /** The lease is given back in this time, or not at all. */
 const RELEASE_TIMEOUT_MS = 3000;
 const CLEAN_MARK = 'clean';
-
-/** What a frontend is opened with. */
-export interface FrontendOptions {
-  readonly context: Context;
-  readonly layout: Layout;
-  readonly configuration: Configuration;
-  readonly zstor: Zstor;
-  readonly ownership: Ownership;
-  /** For a fresh volume: who it is from now on. */
-  readonly identity: Identity;
-  readonly mountPoint: string;
-  readonly cacheBytes: number;
-  readonly log: Log;
-}
 
 /** A running frontend. */
 export class Frontend {
@@ -68,6 +51,7 @@ export class Frontend {
   readonly #filesystem: Filesystem;
   readonly #housekeeper: Housekeeping;
   readonly #lease: LeaseHolder;
+  readonly #leaseWatch: LeaseWatch;
   readonly #mounted: MountedDevice;
   readonly #pace: PaceKeeper;
   readonly #courtesy: Courtesy;
@@ -95,6 +79,14 @@ export class Frontend {
     this.readBack = parts.readBack;
     this.syncPoints = parts.syncPoints;
     this.#courtesy = parts.courtesy;
+    this.#leaseWatch = new LeaseWatch({
+      clock: parts.options.context.clock,
+      lease: parts.lease,
+      gauges: parts.gauges,
+      fence: (reason) => this.fence(reason),
+      looked: () => this.#filesystem.send({ kind: 'go-on' }),
+      log: parts.options.log,
+    });
     this.#mounted = mounted;
     this.mountPoint = mountPoint;
     const { gauges, cache, offload, courtesy } = parts;
@@ -123,7 +115,8 @@ export class Frontend {
       try {
         await parts.filesystem.serve(mounted.descriptor, mounted.mountPoint);
         const frontend = new Frontend(parts, mounted, mounted.mountPoint);
-        events.frontend = frontend;
+        events.gone = (reason) => frontend.gone(reason);
+        events.look = () => void frontend.#leaseWatch.look();
         if (frontend.hiddenCount > 0) options.log('warning', hiddenText(frontend));
         frontend.#begin();
         return frontend;
@@ -222,7 +215,7 @@ export class Frontend {
     this.#timers.clear();
     // Nobody sets the pace any more: writes that were held back for it must not hold up the unmounting.
     this.gauges[GAUGES.paceBytesPerSecond] = 0;
-    this.#filesystem.send({ kind: 'go-on' });
+    this.#leaseWatch.end();
     if (this.#filesystem.dead) {
       // Whoever waits for a dead thread would wait for ever. The mount stays, and answers errors: the folder below it is not the volume.
       this.#mounted.close();
@@ -280,7 +273,7 @@ export class Frontend {
     });
     this.#every('presence', RECORD_PRESENCE_MS, () => this.#recordPresence());
     this.#every('heal', HEAL_MS, () => this.#heal(false));
-    this.#every('lease', HEARTBEAT_MS, () => this.#heartbeat());
+    this.#every('lease', LOOK_MS, () => this.#leaseWatch.look());
     this.#every('capacity', CAPACITY_MS, () => this.#measureCapacity());
     this.#every('sync', 1000, () => this.#syncWhenDue());
     void this.#measureCapacity();
@@ -322,15 +315,6 @@ export class Frontend {
       else if (due && this.#changed) await this.syncPoints.run();
     } catch (error) {
       this.#syncFailedAtMs = context.clock.monotonicMs();
-      if (!this.#noticeFence(error)) throw error;
-    }
-  }
-
-  async #heartbeat(): Promise<void> {
-    if (this.#fenced) return;
-    try {
-      await this.#lease.heartbeat();
-    } catch (error) {
       if (!this.#noticeFence(error)) throw error;
     }
   }
@@ -429,182 +413,4 @@ export class Frontend {
   gone(reason: string): void {
     if (!this.#closing && !this.#leaving) this.#whenGone(reason);
   }
-}
-
-/** Everything that exists before there is a mount. */
-interface Parts {
-  readonly options: FrontendOptions;
-  readonly identity: { current: Identity };
-  readonly volume: Volume;
-  readonly gauges: Float64Array;
-  readonly filesystem: Filesystem;
-  readonly housekeeper: Housekeeping;
-  readonly lease: LeaseHolder;
-  readonly cache: Cache;
-  readonly courtesy: Courtesy;
-  readonly offload: Offload;
-  readonly readBack: ReadBack;
-  readonly syncPoints: SyncPoints;
-}
-
-/** The frontend is made after the thread that talks to it. */
-class LateEvents {
-  frontend: Frontend | undefined;
-}
-
-async function openParts(options: FrontendOptions, cleanStart: boolean, events: LateEvents): Promise<Parts> {
-  const { context, layout, zstor, log } = options;
-  const { disk, clock } = context;
-  const identity = { current: options.identity };
-  const { stripeBytes, segmentBytes } = options.identity;
-  const lease = new LeaseHolder(context, zstor, () => identity.current, layout.root);
-  await lease.take(options.ownership.kind === 'existing' ? options.ownership.lease : undefined);
-  const volume = openVolumeFiles(options);
-  const shared = new SharedArrayBuffer(GAUGES_BYTES);
-  const gauges = new Float64Array(shared);
-  const housekeeper = startHousekeeper();
-  // Assigned below; the thread says nothing before it is told to open.
-  const late: { cache?: Cache; readBack?: ReadBack; offload?: Offload } = {};
-  const filesystem = new Filesystem(
-    {
-      dataDirectory: layout.data,
-      indexDirectory: layout.index,
-      segmentBytes,
-      fileBytes: fileBytesFor(options.cacheBytes, stripeBytes, segmentBytes),
-      stripeBytes,
-      absent: {
-        'zdbfs-meta': volume['zdbfs-meta'].presence.absent.snapshot(),
-        'zdbfs-data': volume['zdbfs-data'].presence.absent.snapshot(),
-      },
-      gauges: shared,
-      create: identity.current.generation === 0,
-      userId: context.processes.userId,
-      groupId: context.processes.groupId,
-    },
-    {
-      rotated: (namespace, file, sizeBytes) => {
-        volume[namespace].closed(file, sizeBytes);
-        late.offload?.add(namespace, file);
-      },
-      need: (message) => late.readBack?.need(message),
-      reached: (namespace, file, stripe) => late.readBack?.reached(namespace, file, stripe),
-      dropped: (message) => late.cache?.dropped(message.id, message.stripes),
-      log,
-      unmounted: () => events.frontend?.gone('the mount was removed'),
-      crashed: (message) => events.frontend?.gone(`the filesystem thread died: ${message}`),
-    },
-  );
-  try {
-    // Opening may need data that is not here: reading back works from the start.
-    late.readBack = new ReadBack({
-      zstor,
-      clock,
-      volume,
-      send: (message) => filesystem.send(message),
-      makeRoom: (bytes) => late.cache?.tend(bytes),
-      came: (namespace, file) => late.cache?.consider(namespace, file),
-      aheadLimitBytes: () => options.cacheBytes / 4,
-      log,
-    });
-    const opened = await filesystem.opened();
-    for (const namespace of opened) volume[namespace.namespace].load(namespace);
-    for (const name of OFFLOADED) {
-      const trimmed = volume[name].trim(disk);
-      if (trimmed > 0) log('info', `${name}: space of ${count(trimmed, 'file')} given back after a crash`);
-    }
-    const cache = new Cache({
-      disk,
-      volume,
-      gauges,
-      limitBytes: options.cacheBytes,
-      dataDirectory: layout.data,
-      send: (message) => filesystem.send(message),
-      log,
-    });
-    late.cache = cache;
-    const courtesy = new Courtesy(clock, gauges, cache, () => late.offload?.status.pendingBytes ?? 0);
-    const syncHook: { points?: SyncPoints } = {};
-    const offload = new Offload({
-      zstor,
-      verification: options.configuration.settings.verification,
-      clock,
-      volume,
-      epoch: () => identity.current.epoch,
-      mayBegin: () => courtesy.mayBegin,
-      stored: (namespace, file, complete) => {
-        syncHook.points?.dataStored(namespace, file);
-        if (complete) cache.consider(namespace, file);
-      },
-      log,
-    });
-    late.offload = offload;
-    const syncPoints = new SyncPoints({
-      context,
-      zstor,
-      verification: options.configuration.settings.verification,
-      layout,
-      volume,
-      offload,
-      lease,
-      housekeeper,
-      identity,
-      cleanStart,
-      makeState: (staging, suspects) => filesystem.makeState(staging, suspects),
-      log,
-    });
-    syncHook.points = syncPoints;
-    await offload.start();
-    const { pendingFiles, pendingBytes } = offload.status;
-    if (pendingFiles > 0) {
-      log('info', `${count(pendingFiles, 'segment')} (${formatSize(pendingBytes)}) still to be offloaded`);
-    }
-    const { readBack } = late;
-    return {
-      options,
-      identity,
-      volume,
-      gauges,
-      filesystem,
-      housekeeper,
-      lease,
-      cache,
-      courtesy,
-      offload,
-      readBack,
-      syncPoints,
-    };
-  } catch (error) {
-    late.readBack?.close();
-    late.offload?.close();
-    await filesystem.terminate();
-    await closeParts({ volume, housekeeper });
-    throw error;
-  }
-}
-
-function openVolumeFiles(options: FrontendOptions): Volume {
-  const { context, layout } = options;
-  const { stripeBytes, segmentBytes } = options.identity;
-  for (const name of OFFLOADED) {
-    const path = join(layout.presence, name);
-    if (context.disk.stat(path) || !context.disk.stat(join(layout.data, name))) continue;
-    // A new table would say that everything is here, and holes would be taken for contents.
-    throw new QsfsError(
-      'QSFS_E_DISK',
-      `${path} is missing: it says which parts of the data files are on this machine`,
-      'Put it back; or type "qsfs restore" in another folder, which brings back what was synced.',
-    );
-  }
-  const open = (name: (typeof OFFLOADED)[number]) =>
-    VolumeFiles.open(context.disk, layout, name, stripeBytes, segmentBytes);
-  try {
-    return { 'zdbfs-meta': open('zdbfs-meta'), 'zdbfs-data': open('zdbfs-data') };
-  } catch (error) {
-    throw new QsfsError('QSFS_E_DISK', messageOf(error));
-  }
-}
-
-async function closeParts(parts: { volume: Volume; housekeeper: Housekeeping }): Promise<void> {
-  await parts.housekeeper.close();
-  for (const name of OFFLOADED) parts.volume[name].close();
 }

@@ -59,7 +59,7 @@ export type ToFilesystem =
     }
   /** The inodes whose contents the kernel may have cached. */
   | { readonly kind: 'list-cached'; readonly id: number }
-  /** Look whether writes that were held back may go on. */
+  /** Look whether writes, and changes that wait for a look at the lease, may go on. */
   | { readonly kind: 'go-on' }
   /** End the session, although somebody may still use the mount; answered by `unmounted`. */
   | { readonly kind: 'leave' }
@@ -122,6 +122,8 @@ export type FromFilesystem =
       readonly file: number;
       readonly stripe: number;
     }
+  /** Somebody wants to change something and the lease was not looked at lately; answered by `go-on`. */
+  | { readonly kind: 'look' }
   | { readonly kind: 'dropped'; readonly id: number; readonly stripes: readonly Stripes[] }
   | { readonly kind: 'synced'; readonly id: number; readonly namespaces: readonly SyncedNamespace[] }
   /** The request could not be done (disk full, data not to be had, …). */
@@ -152,6 +154,9 @@ export const GAUGES = {
   requests: 8,
   /** Value of `writtenBytes` up to which writers go as fast as they like. (main) */
   freeUntilBytes: 9,
+  /** When the lease was looked at last, by the monotonic clock and by the wall clock. (main) */
+  lookedMonotonicMs: 10,
+  lookedWallMs: 11,
 } as const;
 
 /** Bytes of the shared array behind GAUGES. */

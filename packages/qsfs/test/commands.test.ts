@@ -50,6 +50,10 @@ test('bad configurations: one clear message with the key, exit code 4, nothing c
   const good = unreachableConfig();
   const cases: [string, RegExp][] = [
     [`shards = 3\n${good}`, /shards/],
+    [
+      good.replace('minimal_shards', 'minimal_shard'),
+      /minimal_shard: unknown key; did you mean "minimal_shards"/,
+    ],
     [good.replace('minimal_shards = 2', 'minimal_shards = 5'), /minimal_shards/],
     [good.replace('expected_shards = 4', 'expected_shards = 6'), /expected_shards/],
     [unreachableConfig('ab'.repeat(31)), /encryption\.key/],

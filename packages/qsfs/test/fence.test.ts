@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Filesystem } from '@qsfs/fuse';
-import { refuseChanges } from '../src/fence.ts';
+import { LeaseStale, refuseChanges } from '../src/fence.ts';
 
 const READS = [
   'lookup',
@@ -46,10 +46,22 @@ function recorded(): { filesystem: Filesystem; calls: string[]; names: string[] 
 test('a fenced frontend lets programs read and refuses every change with EROFS', () => {
   const { filesystem, calls, names } = recorded();
   let fenced = false;
-  refuseChanges(filesystem, () => fenced);
+  let known = true;
+  refuseChanges(
+    filesystem,
+    () => fenced,
+    () => known,
+  );
   const call = (name: string) => (filesystem as unknown as Record<string, () => void>)[name]?.();
   for (const name of names) call(name);
   assert.deepEqual(calls, names, 'before, everything is done');
+  known = false;
+  calls.length = 0;
+  for (const name of names) {
+    if (READS.includes(name)) call(name);
+    else assert.throws(() => call(name), LeaseStale, name);
+  }
+  assert.deepEqual(calls, READS, 'until it is known, changes wait');
   fenced = true;
   calls.length = 0;
   for (const name of names) {

@@ -30,6 +30,7 @@ test('when the thread is gone, whoever asks it or ends it is told instead of wai
       rotated: () => {},
       need: () => {},
       reached: () => {},
+      look: () => {},
       dropped: () => {},
       log: () => {},
       unmounted: () => {},

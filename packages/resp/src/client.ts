@@ -130,7 +130,7 @@ export class RespClient {
     try {
       connection = await network.connect(options.address, timeoutMs);
     } catch (error) {
-      throw connectionError(error, `cannot connect to ${formatAddress(options.address)}`);
+      throw connectionError(error, `cannot connect to ${formatAddress(options.address)}`, options.address);
     }
     const client = new RespClient(clock, connection, options);
     if (options.login === undefined) return client;
@@ -377,10 +377,12 @@ export class RespClient {
   }
 }
 
-function connectionError(error: unknown, what: string): ConnectionError {
+/** @param address named in `what` already: the cause need not repeat it */
+function connectionError(error: unknown, what: string, address?: Address): ConnectionError {
   if (error === undefined) return new ConnectionError('ECONNRESET', what);
   const code = (error as { code?: unknown }).code;
-  const message = error instanceof Error ? error.message : String(error);
+  let message = error instanceof Error ? error.message : String(error);
+  if (address) message = message.replace(`: connect to ${formatAddress(address)}`, '');
   return new ConnectionError(typeof code === 'string' ? code : 'EIO', `${what}: ${message}`);
 }
 

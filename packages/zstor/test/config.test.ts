@@ -100,7 +100,11 @@ backends = [{ address = "unix:sockets/c", namespace = "data" }]
 /** Each change of the reference configuration, and what the one message must say. */
 const wrong: readonly [string, (text: string) => string, RegExp][] = [
   ['not TOML', (t) => t.replace('minimal_shards = 2', 'minimal_shards = = 2'), /line 2, column/],
-  ['an unknown key', (t) => t.replace('redundant_nodes', 'redundant_node'), /redundant_nodes: is missing/],
+  [
+    'an unknown key',
+    (t) => t.replace('redundant_nodes', 'redundant_node'),
+    /redundant_node: unknown key; did you mean "redundant_nodes"\?/,
+  ],
   [
     'an additional unknown key',
     (t) => `minimal_shrads = 3\n${t}`,

@@ -69,7 +69,7 @@ async function afterCrash(context: Context, layout: Layout): Promise<QsfsError> 
   ];
   return new QsfsError(
     'QSFS_E_INCOMPLETE',
-    `qsfs was not running any more: it was killed or crashed; ${did.join('; ')}`,
+    `it was not running any more, it had been killed or had crashed; ${did.join('; ')}`,
     `${safetyOf(context, layout)} Type "qsfs up --dir ${layout.root} --mount M" to go on from there, then "qsfs down" to have it all on the backends.`,
   );
 }

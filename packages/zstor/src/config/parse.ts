@@ -109,13 +109,10 @@ function readEncryption(parent: TableReader, name: string, required: boolean): U
   const table = parent.table(name);
   if (!table) {
     if (!required) return undefined;
-    throw parent.error(
-      name,
-      'is missing; add [encryption] with algorithm = "AES" and key = "<64 hex digits>"',
-    );
+    throw parent.missing(name, 'add [encryption] with algorithm = "AES" and key = "<64 hex digits>"');
   }
   if (table.choice('algorithm', ['AES']) === undefined) {
-    throw table.error('algorithm', 'is missing; set it to "AES"');
+    throw table.missing('algorithm', 'set it to "AES"');
   }
   const hex = table.requiredText('key', '64 hex digits, for instance from: openssl rand -hex 32');
   if (!/^[0-9a-fA-F]{64}$/.test(hex)) {
@@ -158,11 +155,10 @@ function readWriteQuorum(top: TableReader, minimalShards: number, expectedShards
 
 function readMetadata(top: TableReader, baseDirectory: string): MetadataConfig {
   const meta = top.table('meta');
-  if (!meta) throw top.error('meta', 'is missing; add [meta] with type = "zdb" and [[meta.config.backends]]');
+  if (!meta) throw top.missing('meta', 'add [meta] with type = "zdb" and [[meta.config.backends]]');
   meta.choice('type', ['zdb']);
   const table = meta.table('config');
-  if (!table)
-    throw meta.error('config', 'is missing; add [[meta.config.backends]], one for each metadata store');
+  if (!table) throw meta.missing('config', 'add [[meta.config.backends]], one for each metadata store');
   meta.finish();
   const prefix = table.text('prefix') ?? DEFAULT_PREFIX;
   readEncryption(table, 'encryption', false);
@@ -220,7 +216,7 @@ function readGroups(top: TableReader, baseDirectory: string): GroupConfig[] {
     table.finish();
     return { name, backends };
   });
-  if (groups.length === 0) throw top.error('groups', 'is missing; add [[groups]] with [[groups.backends]]');
+  if (groups.length === 0) throw top.missing('groups', 'add [[groups]] with [[groups.backends]]');
   return groups;
 }
 

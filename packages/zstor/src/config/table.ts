@@ -4,6 +4,9 @@ import { ZstorError } from '../errors.ts';
 
 type Table = Readonly<Record<string, unknown>>;
 
+/** Letters in which a slip differs from the word that was meant. */
+const SLIP_MAX = 2;
+
 /** The error every wrong configuration ends in. @param key full path of the key, as `meta.config.backends[2].address` */
 export function configError(key: string, problem: string): ZstorError {
   return new ZstorError('QSFS_E_CONFIG', `configuration: ${key}: ${problem}`);
@@ -31,6 +34,15 @@ export class TableReader {
     return configError(this.keyPath(key), problem);
   }
 
+  /** The error for a key that has to be there; one that nobody has read and that is nearly the same is taken for a slip. */
+  missing(key: string, fix: string): ZstorError {
+    const slip = Object.keys(this.#table).find(
+      (found) => !this.#known.has(found) && editDistance(found.toLowerCase(), key.toLowerCase()) <= SLIP_MAX,
+    );
+    if (slip !== undefined) return this.error(slip, `unknown key; did you mean "${key}"?`);
+    return this.error(key, `is missing; ${fix}`);
+  }
+
   /** The raw value; undefined when absent. */
   raw(key: string): unknown {
     this.#known.add(key);
@@ -49,7 +61,7 @@ export class TableReader {
 
   requiredInteger(key: string, lowest: number, highest: number, meaning: string): number {
     const value = this.integer(key, lowest, highest);
-    if (value === undefined) throw this.error(key, `is missing; set it to ${meaning}`);
+    if (value === undefined) throw this.missing(key, `set it to ${meaning}`);
     return value;
   }
 
@@ -73,7 +85,7 @@ export class TableReader {
 
   requiredText(key: string, meaning: string): string {
     const value = this.text(key);
-    if (value === undefined) throw this.error(key, `is missing; set it to ${meaning}`);
+    if (value === undefined) throw this.missing(key, `set it to ${meaning}`);
     return value;
   }
 

@@ -1,0 +1,224 @@
+// What a frontend consists of before it is mounted, and how that is opened: tables, the filesystem thread, and everything around it
+// on the main thread. Used by Frontend alone.
+import { join } from 'node:path';
+import type { Zstor } from '@qsfs/zstor';
+import { Cache, fileBytesFor } from './cache.ts';
+import type { Configuration } from './configuration.ts';
+import type { Context } from './context.ts';
+import { Courtesy } from './courtesy.ts';
+import { messageOf, QsfsError } from './errors.ts';
+import { Filesystem } from './filesystem.ts';
+import { type Housekeeping, startHousekeeper } from './housekeeper.ts';
+import type { Identity } from './identity.ts';
+import type { Layout } from './layout.ts';
+import { LeaseHolder } from './lease.ts';
+import type { Log } from './log-file.ts';
+import { GAUGES_BYTES, OFFLOADED } from './messages.ts';
+import { Offload } from './offload.ts';
+import type { Ownership } from './opening.ts';
+import { count, formatSize } from './quantities.ts';
+import { ReadBack } from './read-back.ts';
+import { SyncPoints } from './sync-point.ts';
+import { type Volume, VolumeFiles } from './volume-files.ts';
+
+/** What a frontend is opened with. */
+export interface FrontendOptions {
+  readonly context: Context;
+  readonly layout: Layout;
+  readonly configuration: Configuration;
+  readonly zstor: Zstor;
+  readonly ownership: Ownership;
+  /** For a fresh volume: who it is from now on. */
+  readonly identity: Identity;
+  readonly mountPoint: string;
+  readonly cacheBytes: number;
+  readonly log: Log;
+}
+
+/** Everything that exists before there is a mount. */
+export interface Parts {
+  readonly options: FrontendOptions;
+  readonly identity: { current: Identity };
+  readonly volume: Volume;
+  readonly gauges: Float64Array;
+  readonly filesystem: Filesystem;
+  readonly housekeeper: Housekeeping;
+  readonly lease: LeaseHolder;
+  readonly cache: Cache;
+  readonly courtesy: Courtesy;
+  readonly offload: Offload;
+  readonly readBack: ReadBack;
+  readonly syncPoints: SyncPoints;
+}
+
+/** The frontend is made after the thread that talks to it. */
+export class LateEvents {
+  /** The mount is gone, and why. */
+  gone: (reason: string) => void = () => {};
+  /** Somebody wants to change something, and the lease was not looked at lately. */
+  look: () => void = () => {};
+}
+
+/** Opens tables, filesystem thread and what stands on them. @throws QsfsError; then all of it is closed again */
+export async function openParts(
+  options: FrontendOptions,
+  cleanStart: boolean,
+  events: LateEvents,
+): Promise<Parts> {
+  const { context, layout, zstor, log } = options;
+  const { disk, clock } = context;
+  const identity = { current: options.identity };
+  const { stripeBytes, segmentBytes } = options.identity;
+  const lease = new LeaseHolder(context, zstor, () => identity.current, layout.root);
+  await lease.take(options.ownership.kind === 'existing' ? options.ownership.lease : undefined);
+  const volume = openVolumeFiles(options);
+  const shared = new SharedArrayBuffer(GAUGES_BYTES);
+  const gauges = new Float64Array(shared);
+  const housekeeper = startHousekeeper();
+  // Assigned below; the thread says nothing before it is told to open.
+  const late: { cache?: Cache; readBack?: ReadBack; offload?: Offload } = {};
+  const filesystem = new Filesystem(
+    {
+      dataDirectory: layout.data,
+      indexDirectory: layout.index,
+      segmentBytes,
+      fileBytes: fileBytesFor(options.cacheBytes, stripeBytes, segmentBytes),
+      stripeBytes,
+      absent: {
+        'zdbfs-meta': volume['zdbfs-meta'].presence.absent.snapshot(),
+        'zdbfs-data': volume['zdbfs-data'].presence.absent.snapshot(),
+      },
+      gauges: shared,
+      create: identity.current.generation === 0,
+      userId: context.processes.userId,
+      groupId: context.processes.groupId,
+    },
+    {
+      rotated: (namespace, file, sizeBytes) => {
+        volume[namespace].closed(file, sizeBytes);
+        late.offload?.add(namespace, file);
+      },
+      need: (message) => late.readBack?.need(message),
+      reached: (namespace, file, stripe) => late.readBack?.reached(namespace, file, stripe),
+      dropped: (message) => late.cache?.dropped(message.id, message.stripes),
+      look: () => events.look(),
+      log,
+      unmounted: () => events.gone('the mount was removed'),
+      crashed: (message) => events.gone(`the filesystem thread died: ${message}`),
+    },
+  );
+  try {
+    // Opening may need data that is not here: reading back works from the start.
+    late.readBack = new ReadBack({
+      zstor,
+      clock,
+      volume,
+      send: (message) => filesystem.send(message),
+      makeRoom: (bytes) => late.cache?.tend(bytes),
+      came: (namespace, file) => late.cache?.consider(namespace, file),
+      aheadLimitBytes: () => options.cacheBytes / 4,
+      log,
+    });
+    const opened = await filesystem.opened();
+    for (const namespace of opened) volume[namespace.namespace].load(namespace);
+    for (const name of OFFLOADED) {
+      const trimmed = volume[name].trim(disk);
+      if (trimmed > 0) log('info', `${name}: space of ${count(trimmed, 'file')} given back after a crash`);
+    }
+    const cache = new Cache({
+      disk,
+      volume,
+      gauges,
+      limitBytes: options.cacheBytes,
+      dataDirectory: layout.data,
+      send: (message) => filesystem.send(message),
+      log,
+    });
+    late.cache = cache;
+    const courtesy = new Courtesy(clock, gauges, cache, () => late.offload?.status.pendingBytes ?? 0);
+    const syncHook: { points?: SyncPoints } = {};
+    const offload = new Offload({
+      zstor,
+      verification: options.configuration.settings.verification,
+      clock,
+      volume,
+      epoch: () => identity.current.epoch,
+      mayBegin: () => courtesy.mayBegin,
+      stored: (namespace, file, complete) => {
+        syncHook.points?.dataStored(namespace, file);
+        if (complete) cache.consider(namespace, file);
+      },
+      log,
+    });
+    late.offload = offload;
+    const syncPoints = new SyncPoints({
+      context,
+      zstor,
+      verification: options.configuration.settings.verification,
+      layout,
+      volume,
+      offload,
+      lease,
+      housekeeper,
+      identity,
+      cleanStart,
+      makeState: (staging, suspects) => filesystem.makeState(staging, suspects),
+      log,
+    });
+    syncHook.points = syncPoints;
+    await offload.start();
+    const { pendingFiles, pendingBytes } = offload.status;
+    if (pendingFiles > 0) {
+      log('info', `${count(pendingFiles, 'segment')} (${formatSize(pendingBytes)}) still to be offloaded`);
+    }
+    const { readBack } = late;
+    return {
+      options,
+      identity,
+      volume,
+      gauges,
+      filesystem,
+      housekeeper,
+      lease,
+      cache,
+      courtesy,
+      offload,
+      readBack,
+      syncPoints,
+    };
+  } catch (error) {
+    late.readBack?.close();
+    late.offload?.close();
+    await filesystem.terminate();
+    await closeParts({ volume, housekeeper });
+    throw error;
+  }
+}
+
+function openVolumeFiles(options: FrontendOptions): Volume {
+  const { context, layout } = options;
+  const { stripeBytes, segmentBytes } = options.identity;
+  for (const name of OFFLOADED) {
+    const path = join(layout.presence, name);
+    if (context.disk.stat(path) || !context.disk.stat(join(layout.data, name))) continue;
+    // A new table would say that everything is here, and holes would be taken for contents.
+    throw new QsfsError(
+      'QSFS_E_DISK',
+      `${path} is missing: it says which parts of the data files are on this machine`,
+      'Put it back; or type "qsfs restore" in another folder, which brings back what was synced.',
+    );
+  }
+  const open = (name: (typeof OFFLOADED)[number]) =>
+    VolumeFiles.open(context.disk, layout, name, stripeBytes, segmentBytes);
+  try {
+    return { 'zdbfs-meta': open('zdbfs-meta'), 'zdbfs-data': open('zdbfs-data') };
+  } catch (error) {
+    throw new QsfsError('QSFS_E_DISK', messageOf(error));
+  }
+}
+
+/** Ends what `openParts` began, but for the filesystem thread. */
+export async function closeParts(parts: { volume: Volume; housekeeper: Housekeeping }): Promise<void> {
+  await parts.housekeeper.close();
+  for (const name of OFFLOADED) parts.volume[name].close();
+}

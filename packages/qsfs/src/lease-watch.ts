@@ -1,0 +1,94 @@
+// Looks at the lease every few seconds, so that a frontend that was replaced notices soon; and the rule by which the filesystem
+// thread lets nobody change anything before that was done again when it is long ago: the process was stopped, or the machine slept.
+//
+// Backends that do not answer cannot be looked at, and then changes are taken all the same: a frontend goes on without them. Who took
+// over meanwhile is noticed when they answer again; what was written here in between is in this folder alone.
+import type { Clock } from '@qsfs/io';
+import { messageOf, QsfsError } from './errors.ts';
+import { HEARTBEAT_MS, type LeaseHolder } from './lease.ts';
+import type { Log } from './log-file.ts';
+import { GAUGES } from './messages.ts';
+
+/** How often the lease is looked at. */
+export const LOOK_MS = 3000;
+/** A look counts for so long. */
+export const STALE_MS = 8000;
+/** A look that has brought nothing in this time has brought nothing. */
+const LOOK_MAX_MS = 3000;
+
+/** What the watch needs. */
+export interface LeaseWatchParts {
+  readonly clock: Pick<Clock, 'monotonicMs' | 'nowMs' | 'sleep'>;
+  readonly lease: Pick<LeaseHolder, 'confirm' | 'heartbeat'>;
+  readonly gauges: Float64Array;
+  /** Another frontend took over. */
+  readonly fence: (reason: string) => void;
+  /** Changes that waited for the look may be tried again. */
+  readonly looked: () => void;
+  readonly log: Log;
+}
+
+/** Owned by the main thread. */
+export class LeaseWatch {
+  readonly #parts: LeaseWatchParts;
+  #attempt: Promise<void> | undefined;
+  #beatAtMs: number;
+  #ended = false;
+
+  /** The lease was taken just before. */
+  constructor(parts: LeaseWatchParts) {
+    this.#parts = parts;
+    this.#beatAtMs = parts.clock.monotonicMs();
+    this.#note();
+  }
+
+  /** Looks now, or joins the look that is under way. Never throws. */
+  async look(): Promise<void> {
+    if (this.#ended) return;
+    const { clock, looked } = this.#parts;
+    this.#attempt ??= this.#try().finally(() => {
+      this.#attempt = undefined;
+    });
+    await Promise.race([this.#attempt, clock.sleep(LOOK_MAX_MS)]);
+    this.#note();
+    looked();
+  }
+
+  /** No more looks; nobody waits for one any more. */
+  end(): void {
+    this.#ended = true;
+    const { gauges, looked } = this.#parts;
+    gauges[GAUGES.lookedMonotonicMs] = Number.POSITIVE_INFINITY;
+    gauges[GAUGES.lookedWallMs] = Number.POSITIVE_INFINITY;
+    looked();
+  }
+
+  async #try(): Promise<void> {
+    const { clock, lease, fence, log } = this.#parts;
+    const beats = clock.monotonicMs() - this.#beatAtMs >= HEARTBEAT_MS;
+    if (beats) this.#beatAtMs = clock.monotonicMs();
+    try {
+      await (beats ? lease.heartbeat() : lease.confirm());
+    } catch (error) {
+      if (error instanceof QsfsError && error.code === 'QSFS_E_FENCED') {
+        this.#ended = true;
+        fence(error.message);
+      } else if (beats) log('warning', `lease: ${messageOf(error)}`);
+    }
+  }
+
+  #note(): void {
+    if (this.#ended) return;
+    const { gauges, clock } = this.#parts;
+    gauges[GAUGES.lookedMonotonicMs] = clock.monotonicMs();
+    gauges[GAUGES.lookedWallMs] = clock.nowMs();
+  }
+}
+
+/** Whether the lease was looked at lately, by both clocks: one stands still while a machine sleeps, the other may be set. */
+export function lookedLately(gauges: Float64Array, clock: Pick<Clock, 'monotonicMs' | 'nowMs'>): boolean {
+  return (
+    clock.monotonicMs() - (gauges[GAUGES.lookedMonotonicMs] as number) <= STALE_MS &&
+    clock.nowMs() - (gauges[GAUGES.lookedWallMs] as number) <= STALE_MS
+  );
+}

@@ -1,0 +1,101 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { SimulatedClock } from '@qsfs/io/simulated';
+import { QsfsError } from '../src/errors.ts';
+import { LeaseWatch, lookedLately, STALE_MS } from '../src/lease-watch.ts';
+import { GAUGES_BYTES } from '../src/messages.ts';
+
+/** A watch over a lease whose looks the test decides. */
+function watched() {
+  const clock = new SimulatedClock();
+  const gauges = new Float64Array(GAUGES_BYTES / 8);
+  const seen = { looks: 0, beats: 0, went: 0, fenced: '' };
+  let answer: () => Promise<void> = async () => {};
+  const lease = {
+    confirm: () => {
+      seen.looks += 1;
+      return answer();
+    },
+    heartbeat: () => {
+      seen.beats += 1;
+      return answer();
+    },
+  };
+  const watch = new LeaseWatch({
+    clock,
+    lease,
+    gauges,
+    fence: (reason) => {
+      seen.fenced = reason;
+    },
+    looked: () => {
+      seen.went += 1;
+    },
+    log: () => {},
+  });
+  return {
+    clock,
+    watch,
+    seen,
+    answers: (next: () => Promise<void>) => {
+      answer = next;
+    },
+    lately: () => lookedLately(gauges, clock),
+  };
+}
+
+test('a process that was stopped has to look again before anything is changed', async () => {
+  const { clock, watch, seen, lately } = watched();
+  assert.ok(lately());
+  await clock.run(STALE_MS + 1);
+  assert.ok(!lately());
+  await watch.look();
+  assert.ok(lately());
+  assert.deepEqual([seen.looks, seen.went], [1, 1]);
+});
+
+test('who finds another frontend in the lease is fenced, and does not look again', async () => {
+  const { clock, watch, seen, lately, answers } = watched();
+  await clock.run(STALE_MS + 1);
+  answers(() => Promise.reject(new QsfsError('QSFS_E_FENCED', 'taken over')));
+  await watch.look();
+  assert.equal(seen.fenced, 'taken over');
+  assert.ok(!lately());
+  assert.equal(seen.went, 1, 'who waits is told');
+  await watch.look();
+  assert.equal(seen.looks, 1);
+});
+
+test('backends that do not answer do not hold changes up for long, and their late answer counts', async () => {
+  const { clock, watch, seen, lately, answers } = watched();
+  await clock.run(STALE_MS + 1);
+  let refuse: (error: Error) => void = () => {};
+  answers(() => new Promise((_, reject) => (refuse = reject)));
+  const looking = watch.look();
+  await clock.run(3000);
+  await looking;
+  assert.ok(lately());
+  assert.equal(seen.fenced, '');
+  refuse(new QsfsError('QSFS_E_FENCED', 'taken over'));
+  await clock.run(0);
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(seen.fenced, 'taken over');
+});
+
+test('now and then a look is a heartbeat', async () => {
+  const { clock, watch, seen } = watched();
+  for (let at = 0; at < 45; at++) {
+    await clock.run(3000);
+    await watch.look();
+  }
+  assert.equal(seen.beats, 2);
+  assert.equal(seen.looks, 43);
+});
+
+test('at the end nobody waits for a look any more', async () => {
+  const { clock, watch, seen, lately } = watched();
+  await clock.run(STALE_MS + 1);
+  watch.end();
+  assert.ok(lately());
+  assert.equal(seen.went, 1);
+});
