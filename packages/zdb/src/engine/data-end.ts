@@ -34,19 +34,19 @@ export function findEnd(loading: Loading, pair: PairState, indexed: (visit: Visi
   const known = new KnownPlaces(indexed);
   const gaps: Gap[] = [];
   let lostBytes = 0;
-  /** Entries passed last, without gap between them. */
-  const passed: number[] = [];
+  /** Entries passed last, without gap between them; the newest at `count - 1`, modulo the length. */
+  const ring = new Float64Array(PASSED_MAX);
+  let count = 0;
   for (;;) {
-    while (scanner.next()) {
-      passed.push(scanner.offset);
-      if (passed.length > PASSED_MAX) passed.splice(0, PASSED_MAX / 2);
-    }
+    while (scanner.next()) ring[count++ % PASSED_MAX] = scanner.offset;
     const broken = scanner.nextOffset;
     if (broken >= size) break;
+    const kept = Math.min(count, PASSED_MAX);
+    const passed = Array.from({ length: kept }, (_, at) => ring[(count - kept + at) % PASSED_MAX]!);
+    count = 0;
     const skipped = skippedBefore(scanner, passed, broken, known);
     const start = skipped?.start ?? broken;
     const end = skipped?.end ?? nextKnown(scanner, broken, known);
-    passed.length = 0;
     if (end === 0) {
       pair.dataEnd = Math.max(start, DATA_HEADER_BYTES);
       break;
