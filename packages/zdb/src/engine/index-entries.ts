@@ -79,4 +79,14 @@ export class IndexEntries {
     for (let byte = 0; byte < length; byte++) if (this.bytes[keyAt + byte] !== bytes[at + byte]) return false;
     return true;
   }
+
+  /** Whether the key is that one with zeros from some byte on: half of the entry was written. */
+  hasTornKey(bytes: Uint8Array, at: number, length: number): boolean {
+    if (this.keyBytes !== length) return false;
+    const { keyAt } = this;
+    let byte = 0;
+    while (byte < length && this.bytes[keyAt + byte] === bytes[at + byte]) byte++;
+    for (; byte < length; byte++) if (this.bytes[keyAt + byte] !== 0) return false;
+    return true;
+  }
 }

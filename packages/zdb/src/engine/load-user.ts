@@ -131,7 +131,8 @@ class UserLoader {
       scanner.payloadBytes === indexEntry.payloadBytes(bytes, at) &&
       scanner.crc === indexEntry.crc(bytes, at) &&
       scanner.timestamp === indexEntry.timestamp(bytes, at) &&
-      scanner.keyBytes === keyBytes;
+      scanner.keyBytes === keyBytes &&
+      !entries.hasTornKey(scanner.bytes, scanner.keyAt, scanner.keyBytes);
     // Both may be damaged: a header of zeros describes an empty record.
     return (
       found &&

@@ -63,7 +63,7 @@ export class SeqReplay {
     const reading = () => log.data.reading(file);
     const scanner = new DataScanner(reading, 'seq', pair.dataEnd);
     this.#complete = gaps ? gaps.length === 0 : new DataScanner(reading, 'seq', pair.dataEnd).unbroken();
-    const copies = new CopyFinder(log, this.#records, file, this.#complete);
+    const copies = new CopyFinder(log, this.#records, file);
     let damagedFrom = 0;
     let lastWhole = 0;
     for (let gap = 0; ; gap++) {
@@ -105,7 +105,7 @@ export class SeqReplay {
     const { log } = this.#loading;
     const { offset, payloadBytes, crc, timestamp } = scanner;
     const id = get64(scanner.bytes, scanner.keyAt);
-    copies.take(id, offset);
+    copies.take(id, scanner);
     if (copies.contradicts) return 'known';
     const place = this.#place;
     if (!records.findSlot(id, place)) {
@@ -263,32 +263,34 @@ class CopyFinder {
   dead = false;
   /** The index ends before the slot of the copy: it can be appended. */
   atEnd = false;
-  /** The slot that the entry of the last `take` used up is that of another id: the one in the data is damaged. */
+  /** The entry of the last `take` was an insert with another id, as its slot says: the one in the data is damaged. */
   contradicts = false;
   readonly #log: Log;
   readonly #file: number;
   readonly #slots: number;
   readonly #firstId: number;
-  readonly #complete: boolean;
   #next = 0;
 
-  /** @param complete no record of the data file is missing */
-  constructor(log: Log, records: SeqRecords, file: number, complete: boolean) {
+  constructor(log: Log, records: SeqRecords, file: number) {
     this.#log = log;
     this.#file = file;
-    this.#complete = complete;
     this.#firstId = records.firstIds[file]!;
     this.#slots = (log.writtenIndexEnd(file) - INDEX_HEADER_BYTES) / SLOT_BYTES;
   }
 
   /** Must be called for every record of the data file, in order. */
-  take(id: number, dataOffset: number): void {
+  take(id: number, scanner: DataScanner): void {
     this.offset = 0;
     this.dead = false;
     this.atEnd = false;
     this.contradicts = false;
     const slot = id - this.#firstId;
-    const insert = slot >= this.#next;
+    if (slot === this.#next) {
+      // An insert in its place.
+      this.#next++;
+      return;
+    }
+    const insert = slot > this.#next;
     if (this.#next >= this.#slots) {
       // Otherwise damage in the data hides how many slots were used up, and an appended one could be that of a later insert.
       if (insert) this.#next = slot + 1;
@@ -300,20 +302,28 @@ class CopyFinder {
     const at = this.#log.cache.at(frame) + (this.#next % BLOCK_SLOTS) * SLOT_BYTES;
     const dead = bytes[at] !== ID_BYTES || indexEntry.dataOffset(bytes, at) === 0;
     const holds = get64(bytes, at + INDEX_ENTRY_BYTES) === id;
-    if (!dead && !holds && slot !== this.#next) {
-      const pointsHere =
-        indexEntry.dataFile(bytes, at) === this.#file && indexEntry.dataOffset(bytes, at) === dataOffset;
-      this.contradicts = pointsHere || (!insert && this.#complete);
-      if (this.contradicts) {
-        this.#next++;
-        return;
-      }
+    if (insert && !dead && this.#isOwnSlot(bytes, at, scanner)) {
+      this.contradicts = true;
+      this.#next++;
+      return;
     }
     if (insert) this.#next = slot + 1;
     else {
       this.dead = dead;
       if (dead || holds) this.offset = slotOffset(this.#next++);
     }
+  }
+
+  /** Whether the slot to be used up next is that of the insert which the record at the scanner was. */
+  #isOwnSlot(bytes: Uint8Array, at: number, scanner: DataScanner): boolean {
+    return (
+      (indexEntry.flags(bytes, at) & INDEX_DELETED) === 0 &&
+      get64(bytes, at + INDEX_ENTRY_BYTES) === this.#firstId + this.#next &&
+      indexEntry.dataFile(bytes, at) === this.#file &&
+      indexEntry.dataOffset(bytes, at) === scanner.offset &&
+      indexEntry.payloadBytes(bytes, at) === scanner.payloadBytes &&
+      indexEntry.crc(bytes, at) === scanner.crc
+    );
   }
 
   /** A slot was appended for the entry of the last `take`. */

@@ -116,7 +116,7 @@ export class UserReplay {
 class KnownEntries {
   /** Whether the entry last found is flagged. */
   deleted = false;
-  /** Whether the entry last found describes the record as its header does, as far as that is looked at. */
+  /** Whether the entry last found describes the record as its header does; told of flagged ones only. */
   agrees = true;
   readonly #entries: IndexEntries;
   #more: boolean;
@@ -147,11 +147,13 @@ class KnownEntries {
     if (!this.#more || entries.dataOffset !== dataOffset) return 0;
     this.deleted = entries.deleted;
     if (!entries.hasKey(scanner.bytes, scanner.keyAt, scanner.keyBytes)) {
+      if (entries.hasTornKey(scanner.bytes, scanner.keyAt, scanner.keyBytes)) return 0;
       // One of the two keys is damaged, and nothing tells which.
       this.agrees = false;
       this.deleted = true;
       return entries.offset;
     }
+    if (!this.deleted) return entries.offset;
     const { bytes, at } = entries;
     this.agrees =
       indexEntry.payloadBytes(bytes, at) === scanner.payloadBytes &&
