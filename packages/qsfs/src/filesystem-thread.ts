@@ -215,7 +215,9 @@ class Server {
     try {
       session.run();
     } catch (error) {
+      // Nobody answers the kernel any more: this thread ends, and the main thread lets the mount die instead of unmounting it.
       this.#log('error', `the session ended: ${messageOf(error)}`);
+      throw error;
     }
     this.#session = undefined;
     this.#syncing.wakes(undefined);
