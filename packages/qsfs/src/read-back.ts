@@ -14,6 +14,12 @@ const DEMAND_MS = 7000;
 /** After the backends were found unable to give something, the next demands get one attempt of this length. */
 const DEMAND_AFTER_FAILURE_MS = 1500;
 const FAILURE_REMEMBERED_MS = 10_000;
+/**
+ * For this long after a stripe itself could not be had whoever asks for it again gets one quick attempt: the kernel lets the readers of a
+ * page through one after the other, and the last of many is to have its error within ten seconds too.
+ */
+const STRIPE_FAILURE_MS = 3000;
+const STRIPE_FAILURES_MAX = 1024;
 const RETRY_MS = 250;
 /** Stripes under way at a time, demanded and ahead of need together. */
 const IN_FLIGHT_MAX = 12;
@@ -47,6 +53,8 @@ interface Job {
   demanded: boolean;
   /** Monotonic time by which a demand is answered. */
   deadlineMs: number;
+  /** It gets one attempt only, as the stripe failed a moment ago. */
+  quick: boolean;
   abort: AbortController | undefined;
   timer: Timer | undefined;
 }
@@ -67,6 +75,8 @@ export class ReadBack {
   readonly #ahead: Job[] = [];
   readonly #records = new Map<string, Promise<ObjectRecord>>();
   readonly #streams: Stream[] = [];
+  /** When stripes failed that were given time, oldest first. */
+  readonly #failedAtMs = new Map<string, number>();
   #inFlight = 0;
   #unavailableAtMs = Number.NEGATIVE_INFINITY;
   #closed = false;
@@ -136,14 +146,16 @@ export class ReadBack {
       return;
     }
     const now = this.#parts.clock.monotonicMs();
-    const patienceMs =
-      now - this.#unavailableAtMs < FAILURE_REMEMBERED_MS ? DEMAND_AFTER_FAILURE_MS : DEMAND_MS;
     const key = keyOf(namespace, file, stripe);
+    const quick = now - (this.#failedAtMs.get(key) ?? Number.NEGATIVE_INFINITY) < STRIPE_FAILURE_MS;
+    const failing = now - this.#unavailableAtMs < FAILURE_REMEMBERED_MS;
+    const patienceMs = quick ? RETRY_MS : failing ? DEMAND_AFTER_FAILURE_MS : DEMAND_MS;
     const known = this.#jobs.get(key);
     if (known) {
       if (known.demanded) return;
       known.demanded = true;
       known.deadlineMs = now + patienceMs;
+      known.quick = quick;
       const queued = this.#ahead.indexOf(known);
       if (queued >= 0) {
         this.#ahead.splice(queued, 1);
@@ -158,6 +170,7 @@ export class ReadBack {
       stripe,
       demanded: true,
       deadlineMs: now + patienceMs,
+      quick,
       abort: undefined,
       timer: undefined,
     };
@@ -190,6 +203,7 @@ export class ReadBack {
       stripe,
       demanded: false,
       deadlineMs: Number.POSITIVE_INFINITY,
+      quick: false,
       abort: undefined,
       timer: undefined,
     };
@@ -311,6 +325,7 @@ export class ReadBack {
   }
 
   #done(job: Job): void {
+    this.#failedAtMs.delete(keyOf(job.namespace, job.file, job.stripe));
     const files = this.#parts.volume[job.namespace];
     this.#fetchedBytes += files.stripeSize(job.file, job.stripe);
     files.brought(job.file, job.stripe);
@@ -323,11 +338,22 @@ export class ReadBack {
     this.#remove(job);
     if (!job.demanded) return;
     this.#failures += 1;
+    if (!job.quick) this.#rememberFailure(keyOf(job.namespace, job.file, job.stripe));
     this.#parts.log(
       'error',
       `${job.namespace}/d${job.file}, stripe ${job.stripe}, cannot be read: ${reason}`,
     );
     this.#tell('failed', job);
+  }
+
+  #rememberFailure(key: string): void {
+    this.#failedAtMs.delete(key);
+    this.#failedAtMs.set(key, this.#parts.clock.monotonicMs());
+    if (this.#failedAtMs.size <= STRIPE_FAILURES_MAX) return;
+    for (const oldest of this.#failedAtMs.keys()) {
+      this.#failedAtMs.delete(oldest);
+      break;
+    }
   }
 
   #remove(job: Job): void {

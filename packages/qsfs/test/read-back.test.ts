@@ -112,6 +112,24 @@ test('what cannot be had fails within ten seconds, and the next ones sooner', as
   assert.deepEqual(brought(sent), ['0/1']);
 });
 
+test('many readers of one stripe, let through one after the other, all have their error within ten seconds', async () => {
+  const { readBack, clock, sent, zstor } = await evicted(1);
+  zstor.mode = 'down';
+  const beginMs = clock.monotonicMs();
+  for (let reader = 1; reader <= 12; reader += 1) {
+    readBack.need(need(0, 1));
+    while (sent.length < reader) await clock.run(10);
+  }
+  assert.ok(clock.monotonicMs() - beginMs < 10_000, `${clock.monotonicMs() - beginMs} ms`);
+  // It does not stay so: later ones get time again, so that slow backends that came back are waited for.
+  await clock.run(3500);
+  zstor.mode = 'up';
+  zstor.gate = clock.sleep(1000);
+  readBack.need(need(0, 1));
+  await clock.run(1400);
+  assert.ok(brought(sent).includes('0/1'));
+});
+
 test('a backend that never answers cannot hold a reader for longer', async () => {
   const { readBack, clock, sent, zstor } = await evicted(1);
   zstor.gate = new Promise(() => {});
