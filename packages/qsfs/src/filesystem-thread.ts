@@ -14,7 +14,7 @@ import {
   threadInput,
 } from '@qsfs/io';
 import { type Engine, NotLocal, openEngine } from '@qsfs/zdb';
-import { EngineStore, openVolume, Settling, type Volume } from '@qsfs/zdbfs';
+import { EngineStore, INDEX_TAIL_BYTES, openVolume, Settling, type Volume } from '@qsfs/zdbfs';
 import { messageOf } from './errors.ts';
 import { LeaseStale, refuseChanges } from './fence.ts';
 import { lookedLately } from './lease-watch.ts';
@@ -144,6 +144,7 @@ class Server {
       dataSizeBytes: fileBytes,
       sync: 'none',
       syncOnRotation: true,
+      indexTailBytes: INDEX_TAIL_BYTES,
       presence: this.#presence,
       events: {
         rotated: (namespace, closed) => this.#rotated(namespace, closed),

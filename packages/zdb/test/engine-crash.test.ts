@@ -24,7 +24,13 @@ import { idKey } from './scratch.ts';
 
 const NONE = new Uint8Array(0);
 
-function open(disk: SimulatedDisk, mode: NamespaceMode, sync: SyncPolicy, log: string[] = []): Engine {
+/** How an engine writes: when it syncs, and how many bytes of index entries may wait. */
+interface Writing {
+  readonly sync: SyncPolicy;
+  readonly indexTailBytes: number;
+}
+
+function open(disk: SimulatedDisk, mode: NamespaceMode, writing: Writing, log: string[] = []): Engine {
   return openEngine({
     disk,
     clock: new SimulatedClock(),
@@ -33,7 +39,7 @@ function open(disk: SimulatedDisk, mode: NamespaceMode, sync: SyncPolicy, log: s
     indexDirectory: '/index',
     dataSizeBytes: 524_288,
     mode,
-    sync,
+    ...writing,
     indexCacheBytes: 1,
     events: { log: (level, message) => log.push(`${level} ${message}`) },
   });
@@ -103,12 +109,12 @@ function textOf(payload: Uint8Array): string {
 function workload(
   disk: SimulatedDisk,
   mode: NamespaceMode,
-  sync: SyncPolicy,
+  writing: Writing,
   seed: number,
   model: Model,
 ): void {
   const random = new SimulatedRandom(seed);
-  const engine = open(disk, mode, sync);
+  const engine = open(disk, mode, writing);
   const namespace = engine.namespace('default')!;
   const live: string[] = [];
   for (let step = 0; step < 70; step++) {
@@ -194,12 +200,12 @@ function dump(namespace: Namespace): string[] {
 function verify(
   disk: SimulatedDisk,
   mode: NamespaceMode,
-  sync: SyncPolicy,
+  writing: Writing,
   model: Model,
   promised: number,
 ): void {
   const log: string[] = [];
-  const engine = open(disk, mode, sync, log);
+  const engine = open(disk, mode, writing, log);
   const namespace = engine.namespace('default')!;
   try {
     model.check(namespace, promised);
@@ -213,7 +219,7 @@ function verify(
     namespace.dataSizeBytes + lines.reduce((sum, line) => sum + 18 + line.indexOf(' ') / 2, 0),
     'live bytes of all files',
   );
-  const again = open(disk.kill(), mode, sync);
+  const again = open(disk.kill(), mode, writing);
   assert.deepEqual(
     dump(again.namespace('default')!),
     lines,
@@ -223,7 +229,7 @@ function verify(
   const hex = Buffer.from(key).toString('hex');
   assert.ok(!lines.some((line) => line.startsWith(`${hex} `)), 'a new id');
   engine.commit();
-  const third = open(disk.kill(), mode, sync);
+  const third = open(disk.kill(), mode, writing);
   assert.deepEqual(dump(third.namespace('default')!), [...lines, `${hex} after`]);
   engine.close();
 }
@@ -234,33 +240,35 @@ const SEEDS = process.env['ZDB_CRASH_SEEDS']?.split(',').map(Number) ?? [1];
 /** One case alone: ZDB_CRASH=<seed>,<change> as a failure names them. */
 const ONLY = process.env['ZDB_CRASH']?.split(',').map(Number);
 
-const SYNCS: [string, SyncPolicy][] = [
-  ['never synced by itself', 'none'],
-  ['always synced', 'always'],
+const WAYS: [string, Writing][] = [
+  ['never synced by itself', { sync: 'none', indexTailBytes: 0 }],
+  // Room for about seven entries: it is full now and then.
+  ['never synced by itself, index entries wait', { sync: 'none', indexTailBytes: 300 }],
+  ['always synced', { sync: 'always', indexTailBytes: 0 }],
 ];
 
 for (const mode of ['user', 'seq'] as const) {
-  for (const [name, sync] of SYNCS) {
+  for (const [name, writing] of WAYS) {
     test(`crash at every change: ${mode} mode, ${name}`, () => {
       for (const seed of ONLY ? [ONLY[0]!] : SEEDS) {
         const whole = new SimulatedDisk();
-        workload(whole, mode, sync, seed, new Model());
+        workload(whole, mode, writing, seed, new Model());
         for (let point = 0; point < whole.changes; point++) {
           if (ONLY && point !== ONLY[1]) continue;
           const disk = new SimulatedDisk();
           const model = new Model();
           disk.crashAfter(point, point % 3 === 0 ? 0 : point % 3 === 1 ? 7 : Number.POSITIVE_INFINITY);
-          assert.throws(() => workload(disk, mode, sync, seed, model), SimulatedCrash);
+          assert.throws(() => workload(disk, mode, writing, seed, model), SimulatedCrash);
           const what = `seed ${seed}, change ${point}`;
           try {
-            verify(disk.kill(), mode, sync, model, model.committed);
+            verify(disk.kill(), mode, writing, model, model.committed);
           } catch (error) {
             throw new Error(`${what}, killed`, { cause: error });
           }
-          const promised = sync === 'always' ? model.committed : model.synced;
+          const promised = writing.sync === 'always' ? model.committed : model.synced;
           for (const policy of crashPolicies(seed * 1000 + point)) {
             try {
-              verify(disk.crash(policy), mode, sync, model, promised);
+              verify(disk.crash(policy), mode, writing, model, promised);
             } catch (error) {
               throw new Error(`${what}, ${policy.name}`, { cause: error });
             }

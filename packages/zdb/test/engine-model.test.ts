@@ -68,6 +68,7 @@ class Harness {
   readonly clock = new SimulatedClock();
   readonly mode: NamespaceMode;
   readonly sync: SyncPolicy;
+  readonly indexTailBytes: number;
   engine: Engine;
   model: Model = new Map();
   /** The model at the last commit: what a failed commit goes back to. */
@@ -76,9 +77,10 @@ class Harness {
   readonly cut = new Set<string>();
   #next = 0;
 
-  constructor(mode: NamespaceMode, sync: SyncPolicy) {
+  constructor(mode: NamespaceMode, sync: SyncPolicy, indexTailBytes: number) {
     this.mode = mode;
     this.sync = sync;
+    this.indexTailBytes = indexTailBytes;
     this.engine = this.#open();
   }
 
@@ -280,6 +282,7 @@ class Harness {
       mode: this.mode,
       sync: this.sync,
       indexCacheBytes: 1,
+      indexTailBytes: this.indexTailBytes,
       dataCacheBytes: 16_384,
     });
   }
@@ -304,15 +307,16 @@ function walk(namespace: Namespace, direction: 'forward' | 'backward'): string[]
 }
 
 for (const mode of ['user', 'seq'] as const) {
-  for (const [name, sync] of [
-    ['never synced', 'none'],
-    ['always synced', 'always'],
-    ['synced now and then', { everySeconds: 0 }],
-  ] as [string, SyncPolicy][]) {
+  for (const [name, sync, indexTailBytes] of [
+    ['never synced', 'none', 0],
+    ['never synced, index entries wait', 'none', 200],
+    ['always synced', 'always', 0],
+    ['synced now and then', { everySeconds: 0 }, 0],
+  ] as [string, SyncPolicy, number][]) {
     test(`random operations agree with a map: ${mode} mode, ${name}`, () => {
       fc.assert(
         fc.property(fc.array(operations, { minLength: 1, maxLength: 60 }), (list) => {
-          const harness = new Harness(mode, sync);
+          const harness = new Harness(mode, sync, indexTailBytes);
           for (const operation of list) {
             harness.run(operation);
             harness.check();

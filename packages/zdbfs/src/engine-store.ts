@@ -6,6 +6,9 @@ import type { RecordSpace, Store, StoreSpace } from './store.ts';
 /** Names of the namespaces. */
 export const NAMESPACES = { meta: 'zdbfs-meta', data: 'zdbfs-data', journal: 'zdbfs-journal' } as const;
 
+/** Index entries of an engine below a volume that may wait to be written (`EngineOptions.indexTailBytes`): nobody else reads them. */
+export const INDEX_TAIL_BYTES = 16 * 1024;
+
 class NamespaceSpace implements RecordSpace {
   readonly #namespace: Namespace;
 

@@ -1,5 +1,5 @@
 // A POSIX filesystem over three sequential zdb namespaces (docs/formats/zdbfs.md).
-export { EngineStore, NAMESPACES } from './engine-store.ts';
+export { EngineStore, INDEX_TAIL_BYTES, NAMESPACES } from './engine-store.ts';
 export { ROOT_INODE, type RootOwner, VolumeError } from './recovery.ts';
 export { type Settler, Settling } from './settling.ts';
 export type { RecordSpace, Store, StoreSpace } from './store.ts';

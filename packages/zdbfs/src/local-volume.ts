@@ -1,7 +1,7 @@
 // A volume on local zdb files: DIR/data and DIR/index hold the embedded engine's namespaces.
 import type { Clock, Disk, Random } from '@qsfs/io';
 import { openEngine, type SyncPolicy } from '@qsfs/zdb';
-import { EngineStore } from './engine-store.ts';
+import { EngineStore, INDEX_TAIL_BYTES } from './engine-store.ts';
 import { openVolume, type Volume, type VolumeOptions } from './volume.ts';
 
 /** Size of one data file unless something else is asked for. */
@@ -61,6 +61,7 @@ export function openLocalVolume(options: LocalVolumeOptions): Volume {
     dataSizeBytes: options.segmentBytes ?? segmentBytesFor(disk, dataDirectory),
     sync: SYNC,
     syncOnRotation: true,
+    indexTailBytes: INDEX_TAIL_BYTES,
     ...(log ? { events: { log } } : {}),
   });
   try {

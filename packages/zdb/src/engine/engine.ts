@@ -96,6 +96,7 @@ class StoreEngine implements Engine, NamespaceHost {
           options.dataCacheBytes ?? (options.mode === 'seq' ? SEQ_DATA_CACHE_BYTES : DATA_CACHE_BYTES),
         ),
         cacheBytes: options.indexCacheBytes ?? INDEX_CACHE_BYTES,
+        indexTailBytes: options.indexTailBytes ?? 0,
       },
       totals,
       sync: options.sync,

@@ -1,6 +1,7 @@
 // Writes what a log has pending, makes it durable, and takes it back when something fails. The order of writes is what recovery
 // relies on (docs/formats/zdb.md, "Order of writes"):
-//   1. data before index: an index entry never reaches its file before the data entry it points to;
+//   1. data before index: an index entry never reaches its file before the data entry it points to. Appended entries may wait in
+//      memory (index-tail.ts) until 2, any change in place, or a sync of the index: a process that ends loses none, see 4;
 //   2. a pair of files is complete (data, index appends, changes in place) before the next pair exists;
 //   3. a change in place of an entry whose old record is durable waits until the new record is durable too ("held");
 //   4. once durability was promised (a sync policy, or `sync` was called), index files are synced before the next pair exists, so
@@ -54,6 +55,8 @@ export class LogWriter {
   #aheadEnd = 0;
   /** Segments of the batch whose writing began. */
   #begun = 0;
+  /** Room can be set aside in index files. */
+  #canReserve = true;
   /** The files may hold bytes behind their ends that could not be cut off. */
   #unclean = false;
 
@@ -126,6 +129,7 @@ export class LogWriter {
   /** Takes the batch back, from memory and from the files. Never throws: what cannot be cut off now is cut off before the next write. */
   undo(): void {
     const log = this.#log;
+    log.tail.cut(this.#active, this.#indexEnd);
     for (let number = this.#begun - 1; number >= 0; number--) this.#restore(log.segments[number]!.changes);
     const begun = this.#begun > 0;
     this.#begun = 0;
@@ -164,10 +168,14 @@ export class LogWriter {
     if (this.#checkpointDue) yield* this.#indexSteps();
   }
 
-  /** Writes the held changes, for which the data has to be on stable storage first. Promises nothing for what comes later. */
+  /**
+   * Completes the index files: what waits in the tail, and the held changes, for which the data has to be on stable storage first.
+   * Promises nothing for what comes later.
+   */
   writeHeld(): void {
     const log = this.#log;
     if (log.held.size > 0) this.#syncData(log.active, log.dataEnds[log.active]!);
+    this.#writeTail();
   }
 
   /** `syncSteps`, and the index files too. */
@@ -204,10 +212,43 @@ export class LogWriter {
       if (this.#promising && !synced) this.#writeAhead(segment);
     }
     if (synced) this.#syncData(segment.file, segment.dataEnd);
-    if (segment.indexBytes > 0)
-      this.#writeIndex(segment.file, segment.index.subarray(0, segment.indexBytes), segment.indexStart);
+    if (segment.indexBytes > 0) this.#appendIndex(segment, synced);
     this.#decide(segment.changes, synced);
     this.#writeRecords(segment.changes, false);
+  }
+
+  /** Appends index entries, to the tail where they may wait. */
+  #appendIndex(segment: Segment, synced: boolean): void {
+    const bytes = segment.index.subarray(0, segment.indexBytes);
+    if (!synced && !segment.fresh) {
+      const { tail } = this.#log;
+      if (tail.length > 0 && tail.add(segment.file, segment.indexStart, bytes)) return;
+      this.#writeTail();
+      if (this.#reserveTail(segment) && tail.add(segment.file, segment.indexStart, bytes)) return;
+    }
+    this.#writeIndex(segment.file, bytes, segment.indexStart);
+  }
+
+  /** Sees to it that what waits can be written, now or by recovery, on a full disk too. @returns false when it cannot be seen to */
+  #reserveTail(segment: Segment): boolean {
+    const { tail } = this.#log;
+    if (tail.capacityBytes === 0 || !this.#canReserve) return false;
+    try {
+      this.#log.indexFile(segment.file).reserve(segment.indexStart, tail.capacityBytes);
+      return true;
+    } catch (error) {
+      // Little room: without waiting, then, and the write tells. No such call here: never.
+      this.#canReserve = errorCode(error) === 'ENOSPC';
+      return false;
+    }
+  }
+
+  /** Writes the index entries that wait. */
+  #writeTail(): void {
+    const { tail } = this.#log;
+    if (tail.length === 0) return;
+    this.#writeIndexFile(tail.file, tail.view(), tail.start);
+    tail.clear();
   }
 
   /** Has the disk begin with what a sync will ask for anyway: the file is synced when it is closed. */
@@ -235,6 +276,7 @@ export class LogWriter {
 
   /** Between two pairs of one batch: see 2 and 4 above. */
   #closePair(segment: Segment): void {
+    this.#writeTail();
     const waiting = this.#log.held.size > 0 || segment.changes.waiting.includes(true);
     if (this.#promising || waiting) {
       this.#syncData(segment.file, segment.dataEnd);
@@ -336,7 +378,13 @@ export class LogWriter {
     }
   }
 
+  /** Writes to an index file, behind everything that waits for one. */
   #writeIndex(file: number, bytes: Uint8Array, offset: number): void {
+    this.#writeTail();
+    this.#writeIndexFile(file, bytes, offset);
+  }
+
+  #writeIndexFile(file: number, bytes: Uint8Array, offset: number): void {
     const log = this.#log;
     this.#unsyncedIndex.add(file);
     try {
@@ -391,6 +439,7 @@ export class LogWriter {
 
   *#indexSteps(): SyncSteps {
     const log = this.#log;
+    this.#writeTail();
     yield* this.#directorySteps();
     for (const file of this.#unsyncedIndex) {
       try {

@@ -18,6 +18,7 @@ import {
   SLOT_BYTES,
   slotOffset,
 } from './index-format.ts';
+import { IndexTail } from './index-tail.ts';
 import { TWO_32 } from './little-endian.ts';
 import { FileSet, type OpenFiles } from './open-files.ts';
 import { Chunks, Segment } from './segment.ts';
@@ -37,6 +38,8 @@ export interface LogSurroundings {
   readonly dataCache: DataCache;
   readonly presence: Presence | undefined;
   readonly cacheBytes: number;
+  /** Index entries that may wait to be written, bytes (index-tail.ts). */
+  readonly indexTailBytes: number;
 }
 
 /** Data and index of one namespace. */
@@ -68,6 +71,7 @@ export class Log {
   /** Pending work, oldest first; the last one takes appends. */
   segments: Segment[];
   readonly held = new IndexChanges();
+  readonly tail: IndexTail;
   readonly cache: SlotCache;
 
   /** Result of `view`, `change` and `viewRecord`: the fixed part of an entry begins at `bytes[at]`. */
@@ -96,6 +100,7 @@ export class Log {
     this.data = new FileSet(surroundings.pool, dataDirectory, 'd');
     this.index = new FileSet(surroundings.pool, indexDirectory, 'i');
     this.cache = new SlotCache(surroundings.cacheBytes);
+    this.tail = new IndexTail(surroundings.indexTailBytes);
     this.#owner = surroundings.dataCache.newOwner();
     this.segments = [new Segment(this.#chunks)];
   }
@@ -332,36 +337,37 @@ export class Log {
   }
 
   /**
-   * Fills `target` with bytes of an index file as they stand in it and in the pending appends; changes are not applied.
+   * Fills `target` with bytes of an index file as they stand in it, in the tail and in the pending appends; changes are not applied.
    * @throws IoError; StoreError('bad-files') when the file became shorter
    */
   readIndex(file: number, offset: number, target: Uint8Array): void {
-    const written = this.writtenIndexEnd(file);
-    const fromFile = Math.max(0, Math.min(target.length, written - offset));
-    if (fromFile > 0) {
-      let got = 0;
-      try {
-        got = this.indexFile(file).read(
-          fromFile === target.length ? target : target.subarray(0, fromFile),
-          offset,
-        );
-      } catch (error) {
-        this.counters.indexFailed('read', this.surroundings.clock);
-        throw error;
-      }
-      this.counters.indexRead(got);
-      if (got < fromFile)
-        throw new StoreError(
-          'bad-files',
-          `${this.index.path(file)}: shorter than it was when opened; reload the namespace`,
-        );
-    }
-    if (fromFile === target.length) return;
+    const inFile = this.tail.endInFile(file, this.writtenIndexEnd(file));
+    let done = Math.max(0, Math.min(target.length, inFile - offset));
+    if (done > 0) this.#readIndexFile(file, offset, done === target.length ? target : target.subarray(0, done));
+    if (done === target.length) return;
+    done += this.tail.read(file, offset + done, target.subarray(done));
+    if (done === target.length) return;
     for (const segment of this.segments) {
       if (segment.file !== file) continue;
-      const from = offset + fromFile - segment.indexStart;
-      target.set(segment.index.subarray(from, from + target.length - fromFile), fromFile);
+      const from = offset + done - segment.indexStart;
+      target.set(segment.index.subarray(from, from + target.length - done), done);
     }
+  }
+
+  #readIndexFile(file: number, offset: number, target: Uint8Array): void {
+    let got = 0;
+    try {
+      got = this.indexFile(file).read(target, offset);
+    } catch (error) {
+      this.counters.indexFailed('read', this.surroundings.clock);
+      throw error;
+    }
+    this.counters.indexRead(got);
+    if (got < target.length)
+      throw new StoreError(
+        'bad-files',
+        `${this.index.path(file)}: shorter than it was when opened; reload the namespace`,
+      );
   }
 
   /** Cache frame with the written slot; reads its block when needed. */
