@@ -2,7 +2,7 @@
 // none of them is in engine-crash.test.ts and engine-model.test.ts.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Disk, realRandom, readWhole } from '@qsfs/io';
+import { type Disk, readWhole, realRandom } from '@qsfs/io';
 import { SimulatedClock, SimulatedDisk } from '@qsfs/io/simulated';
 import { type Engine, openEngine } from '../src/index.ts';
 
@@ -61,7 +61,13 @@ const MOMENTS: [string, (engine: Engine) => void][] = [
   ['the engine is closed', (engine) => engine.close()],
   ['the namespace is loaded again', (engine) => engine.reload('default')],
   ['the engine is told to complete its index files', (engine) => engine.writeHeldChanges()],
-  ['an entry is changed in place', (engine) => (engine.namespace('default')?.removeId(3), engine.commit())],
+  [
+    'an entry is changed in place',
+    (engine) => {
+      engine.namespace('default')?.removeId(3);
+      engine.commit();
+    },
+  ],
 ];
 for (const [name, moment] of MOMENTS) {
   test(`an index file is whole when ${name}`, () => {

@@ -343,7 +343,8 @@ export class Log {
   readIndex(file: number, offset: number, target: Uint8Array): void {
     const inFile = this.tail.endInFile(file, this.writtenIndexEnd(file));
     let done = Math.max(0, Math.min(target.length, inFile - offset));
-    if (done > 0) this.#readIndexFile(file, offset, done === target.length ? target : target.subarray(0, done));
+    if (done > 0)
+      this.#readIndexFile(file, offset, done === target.length ? target : target.subarray(0, done));
     if (done === target.length) return;
     done += this.tail.read(file, offset + done, target.subarray(done));
     if (done === target.length) return;
