@@ -119,7 +119,8 @@ test('no wake of a busy thread is ever lost', async () => {
       waits++;
     }
   }
-  assert.ok(waits <= rounds + 1);
+  // A wake may end two waits: one by its flag, while the thread looks, and a later one by its eventfd.
+  assert.ok(waits <= 2 * rounds + 1);
   assert.equal(await thread.ended, 0);
   const descriptor = eventDescriptor(channel);
   channel.close();
