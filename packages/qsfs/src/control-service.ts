@@ -135,6 +135,7 @@ export class ControlService {
           stores: status.metadata.stores,
           minimalStores: status.metadata.minimalStores,
           now: status.metadata.tolerance,
+          nowToWrite: status.metadata.tolerance + status.metadata.minimalStores - status.metadata.writeQuorum,
           readable: status.metadata.readable,
           writable: status.metadata.writable,
           reason: status.metadata.reason,

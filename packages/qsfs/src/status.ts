@@ -66,6 +66,8 @@ export interface StatusReport {
       readonly minimalStores: number;
       /** Further stores that may be lost before records cannot be read. */
       readonly now: number;
+      /** Further stores that may be lost before nothing can be synced, started or restored any more; negative: so many must come back. */
+      readonly nowToWrite: number;
       readonly readable: boolean;
       readonly writable: boolean;
       readonly reason: string;
@@ -129,7 +131,7 @@ export function formatStatus(report: StatusReport): string[] {
   lines.push(
     `sync       newest state on the backends: ${last}${sync.running ? ', one is running' : ''}${sync.dirty ? ', written to since' : ''}`,
     `survives   data: ${describeTolerance(tolerance.data.now)}`,
-    `           metadata: ${describeStores(tolerance.metadata.now)}`,
+    `           metadata: ${describeStores(tolerance.metadata.now, tolerance.metadata.nowToWrite)}`,
     '',
     ...formatBackends(report.backends),
   );
@@ -138,9 +140,13 @@ export function formatStatus(report: StatusReport): string[] {
   return lines;
 }
 
-function describeStores(tolerated: number): string {
-  if (tolerated < 0) return 'none: too few stores answer';
-  return tolerated === 0 ? 'no further store' : `any ${count(tolerated, 'further store')}`;
+function describeStores(toRead: number, toWrite: number): string {
+  if (toRead < 0) return 'none: too few stores answer';
+  const reading = toRead === 0 ? 'no further store' : `any ${count(toRead, 'further store')}`;
+  if (toWrite < 0) {
+    return `${reading} to read; to sync, start or restore ${count(-toWrite, 'store')} must come back`;
+  }
+  return `${reading} to read; to sync, start or restore ${toWrite === 0 ? 'no further one' : `any ${toWrite}`}`;
 }
 
 /** The backends as a table. */
