@@ -127,7 +127,8 @@ export class SeqReplay {
       return 'known';
     if (exists && place.dataFile === file && place.dataOffset === offset) {
       const torn = place.payloadBytes !== payloadBytes || place.crc !== crc || place.timestamp !== timestamp;
-      if (torn && !this.#tellsBetter(scanner, place)) return 'known';
+      // A slot without its key was half written; a whole one may be right where the header in the data is damaged.
+      if (torn && this.#hasKey(id, place) && !this.#tellsBetter(scanner, place)) return 'known';
       // Flagged by something that is not in the data, or comes next.
       if (flagged && !(this.#complete && scanner.intact())) return 'known';
       if (flagged) records.flag(place, false);
@@ -153,9 +154,10 @@ export class SeqReplay {
 
   /** Whether the header of a record rather than its slot tells what it is, when they differ. */
   #tellsBetter(scanner: DataScanner, place: Place): boolean {
+    if (scanner.payloadBytes > 0 && scanner.intact()) return true;
     if (scanner.fits(scanner.offset, scanner.key(), place.payloadBytes, place.crc)) return false;
     // A header of zeros describes an empty record.
-    return scanner.intact() && (scanner.payloadBytes > 0 || scanner.followed());
+    return scanner.intact() && scanner.followed();
   }
 
   /**

@@ -2,7 +2,7 @@
 // the place of an id whose record is gone.
 import type { DiskFile } from '@qsfs/io';
 import type { Counters } from './counters.ts';
-import { DATA_ENTRY_BYTES, DATA_HEADER_BYTES } from './data-format.ts';
+import { DATA_ENTRY_BYTES, DATA_HEADER_BYTES, dataEntry } from './data-format.ts';
 import {
   ID_BYTES,
   INDEX_DELETED,
@@ -108,21 +108,26 @@ export function lostBefore(log: Log, pair: PairState, expected: number, before: 
  * in a short file would have millions of slots filled in.
  */
 function recordsAgree(log: Log, bytes: Uint8Array, count: number, expected: number, shift: number): boolean {
-  const record = new Uint8Array(ID_BYTES);
+  const record = new Uint8Array(RECORD_OVERHEAD_BYTES);
   for (let slot = 0; slot < count; slot++) {
     const at = slot * SLOT_BYTES;
     const id = get64(bytes, at + INDEX_ENTRY_BYTES);
     const live = bytes[at] === ID_BYTES && (indexEntry.flags(bytes, at) & INDEX_DELETED) === 0;
     if (!live || id - (expected + slot) !== shift) continue;
     const file = indexEntry.dataFile(bytes, at);
-    const start = indexEntry.dataOffset(bytes, at) + DATA_ENTRY_BYTES;
+    const start = indexEntry.dataOffset(bytes, at);
     const { disk, presence } = log.surroundings;
-    if (presence && !presence.has(log.name, file, start, ID_BYTES)) return true;
+    if (presence && !presence.has(log.name, file, start, record.length)) return true;
     const status = disk.stat(log.data.path(file));
     if (status === undefined) return true;
-    if (start + ID_BYTES > status.sizeBytes) continue;
+    if (start + record.length > status.sizeBytes) continue;
     log.data.reading(file).read(record, start);
-    return get64(record, 0) === id;
+    // What is lost or was half written says nothing.
+    const whole =
+      dataEntry.keyBytes(record, 0) === ID_BYTES &&
+      dataEntry.payloadBytes(record, 0) === indexEntry.payloadBytes(bytes, at) &&
+      dataEntry.crc(record, 0) === indexEntry.crc(bytes, at);
+    if (whole) return get64(record, DATA_ENTRY_BYTES) === id;
   }
   return true;
 }
