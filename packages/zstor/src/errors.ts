@@ -42,6 +42,21 @@ export class ZstorError extends Error {
   }
 }
 
+/**
+ * Too few shards of an object can be had, and enough are where the record says: on backends that the configuration does not have.
+ * They may have been lost and taken out, or the addresses (which are their names, when they have no others) were changed.
+ */
+export class AbsentBackends extends ZstorError {
+  constructor(where: string, backends: readonly string[]) {
+    const names = [...new Set(backends)].join(', ');
+    super(
+      'QSFS_E_DAMAGED',
+      `${where}; the records name ${names}, which this configuration does not have`,
+      `put them back under groups.backends, or give the backends that are at new addresses now the names ${names} (key "name")`,
+    );
+  }
+}
+
 /** True for a ZstorError with this code. */
 export function isZstorError(error: unknown, code?: ErrorCode): error is ZstorError {
   return error instanceof ZstorError && (code === undefined || error.code === code);

@@ -34,7 +34,7 @@ export async function reportStatus(
   const dataRows = backends.all.map(async (backend, index) => {
     const space = await backends.space(backend);
     const { group, backend: settings } = data[index]!;
-    const obstacle = backends.obstacle(backend);
+    const obstacle = backends.obstacle(backend)?.reason ?? '';
     return row(settings, 'data', group, backend.store.health, space, obstacle);
   });
   const storeRows = stores.map(async (store, index) => {
@@ -98,7 +98,11 @@ function row(
 function dataStatus(config: ZstorConfig, backends: DataBackends): ZstorStatus['data'] {
   const { minimalShards, expectedShards, redundantGroups, redundantNodes, writeQuorum } = config;
   const request: PlacementRequest = {
-    candidates: backends.candidates(0),
+    // The reasons stand with the backends.
+    candidates: backends.candidates(0).map((candidate) => ({
+      ...candidate,
+      obstacle: candidate.obstacle && { ...candidate.obstacle, reason: '' },
+    })),
     groups: backends.groups,
     shards: expectedShards,
     policy: config,

@@ -143,11 +143,12 @@ test('a refused write makes a backend unwritable for a while, not down', async (
   const { clock, faults, store, location } = await guarded(t);
   faults.full = true;
   await assert.rejects(store.put(new Uint8Array(1)), (error) => isBackendError(error, 'full'));
-  assert.match(store.unwritable, /no room/);
+  assert.match(store.unwritable?.reason ?? '', /no room/);
+  assert.equal(store.unwritable?.kind, 'full');
   assert.ok(await store.get(location));
   faults.full = false;
   await clock.run(31_000);
-  assert.equal(store.unwritable, '');
+  assert.equal(store.unwritable, undefined);
   await store.put(new Uint8Array(1));
 });
 

@@ -182,9 +182,11 @@ test('what cannot be read or stored now has its own exit code, and status says w
     renameSync(join(folder, 'data', name), join(folder, `${name}.away`));
   const retrieved = await run('retrieve', '-f', path, '-o', 'copy');
   assert.equal(retrieved.exitCode, 5);
-  assert.match(retrieved.errors, /do not answer: .*bring some of them back/s);
+  assert.match(retrieved.errors, /out of reach: .*bring some of them back/s);
   assert.ok(!existsSync(join(folder, 'copy')));
-  assert.equal((await run('store', '-f', path)).exitCode, 5);
+  const store = await run('store', '-f', path);
+  assert.equal(store.exitCode, 5);
+  assert.match(store.errors, /bring back any 2 of: a0 \(there is no directory/);
   assert.equal((await run('test')).exitCode, 5);
   assert.equal((await run('check', '-f', path)).exitCode, 5);
   const status = await run('status');

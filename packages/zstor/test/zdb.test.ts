@@ -8,7 +8,7 @@ import { type NamespaceProperties, ZdbClient } from '@qsfs/resp';
 import { isBackendError } from '../src/backend/backend.ts';
 import { ZdbRecordStore, ZdbShardStore } from '../src/backend/zdb.ts';
 import { parseConfig } from '../src/config/parse.ts';
-import { isZstorError, openZstor } from '../src/index.ts';
+import { AbsentBackends, isZstorError, openZstor } from '../src/index.ts';
 import { outageConformance, recordStoreConformance, shardStoreConformance } from './conformance.ts';
 import { capabilities, KEY, randomFile, temporaryFolder } from './support.ts';
 import { ZdbServer } from './zdb-servers.ts';
@@ -105,10 +105,88 @@ test('a namespace of the wrong mode, a missing one and a wrong password each say
     return isBackendError(error, 'foreign') && /NSNEW absent/.test(error.message);
   });
   await assert.rejects(shardStore(t, mine, 'wrong').put(new Uint8Array(1)), (error) => {
-    return isBackendError(error, 'refused') && /Access denied/.test(error.message);
+    return isBackendError(error, 'refused') && /Access denied.*password is another one/.test(error.message);
+  });
+  await assert.rejects(shardStore(t, mine).put(new Uint8Array(1)), (error) => {
+    return isBackendError(error, 'refused') && /protected and private.*needs a password/.test(error.message);
   });
   const right = shardStore(t, mine, 'right');
   assert.equal(Buffer.from((await right.get(await right.put(Buffer.from('x'))))!).toString(), 'x');
+});
+
+test('a server that is not there is named once, and why', async (t) => {
+  const nowhere = { ...location('x'), address: { path: '/nowhere/zdb.sock' } };
+  const store = new ZdbShardStore(realNetwork, realClock, realRandom, nowhere);
+  t.after(() => store.close());
+  await assert.rejects(store.identify(), (error) => {
+    return (
+      isBackendError(error, 'unreachable') &&
+      /^cannot connect: ENOENT \(unix:\/nowhere\/zdb\.sock\)$/.test(error.reason)
+    );
+  });
+  const named = new ZdbShardStore(realNetwork, realClock, realRandom, {
+    ...nowhere,
+    name: 'unix:/nowhere/zdb.sock/x',
+  });
+  t.after(() => named.close());
+  await assert.rejects(named.identify(), (error) => {
+    return isBackendError(error) && error.reason === 'cannot connect: ENOENT';
+  });
+});
+
+/** A configuration of these backends, each a namespace of the shared server. */
+function configOf(data: readonly string[], meta: readonly string[]): string {
+  return `minimal_shards = 2
+expected_shards = ${data.length}
+redundant_groups = 0
+redundant_nodes = 1
+[encryption]
+algorithm = "AES"
+key = "${KEY}"
+[meta.config]
+prefix = "p"
+${meta.map((line) => `[[meta.config.backends]]\naddress = "unix:${shared.socket}"\n${line}`).join('\n')}
+[[groups]]
+${data.map((line) => `[[groups.backends]]\naddress = "unix:${shared.socket}"\n${line}`).join('\n')}
+`;
+}
+
+test('backends that refuse the login, and backends the records do not know, are said to be that', async (t) => {
+  const data = await Promise.all([0, 1, 2].map(() => namespace('seq', { password: 'right', public: false })));
+  const others = await Promise.all([0, 1, 2].map(() => namespace('seq')));
+  const meta = await Promise.all([0, 1, 2].map(() => namespace('user')));
+  const open = async (lines: readonly string[]) => {
+    const stores = meta.map((name) => `namespace = "${name}"`);
+    const zstor = await openZstor(parseConfig(configOf(lines, stores), '/'), capabilities);
+    t.after(() => zstor.close());
+    return zstor;
+  };
+  const right = await open(data.map((name) => `namespace = "${name}"\npassword = "right"`));
+  await right.putSmall('name', Buffer.from('content'));
+
+  const wrong = await open(data.map((name) => `namespace = "${name}"\npassword = "wrong"`));
+  await assert.rejects(wrong.getSmall('name'), (error) => {
+    return (
+      isZstorError(error, 'QSFS_E_UNAVAILABLE') &&
+      /out of reach: .*Access denied.*password/.test(error.message) &&
+      /^correct password.*groups\.backends/.test(error.hint)
+    );
+  });
+  await assert.rejects(wrong.putSmall('new', Buffer.from('x')), (error) => {
+    return (
+      isZstorError(error, 'QSFS_E_UNAVAILABLE') &&
+      /put right .*, .* \(answered "Access denied"/.test(error.message)
+    );
+  });
+
+  const moved = await open(others.map((name) => `namespace = "${name}"`));
+  await assert.rejects(moved.getSmall('name'), (error) => {
+    return (
+      error instanceof AbsentBackends &&
+      data.every((name) => error.message.includes(name) && error.hint.includes(name)) &&
+      /put them back under groups\.backends, or give .* the names/.test(error.hint)
+    );
+  });
 });
 
 test('a full namespace is told from others, and counts what is left, not its limit', async (t) => {

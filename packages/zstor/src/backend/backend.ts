@@ -29,11 +29,14 @@ export class BackendError extends Error {
   override readonly name = 'BackendError';
   readonly backend: string;
   readonly failure: BackendFailure;
+  /** The message without the backend's name. */
+  readonly reason: string;
 
-  constructor(backend: string, failure: BackendFailure, message: string, cause?: unknown) {
-    super(`${backend}: ${message}`, cause === undefined ? {} : { cause });
+  constructor(backend: string, failure: BackendFailure, reason: string, cause?: unknown) {
+    super(`${backend}: ${reason}`, cause === undefined ? {} : { cause });
     this.backend = backend;
     this.failure = failure;
+    this.reason = reason;
   }
 }
 

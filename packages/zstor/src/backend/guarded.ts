@@ -16,6 +16,13 @@ import { Health } from './health.ts';
 /** A store that was full or refused a write is not written to for this long. */
 const UNWRITABLE_MS = 30_000;
 
+/** Why a store that is up takes nothing. */
+export interface Unwritable {
+  readonly kind: 'full' | 'refused';
+  /** Without the store's name. */
+  readonly reason: string;
+}
+
 /** A shard store whose calls fail at once while it is down. */
 export class GuardedShardStore implements ShardStore {
   readonly name: string;
@@ -26,7 +33,11 @@ export class GuardedShardStore implements ShardStore {
   incarnation: string | undefined;
 
   readonly #clock: Clock;
-  #unwritable = { reason: '', untilMs: Number.NEGATIVE_INFINITY };
+  #unwritable: Unwritable & { readonly untilMs: number } = {
+    kind: 'full',
+    reason: '',
+    untilMs: Number.NEGATIVE_INFINITY,
+  };
 
   constructor(store: ShardStore, clock: Clock) {
     this.name = store.name;
@@ -57,20 +68,21 @@ export class GuardedShardStore implements ShardStore {
       return location;
     } catch (error) {
       if (isBackendError(error, 'full') || isBackendError(error, 'refused')) {
-        this.distrust(error.message);
+        this.distrust(error.reason, error.failure === 'full' ? 'full' : 'refused');
       }
       throw error;
     }
   }
 
   /** Nothing is written there for a while: it did not take, or did not keep, what it was given. */
-  distrust(reason: string): void {
-    this.#unwritable = { reason, untilMs: this.#clock.monotonicMs() + UNWRITABLE_MS };
+  distrust(reason: string, kind: Unwritable['kind'] = 'refused'): void {
+    this.#unwritable = { kind, reason, untilMs: this.#clock.monotonicMs() + UNWRITABLE_MS };
   }
 
-  /** Why nothing can be written there just now, although it is up; '' when it can. */
-  get unwritable(): string {
-    return this.#clock.monotonicMs() < this.#unwritable.untilMs ? this.#unwritable.reason : '';
+  /** Why nothing can be written there just now, although it is up; undefined when it can. */
+  get unwritable(): Unwritable | undefined {
+    const { kind, reason, untilMs } = this.#unwritable;
+    return this.#clock.monotonicMs() < untilMs ? { kind, reason } : undefined;
   }
 
   get(location: ShardLocation, options?: GetOptions): Promise<Uint8Array | undefined> {

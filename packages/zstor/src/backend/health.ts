@@ -74,7 +74,7 @@ export class Health {
     } catch (error) {
       if (!isBackendError(error)) throw error;
       // Being refused at the door is a matter of the whole backend; a refused call is not.
-      if (error.failure === 'refused') this.#down('foreign', error.message);
+      if (error.failure === 'refused') this.#down('foreign', error.reason);
       else this.failed(error);
     } finally {
       timer.cancel();
@@ -97,13 +97,11 @@ export class Health {
   /** A call failed; decides whether that says something about the backend as a whole. */
   failed(error: BackendError): void {
     if (this.#closed) return;
-    if (error.failure === 'unreachable') this.#down('down', error.message);
-    else if (error.failure === 'foreign') this.#down('foreign', error.message);
+    if (error.failure === 'unreachable') this.#down('down', error.reason);
+    else if (error.failure === 'foreign') this.#down('foreign', error.reason);
   }
 
-  #down(state: 'down' | 'foreign', message: string): void {
-    const prefix = `${this.name}: `;
-    const reason = message.startsWith(prefix) ? message.slice(prefix.length) : message;
+  #down(state: 'down' | 'foreign', reason: string): void {
     if (this.state !== state || this.reason !== reason) this.#change(state, reason);
     if (this.#probe) return;
     this.#probe = this.#clock.after(

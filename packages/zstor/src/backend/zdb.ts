@@ -115,7 +115,8 @@ class ZdbConnections {
   /** An error of the connection, with the address once at most: in the name of the store, or else behind it. */
   #brief(message: string): string {
     const address = formatAddress(this.location.address);
-    const brief = message.replace(`${address}: `, '').replaceAll(` to ${address}`, '');
+    // "cannot connect to ADDRESS: …" first: it holds the "ADDRESS: " of the other messages as well.
+    const brief = message.replaceAll(` to ${address}`, '').replace(`${address}: `, '');
     return this.location.name.includes(address) ? brief : `${brief} (${address})`;
   }
 
@@ -143,8 +144,13 @@ function failureOf(message: string): BackendFailure {
 }
 
 function hintFor(message: string, location: ZdbLocation): string {
+  const { namespace = 'default', password } = location;
+  if (/^(Access denied|Namespace protected and private)$/.test(message)) {
+    const defect = password === undefined ? 'it needs a password' : 'its password is another one';
+    return `answered "${message}": ${defect} (key "password")`;
+  }
   if (message !== 'Namespace not found') return `answered "${message}"`;
-  return `there is no namespace "${location.namespace ?? 'default'}"; create it with: NSNEW ${location.namespace ?? 'default'}`;
+  return `there is no namespace "${namespace}" (key "namespace"); create it with: NSNEW ${namespace}`;
 }
 
 /** NSINFO of the namespace, refused when its mode is not the one we need. */

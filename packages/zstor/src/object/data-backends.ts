@@ -4,6 +4,7 @@ import { isBackendError, type SpaceReport } from '../backend/backend.ts';
 import type { GuardedShardStore } from '../backend/guarded.ts';
 import type { StoredRecord } from '../metadata/record.ts';
 import type { ShardPlace } from '../metadata/stripe-table.ts';
+import type { Obstacle } from '../placement/obstacles.ts';
 import type { Candidate } from '../placement/placement.ts';
 import { toleranceOf, weakest } from '../placement/tolerance.ts';
 import type { Tolerance } from '../types.ts';
@@ -91,24 +92,34 @@ export class DataBackends {
 
   /** The backends as candidates for shards of this length, without those in `excluded`. */
   candidates(shardBytes: number, excluded?: ReadonlySet<string>): Candidate[] {
-    const least = Math.max(LEAST_FREE_BYTES, 2 * shardBytes);
-    return this.all.map(({ name, group, store }) => {
-      const freeBytes = this.#rooms.get(name)?.freeBytes;
-      const usable =
-        store.health.usable &&
-        store.unwritable === '' &&
-        !excluded?.has(name) &&
-        (freeBytes === undefined || freeBytes >= least);
-      return { name, group, usable, weight: freeBytes ?? least };
+    return this.all.map((backend) => {
+      const { name, group } = backend;
+      const obstacle = this.obstacle(backend, shardBytes);
+      const usable = !obstacle && !excluded?.has(name);
+      const weight = this.#rooms.get(name)?.freeBytes ?? leastFreeBytes(shardBytes);
+      return { name, group, usable, weight, obstacle };
     });
   }
 
-  /** Why a backend takes no shards; '' when it does. */
-  obstacle({ name, store }: DataBackend): string {
-    if (!store.health.usable) return store.health.reason;
-    if (store.unwritable !== '') return store.unwritable;
+  /** Why a backend takes no shards of this length; undefined when it does. */
+  obstacle({ name, store }: DataBackend, shardBytes = 0): Obstacle | undefined {
+    const out = this.outage(name);
+    if (out) return out;
+    if (store.unwritable) return { backend: name, ...store.unwritable };
     const freeBytes = this.#rooms.get(name)?.freeBytes;
-    return freeBytes !== undefined && freeBytes < LEAST_FREE_BYTES ? 'has no room' : '';
+    const isFull = freeBytes !== undefined && freeBytes < leastFreeBytes(shardBytes);
+    return isFull ? { backend: name, kind: 'full', reason: 'has no room' } : undefined;
+  }
+
+  /** Why a backend can be neither read nor written; undefined when it can. */
+  outage(name: string): Obstacle | undefined {
+    const health = this.#byName.get(name)?.store.health;
+    if (!health || health.usable) return undefined;
+    return {
+      backend: name,
+      kind: health.state === 'foreign' ? 'refused' : 'down',
+      reason: health.reason,
+    };
   }
 
   /**
@@ -154,4 +165,9 @@ export class DataBackends {
   async close(): Promise<void> {
     await Promise.all(this.all.map(({ store }) => store.close()));
   }
+}
+
+/** Room below which a backend is given no shard of this length. */
+function leastFreeBytes(shardBytes: number): number {
+  return Math.max(LEAST_FREE_BYTES, 2 * shardBytes);
 }

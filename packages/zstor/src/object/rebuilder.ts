@@ -8,6 +8,7 @@ import { UncertainWrite } from '../metadata/outcome.ts';
 import { StoredRecord } from '../metadata/record.ts';
 import type { Records } from '../metadata/records.ts';
 import type { StripeTable } from '../metadata/stripe-table.ts';
+import { describeObstacles, verbFor } from '../placement/obstacles.ts';
 import type { CheckOptions, RebuildReport } from '../types.ts';
 import type { DataBackends } from './data-backends.ts';
 import { inspectStripe } from './inspector.ts';
@@ -197,8 +198,8 @@ export class Rebuilder {
 
   #advice(): string {
     const { backends } = this.#parts;
-    const out = backends.all.filter((backend) => backends.obstacle(backend) !== '');
-    return out.length > 0 ? `bring back ${out.map(({ name }) => name).join(', ')}` : 'add a backend';
+    const out = backends.all.flatMap((backend) => backends.obstacle(backend) ?? []);
+    return out.length > 0 ? `${verbFor(out)} ${describeObstacles(out)}` : 'add a backend';
   }
 }
 

@@ -3,9 +3,10 @@
 import type { Clock, Timer } from '@qsfs/io';
 import { isBackendError } from '../backend/backend.ts';
 import type { BadShard, ShardCandidate } from '../codec/types.ts';
-import { ZstorError } from '../errors.ts';
+import { AbsentBackends, ZstorError } from '../errors.ts';
 import type { StoredRecord } from '../metadata/record.ts';
 import type { ShardPlace } from '../metadata/stripe-table.ts';
+import { describeObstacles, type Obstacle } from '../placement/obstacles.ts';
 import type { DataBackends } from './data-backends.ts';
 import type { ReceiveBuffers } from './receive-buffers.ts';
 
@@ -36,7 +37,11 @@ export class ShardFetch {
   readonly #buffers: ReceiveBuffers;
   readonly #clock: Clock;
   readonly #sources: Source[];
-  readonly #unreachable: string[] = [];
+  readonly #unreachable: Obstacle[] = [];
+  /** Backends the record names and the configuration does not. */
+  readonly #absent: string[] = [];
+  /** Backends that are not what they were when the shards were put there: emptied, or others in their places. */
+  readonly #emptied: string[] = [];
   readonly #good = new Map<number, ShardCandidate>();
   readonly #taken: Uint8Array[] = [];
   readonly #abort = new AbortController();
@@ -78,8 +83,11 @@ export class ShardFetch {
     for (const place of stripes.places(this.#stripe)) {
       if (excluded?.has(place.index)) continue;
       const standing = this.#backends.standing(place);
-      if (standing === 'lost') this.bad.add(place.index);
-      else if (standing === 'unreachable') this.#unreachable.push(place.backend);
+      if (standing === 'lost') {
+        this.bad.add(place.index);
+        const isAbsent = this.#backends.find(place.backend) === undefined;
+        (isAbsent ? this.#absent : this.#emptied).push(place.backend);
+      } else if (standing === 'unreachable') this.#unreachable.push(this.#backends.outage(place.backend)!);
       else {
         const { store } = this.#backends.find(place.backend)!;
         const latencyMs = store.health.latencyMs ?? UNKNOWN_LATENCY_MS;
@@ -128,14 +136,18 @@ export class ShardFetch {
     const where = `"${name}", stripe ${this.#stripe}: ${reachable} good shards, ${minimalShards} are needed`;
     if (reachable + this.#unreachable.length >= minimalShards) {
       // Somebody waits for them: whoever tries again shall not have to wait for their next probe, too.
-      for (const backend of this.#unreachable) void this.#backends.find(backend)?.store.health.inspect();
+      for (const { backend } of this.#unreachable) void this.#backends.find(backend)?.store.health.inspect();
       return new ZstorError(
         'QSFS_E_UNAVAILABLE',
-        `${where}; these backends do not answer: ${this.#unreachable.join(', ')}`,
-        'bring some of them back and try again',
+        `${where}; out of reach: ${describeObstacles(this.#unreachable)}`,
+        remedyFor(this.#unreachable),
       );
     }
-    return new ZstorError('QSFS_E_DAMAGED', `${where}; the others are lost`);
+    if (reachable + this.#unreachable.length + this.#absent.length >= minimalShards)
+      return new AbsentBackends(where, this.#absent);
+    const emptied =
+      this.#emptied.length > 0 ? ` (emptied, or replaced by others: ${this.#emptied.join(', ')})` : '';
+    return new ZstorError('QSFS_E_DAMAGED', `${where}; the others are lost${emptied}`);
   }
 
   /** Starts one more read. False when there is nobody left to ask. */
@@ -146,8 +158,11 @@ export class ShardFetch {
     this.#read(source).then(
       () => this.#answered(),
       (error: unknown) => {
-        if (isBackendError(error)) this.#unreachable.push(source.place.backend);
-        else this.#failure ??= error;
+        if (isBackendError(error)) {
+          const { backend, failure, reason } = error;
+          const kind = failure === 'refused' || failure === 'foreign' ? 'refused' : 'down';
+          this.#unreachable.push({ backend, kind, reason });
+        } else this.#failure ??= error;
         this.#answered();
       },
     );
@@ -199,4 +214,16 @@ export class ShardFetch {
     for (const buffer of this.#taken.splice(0)) this.#buffers.give(buffer);
     this.#good.clear();
   }
+}
+
+/** What to do about backends that cannot be read. */
+function remedyFor(obstacles: readonly Obstacle[]): string {
+  const refused = obstacles.filter(({ kind }) => kind === 'refused').map(({ backend }) => backend);
+  const down = obstacles.length > refused.length;
+  const steps = down ? ['bring some of them back'] : [];
+  if (refused.length > 0)
+    steps.push(
+      `correct password, namespace or mode of ${[...new Set(refused)].join(', ')} (groups.backends)`,
+    );
+  return `${steps.join(', or ')}, and try again`;
 }

@@ -53,7 +53,7 @@ export async function writeShards(
   const { backends, random } = parts;
   const holders = new Set(write.holders);
   const failed = new Set<string>();
-  const reasons: string[] = [];
+  const failures: BackendError[] = [];
   let open = [...write.shards];
   const shardBytes = Math.max(0, ...open.map(({ bytes }) => bytes.length));
   for (;;) {
@@ -68,13 +68,13 @@ export async function writeShards(
     const placement = open.length > 0 ? place(request, random) : { backends: [], missing: 0 };
     if ('refused' in placement) {
       if (holders.size >= write.quorum) return open;
-      throw belowQuorum(explain(request), reasons);
+      throw belowQuorum(explain(request), failures);
     }
     // In the order given: of an object being stored the data shards first, as reading them takes no decoding.
     const chosen = placement.backends.slice(0, open.length);
     if (chosen.length === 0) {
       if (holders.size >= write.quorum) return open;
-      throw belowQuorum(explain(request), reasons);
+      throw belowQuorum(explain(request), failures);
     }
     const unplaced = open.slice(chosen.length);
     let defect: { readonly error: unknown } | undefined;
@@ -99,7 +99,7 @@ export async function writeShards(
           table.clear(write.stripe, shard.index);
           if (location) await backend.store.delete(location).catch(ignoreFailure);
           failed.add(backend.name);
-          reasons.push(error.message);
+          failures.push(error);
           return shard;
         }
       }),
@@ -110,7 +110,7 @@ export async function writeShards(
     open = write.shards.filter((shard) => lost.includes(shard) || unplaced.includes(shard));
     if (lost.length === 0) {
       // Everything that had a place was written; for the rest there is none.
-      if (holders.size < write.quorum) throw belowQuorum(explain(request), reasons);
+      if (holders.size < write.quorum) throw belowQuorum(explain(request), failures);
       return open;
     }
   }
@@ -139,15 +139,13 @@ async function confirm(
   }
   if (defect === '') return;
   const error = new BackendError(store.name, 'refused', `a shard is ${defect} right after writing it`);
-  store.distrust(error.message);
+  store.distrust(error.reason);
   throw error;
 }
 
-function belowQuorum(why: string, reasons: readonly string[]): ZstorError {
-  const details = [...new Set(reasons)].slice(0, 5).join('; ');
-  return new ZstorError(
-    'QSFS_E_UNAVAILABLE',
-    `cannot store: ${why}${details ? ` (${details})` : ''}`,
-    'zstor status shows every backend',
-  );
+function belowQuorum(why: string, failures: readonly BackendError[]): ZstorError {
+  // What is known of a backend as a whole stands in `why` already.
+  const others = failures.filter(({ reason }) => !why.includes(`(${reason})`));
+  const details = [...new Set(others.map(({ message }) => message))].slice(0, 5).join('; ');
+  return new ZstorError('QSFS_E_UNAVAILABLE', `cannot store: ${why}${details ? ` (${details})` : ''}`);
 }

@@ -3,6 +3,7 @@
 //
 // Called for every stripe of a `put` and for what a repair has to write. One backend holds at most one shard of a stripe.
 import type { Random } from '@qsfs/io';
+import { describeObstacles, type Obstacle, verbFor } from './obstacles.ts';
 import { completable, type Policy, shardsToSurvive } from './survival.ts';
 
 /** A backend as placement sees it. */
@@ -14,6 +15,8 @@ export interface Candidate {
   readonly usable: boolean;
   /** Weight of the choice, for instance free bytes; only ratios matter. */
   readonly weight: number;
+  /** Why it is not usable, when that is known. */
+  readonly obstacle?: Obstacle | undefined;
 }
 
 /** What to place. */
@@ -123,7 +126,10 @@ export function explain(request: PlacementRequest, wanted = request.quorum): str
   const holders = new Set(request.holders);
   const usable = request.candidates.filter((each) => each.usable || holders.has(each.name));
   const out = request.candidates.filter((each) => !each.usable && !holders.has(each.name));
-  const names = out.map(({ name }) => name).join(', ');
+  const obstacles = out.map(
+    ({ name, obstacle }): Obstacle => obstacle ?? { backend: name, kind: 'down', reason: '' },
+  );
+  const names = describeObstacles(obstacles);
   const short = wanted - usable.length;
   const need =
     wanted === request.shards
@@ -132,8 +138,9 @@ export function explain(request: PlacementRequest, wanted = request.quorum): str
   const begin = `${usable.length} of ${request.candidates.length} backends can take a shard, ${need}`;
   if (short > out.length)
     return `${begin}; add ${short - out.length} more backend${short - out.length > 1 ? 's' : ''}`;
-  if (short > 0) return `${begin}; bring back ${short === out.length ? '' : `any ${short} of: `}${names}`;
-  return out.length > 0 ? `${begin} within the redundancy policy; bring back ${names}` : begin;
+  if (short > 0)
+    return `${begin}; ${verbFor(obstacles)} ${short === out.length ? '' : `any ${short} of: `}${names}`;
+  return out.length > 0 ? `${begin} within the redundancy policy; ${verbFor(obstacles)} ${names}` : begin;
 }
 
 /**
