@@ -42,9 +42,12 @@ export interface EvictAnswer {
 /** Serves requests for one frontend. */
 export class ControlService {
   readonly #frontend: Frontend;
+  readonly #warnings: readonly string[];
 
-  constructor(frontend: Frontend) {
+  /** @param warnings what was warned of while starting, for whoever waits for it in another process */
+  constructor(frontend: Frontend, warnings: readonly string[]) {
     this.#frontend = frontend;
+    this.#warnings = warnings;
   }
 
   async handle(request: ControlRequest, progress: (line: unknown) => void): Promise<unknown> {
@@ -71,9 +74,9 @@ export class ControlService {
     }
   }
 
-  #ping(): { mountPoint: string; pid: number; hiddenCount: number } {
+  #ping(): { mountPoint: string; pid: number; hiddenCount: number; warnings: readonly string[] } {
     const { mountPoint, hiddenCount, options } = this.#frontend;
-    return { mountPoint, hiddenCount, pid: options.context.processes.pid };
+    return { mountPoint, hiddenCount, pid: options.context.processes.pid, warnings: this.#warnings };
   }
 
   async status(): Promise<StatusReport> {

@@ -29,6 +29,8 @@ interface Pong {
   readonly mountPoint: string;
   readonly pid: number;
   readonly hiddenCount: number;
+  /** What it has warned of while starting. */
+  readonly warnings: readonly string[];
 }
 
 /** Starts it. @returns the exit code: 0 when mounted, else the child's, whose message was printed */
@@ -64,9 +66,10 @@ export async function detach(context: Context, options: DetachOptions): Promise<
       { path: layout.controlSocket },
       { verb: 'ping', parameters: {} },
     ).catch(() => undefined);
-    const { mountPoint, pid, hiddenCount = 0 } = (answer ?? {}) as Partial<Pong>;
+    const { mountPoint, pid, hiddenCount = 0, warnings = [] } = (answer ?? {}) as Partial<Pong>;
     // Somebody else may be serving the folder; then the child ends with a message of its own.
     if (mountPoint !== undefined && pid === child.pid) {
+      for (const warning of warnings) context.warn(`warning: ${warning}`);
       if (hiddenCount > 0) context.warn(`warning: ${hiddenText({ hiddenCount, mountPoint })}`);
       if (options.json && !options.quiet)
         context.print(JSON.stringify({ mountPoint, pid, directory: layout.root }));

@@ -1,6 +1,6 @@
 // Errors of the packages below and of the machine as errors of our registry.
 import { errorCode } from '@qsfs/io';
-import { isZstorError } from '@qsfs/zstor';
+import { AbsentBackends, isZstorError } from '@qsfs/zstor';
 import { messageOf, QsfsError } from './errors.ts';
 
 /** Anything thrown as an error of the registry; what is of no known kind is a defect. */
@@ -10,8 +10,10 @@ export function asKnownError(thrown: unknown): QsfsError {
     const code = errorCode(thrown) === undefined ? 'QSFS_E_INTERNAL' : 'QSFS_E_DISK';
     return new QsfsError(code, messageOf(thrown));
   }
-  const { message } = thrown;
-  const hint = thrown.hint || undefined;
+  const message = ours(thrown.message);
+  const hint = ours(thrown.hint) || undefined;
+  // Somebody changed addresses: the data is where it was.
+  if (thrown instanceof AbsentBackends) return new QsfsError('QSFS_E_CONFIG', message, hint);
   switch (thrown.code) {
     case 'QSFS_E_CONFIG':
       return new QsfsError('QSFS_E_CONFIG', message, hint);
@@ -30,4 +32,9 @@ export function asKnownError(thrown: unknown): QsfsError {
     default:
       return new QsfsError('QSFS_E_INTERNAL', message);
   }
+}
+
+/** A sentence of zstor with our command in it: its user has no zstor configuration at hand. */
+function ours(text: string): string {
+  return text.replaceAll('zstor status', 'qsfs status');
 }

@@ -16,6 +16,9 @@ import { RepairFile } from './repair-file.ts';
 const ATTEMPTS = 3;
 const ATTEMPT_PAUSE_MS = 500;
 
+/** Where backends of a role are configured. */
+const TABLES = { data: 'groups.backends', metadata: 'meta.config.backends' } as const;
+
 /** Opens the object store of a configuration. @throws QsfsError QSFS_E_CONFIG, QSFS_E_BACKENDS */
 export async function openStore(
   context: Context,
@@ -39,6 +42,49 @@ export async function openStore(
   }
 }
 
+/** A backend that answers, and is not what the configuration means (password, namespace, mode). */
+export interface Misconfigured {
+  readonly name: string;
+  readonly reason: string;
+  /** The table that has its keys. */
+  readonly table: string;
+}
+
+/** The backends that refuse us, or are not what the configuration means: they do not get better by waiting. */
+export async function misconfigured(zstor: Zstor): Promise<Misconfigured[]> {
+  const { backends } = await zstor.status();
+  return backends
+    .filter(({ state }) => state === 'foreign')
+    .map(({ name, reason, role }) => ({ name, reason, table: TABLES[role] }));
+}
+
+/** One line for the operator about one of them. */
+export function warningOf({ name, reason, table }: Misconfigured, configPath: string): string {
+  return `${name} is not used: ${reason}; correct its password, namespace or mode (${table} in ${configPath})`;
+}
+
+/** What to do when too few backends can be used. */
+async function remedy(zstor: Zstor, configPath: string): Promise<string> {
+  const { backends } = await zstor.status();
+  const [refused, down] = (['foreign', 'down'] as const).map((wanted) =>
+    backends.filter(({ state }) => state === wanted),
+  );
+  const tables = (rows: typeof backends) =>
+    `${[...new Set(rows.map(({ role }) => TABLES[role]))].join(' and ')} in ${configPath}`;
+  const steps: string[] = [];
+  if (refused?.length)
+    steps.push(
+      `Correct password, namespace or mode of ${refused.map(({ name }) => name).join(', ')} (${tables(refused)})`,
+    );
+  if (down?.length) {
+    const names = refused?.length ? down.map(({ name }) => name).join(', ') : 'them';
+    steps.push(
+      `${steps.length > 0 ? 'start' : 'Start'} ${names}, or correct their addresses (${tables(down)})`,
+    );
+  }
+  return steps.length > 0 ? `${steps.join('; ')}, and type the command again.` : 'Type the command again.';
+}
+
 /**
  * Asks the backends of a configuration, a few times when they do not answer yet.
  * @param configPath where their addresses are written, for the message
@@ -47,6 +93,7 @@ export async function openStore(
 export async function asking<Result>(
   context: Context,
   configPath: string,
+  zstor: Zstor,
   ask: () => Promise<Result>,
 ): Promise<Result> {
   for (let attempt = 1; ; attempt += 1) {
@@ -55,11 +102,7 @@ export async function asking<Result>(
     } catch (error) {
       if (!isZstorError(error, 'QSFS_E_UNAVAILABLE')) throw asKnownError(error);
       if (attempt === ATTEMPTS) {
-        throw new QsfsError(
-          'QSFS_E_BACKENDS',
-          error.message,
-          `Start them, or correct their addresses (meta.config.backends and groups.backends in ${configPath}), and type the command again.`,
-        );
+        throw new QsfsError('QSFS_E_BACKENDS', error.message, await remedy(zstor, configPath));
       }
     }
     await context.clock.sleep(ATTEMPT_PAUSE_MS);
@@ -93,7 +136,7 @@ export async function decideOwnership(
   configPath: string,
 ): Promise<Ownership> {
   const identity = readIdentity(context.disk, layout.identity);
-  const lease = await asking(context, configPath, () => readLease(zstor));
+  const lease = await asking(context, configPath, zstor, () => readLease(zstor));
   if (identity) {
     if (lease && lease.lease.frontendId !== identity.frontendId) throw fencedBy(lease.lease);
     // The lease is written before anything else; only a volume that was never synced may be without one.
@@ -120,7 +163,7 @@ export async function decideOwnership(
       `Put the file back, or move the folder away and type "qsfs restore --from ${layout.config} --dir ${layout.root}".`,
     );
   }
-  const [newest] = await asking(context, configPath, () => manifestVersions(zstor));
+  const [newest] = await asking(context, configPath, zstor, () => manifestVersions(zstor));
   if (lease || newest) {
     throw new QsfsError(
       'QSFS_E_EXISTS',

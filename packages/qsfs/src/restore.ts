@@ -38,7 +38,14 @@ import {
 } from './manifest.ts';
 import { OFFLOADED, type OffloadedName } from './messages.ts';
 import { isComplete } from './offload.ts';
-import { asking, manifestVersions, openStore, successorIdentity } from './opening.ts';
+import {
+  asking,
+  manifestVersions,
+  misconfigured,
+  openStore,
+  successorIdentity,
+  warningOf,
+} from './opening.ts';
 import { count } from './quantities.ts';
 import { DESCRIPTOR } from './sync-state.ts';
 import { VolumeFiles } from './volume-files.ts';
@@ -106,7 +113,7 @@ async function restoreFrom(
   const { source, configuration, layout, options } = plan;
   const zstor = await openStore(context, source, undefined, options.log);
   try {
-    const lease = await asking(context, source.path, () => readLease(zstor));
+    const lease = await asking(context, source.path, zstor, () => readLease(zstor));
     if (lease && !options.takeOver) {
       const liveness = await livenessOf(context, zstor, lease, options.progress).catch((error: unknown) => {
         throw asKnownError(error);
@@ -114,6 +121,8 @@ async function restoreFrom(
       if (liveness === 'alive') throw fencedBy(lease.lease);
     }
     const found = await newestManifest(context, zstor, source.path, options.log);
+    for (const backend of await misconfigured(zstor))
+      options.log('warning', `warning: ${warningOf(backend, source.path)}`);
     return await build({ context, layout, configuration, zstor, lease, ...found, options });
   } finally {
     await zstor.close();
@@ -172,9 +181,9 @@ async function newestManifest(
   configPath: string,
   log: Log,
 ): Promise<FoundManifest & { newest: Version }> {
-  const versions = await asking(context, configPath, () => manifestVersions(zstor));
+  const versions = await asking(context, configPath, zstor, () => manifestVersions(zstor));
   for (const version of versions) {
-    const found = await asking(context, configPath, () => readManifest(zstor, version));
+    const found = await asking(context, configPath, zstor, () => readManifest(zstor, version));
     if (found) return { ...found, newest: versions[0] ?? version };
     log('warning', `${manifestName(version)} is not complete; the one before it is used`);
   }
@@ -289,7 +298,7 @@ async function build(parts: BuildParts): Promise<RestoreReport> {
  */
 async function refuseOvertaken(parts: BuildParts, holder: LeaseHolder): Promise<void> {
   const { context, zstor, newest, options } = parts;
-  const [now] = await asking(context, options.from, () => manifestVersions(zstor));
+  const [now] = await asking(context, options.from, zstor, () => manifestVersions(zstor));
   if (!now || compareVersions(now, newest) <= 0) return;
   await holder.release().catch(() => {});
   throw new QsfsError(

@@ -19,7 +19,7 @@ import { Frontend } from './frontend.ts';
 import type { Layout } from './layout.ts';
 import { LocalBackends } from './local-backends.ts';
 import { LogFile, type LogLevel } from './log-file.ts';
-import { decideOwnership, newIdentity, openStore } from './opening.ts';
+import { decideOwnership, misconfigured, newIdentity, openStore, warningOf } from './opening.ts';
 import { formatSize } from './quantities.ts';
 
 /** What `up` was asked to do. */
@@ -93,6 +93,9 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
     }
     logFile = new LogFile(disk, clock, layout.log);
     undo.add('close the log', () => logFile?.close());
+    // It goes without them; they do not get better by waiting.
+    const warnings = (await misconfigured(early)).map((backend) => warningOf(backend, configuration.path));
+    for (const warning of warnings) log('warning', warning);
     // Only now there is a folder for the list of repairs, and the right to repair.
     await early.close();
     zstor = undefined;
@@ -129,7 +132,7 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
     undo.add('emptied backends', () => emptied.close());
     emptied.begin(ownership.kind === 'fresh');
     frontend.whenGone((reason) => stopping.stop(reason));
-    undo.add('control socket', await serveRequests(context, layout, frontend, stopping));
+    undo.add('control socket', await serveRequests(context, layout, { frontend, warnings }, stopping));
     announce(context, options, { configuration, frontend, cacheBytes, started: [...started] });
     const reason = await stopping.reason;
     log('info', `stopping: ${reason}`);
@@ -252,13 +255,13 @@ class Stopping {
 async function serveRequests(
   context: Context,
   layout: Layout,
-  frontend: Frontend,
+  { frontend, warnings }: { readonly frontend: Frontend; readonly warnings: readonly string[] },
   stopping: Stopping,
 ): Promise<() => Promise<void>> {
   const { disk, network } = context;
   // We hold the lock: a socket that is there belongs to a process that was killed.
   if (disk.stat(layout.controlSocket)) disk.remove(layout.controlSocket);
-  const service = new ControlService(frontend);
+  const service = new ControlService(frontend, warnings);
   const listener: Listener = await serveControl(
     network,
     { path: layout.controlSocket },
