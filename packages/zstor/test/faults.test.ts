@@ -235,6 +235,20 @@ test('a write below the quorum fails, says which backends would help, and leaves
   assert.equal(Buffer.from(await rig.zstor.getSmall('name')).toString(), 'old');
 });
 
+test('backends that are full are said to be that, not to be gone', async (t) => {
+  const rig = await openRig(t);
+  for (const name of ['a0', 'a1', 'b0', 'b1', 'c0', 'c1', 'd0']) rig.fault(name).full = true;
+  rig.fault('d1').mode = 'refuse';
+  const full = (error: unknown) =>
+    unavailable(error) &&
+    /bring back or make room on any 4 of: a0, .*d0 \(no room \(injected\)\); d1 \(refused/.test(
+      (error as Error).message,
+    );
+  await assert.rejects(rig.zstor.putSmall('name', Buffer.from('x')), full);
+  const { data } = await rig.zstor.status();
+  assert.match(data.reason, /bring back or make room on any 4 of: a0, a1/);
+});
+
 test('a backend that dies in the middle of a write is replaced by a spare one within the policy', async (t) => {
   const rig = await openRig(t, { groups: [3, 3, 3, 3], redundantGroups: 1, redundantNodes: 1 });
   let puts = 0;

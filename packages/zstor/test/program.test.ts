@@ -218,6 +218,7 @@ test('a wrong command line, a missing and a wrong configuration end with one mes
     [['monitor'], 2, /no daemon/],
     [['-q'], 2, /a command is missing/],
     [['-c', 'none.toml', 'status'], 3, /there is no configuration .*none\.toml/],
+    [['-c', '.', 'status'], 3, /^Error: \/.* is no file/],
     [['store', '-f', 'none'], 7, /there is no file .*none/],
   ];
   for (const [words, exitCode, message] of cases) {
@@ -229,7 +230,7 @@ test('a wrong command line, a missing and a wrong configuration end with one mes
   writeFileSync(join(folder, 'bad.toml'), configText().replace('minimal_shards = 3', 'minimal_shards = 9'));
   const bad = await run('-c', 'bad.toml', 'status');
   assert.equal(bad.exitCode, 3);
-  assert.match(bad.errors, /minimal_shards: is 9, more than expected_shards \(8\)/);
+  assert.match(bad.errors, /^Error: \/.*bad\.toml: .*minimal_shards: is 9, more than expected_shards \(8\)/);
   assert.deepEqual(readdirSync(folder, { recursive: true }).sort(), [...before, 'bad.toml'].sort());
 });
 

@@ -60,6 +60,13 @@ function readConfig(path: string, { disk, workingDirectory }: Surroundings): Zst
     if (errorCode(error) === undefined) throw error;
     throw new ZstorError('QSFS_E_CONFIG', `the configuration cannot be read: ${messageOf(error)}`);
   }
+  if (!content && disk.stat(absolute)) {
+    throw new ZstorError(
+      'QSFS_E_CONFIG',
+      `${absolute} is no file`,
+      'name the configuration with: zstor -c FILE',
+    );
+  }
   if (!content) {
     throw new ZstorError(
       'QSFS_E_CONFIG',
@@ -67,7 +74,12 @@ function readConfig(path: string, { disk, workingDirectory }: Surroundings): Zst
       'name it with: zstor -c FILE',
     );
   }
-  return parseConfig(Buffer.from(content).toString('utf8'), dirname(absolute));
+  try {
+    return parseConfig(Buffer.from(content).toString('utf8'), dirname(absolute));
+  } catch (error) {
+    if (!(error instanceof ZstorError)) throw error;
+    throw new ZstorError(error.code, `${absolute}: ${error.message}`, error.hint, error);
+  }
 }
 
 /** One command being run. */
