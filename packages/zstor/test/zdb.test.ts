@@ -105,7 +105,7 @@ test('a namespace of the wrong mode, a missing one and a wrong password each say
     return isBackendError(error, 'foreign') && /NSNEW absent/.test(error.message);
   });
   await assert.rejects(shardStore(t, mine, 'wrong').put(new Uint8Array(1)), (error) => {
-    return isBackendError(error, 'refused') && /Access denied.*password is another one/.test(error.message);
+    return isBackendError(error, 'refused') && /Access denied.*password given is wrong/.test(error.message);
   });
   await assert.rejects(shardStore(t, mine).put(new Uint8Array(1)), (error) => {
     return isBackendError(error, 'refused') && /protected and private.*needs a password/.test(error.message);

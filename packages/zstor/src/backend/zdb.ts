@@ -146,7 +146,7 @@ function failureOf(message: string): BackendFailure {
 function hintFor(message: string, location: ZdbLocation): string {
   const { namespace = 'default', password } = location;
   if (/^(Access denied|Namespace protected and private)$/.test(message)) {
-    const defect = password === undefined ? 'it needs a password' : 'its password is another one';
+    const defect = password === undefined ? 'it needs a password' : 'the password given is wrong';
     return `answered "${message}": ${defect} (key "password")`;
   }
   if (message !== 'Namespace not found') return `answered "${message}"`;

@@ -52,7 +52,7 @@ export function decide(answers: readonly (Answer | undefined)[], writeQuorum: nu
       }
       return settle(
         unheard + covered,
-        `${silent} of ${answers.length} metadata stores do not answer, a newer record may be there`,
+        `${silent} of ${answers.length} metadata stores are of no use now, a newer record may be there`,
       );
     }
     const mayGrow = group.parts.size + pending >= group.stamp.minimalParts;
@@ -61,7 +61,7 @@ export function decide(answers: readonly (Answer | undefined)[], writeQuorum: nu
     if (mayBeAcknowledged) {
       return unavailable(
         answers,
-        `the newest record needs ${group.stamp.minimalParts} metadata stores and ${group.parts.size} have it; ${silent} do not answer`,
+        `the newest record needs ${group.stamp.minimalParts} metadata stores and ${group.parts.size} have it; ${silent} are of no use now`,
       );
     }
     // Never acknowledged and not readable: a write that was cut off. What it replaced still counts.
@@ -70,7 +70,7 @@ export function decide(answers: readonly (Answer | undefined)[], writeQuorum: nu
   if (unheard + covered < writeQuorum) return { kind: 'absent' };
   return settle(
     unheard + covered,
-    `${silent} of ${answers.length} metadata stores do not answer, one of them may have the record`,
+    `${silent} of ${answers.length} metadata stores are of no use now, one of them may have the record`,
   );
 }
 
