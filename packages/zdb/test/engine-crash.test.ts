@@ -74,8 +74,8 @@ class Model {
       try {
         payload = namespace.get(key);
       } catch (error) {
-        // Of what was not promised an error may be left, wrong bytes never.
-        const nothing = from < 0 || list[from]!.value === undefined;
+        // Of what was not promised an error may be left, wrong bytes never; a removal behind the promise may have come to stay.
+        const nothing = from < 0 || list.slice(from).some((version) => version.value === undefined);
         if (nothing && (error instanceof NotLocal || isCorrupt(error))) continue;
         throw new Error(`${hex}: ${JSON.stringify(list)}: ${error}`, { cause: error });
       }

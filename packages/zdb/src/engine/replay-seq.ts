@@ -38,6 +38,7 @@ export class SeqReplay {
   readonly #loading: Loading;
   readonly #records: SeqRecords;
   readonly #place = emptyPlace();
+  readonly #key = new Uint8Array(ID_BYTES);
   /** Nothing is missing in the data file being replayed. */
   #complete = true;
 
@@ -216,10 +217,13 @@ export class SeqReplay {
     this.repairedSlots++;
   }
 
-  /** Whether a slot carries its id; a slot of this batch does. */
+  /** Whether a slot carries its id. One of this batch may be the copy of another slot: of a compacted data file, whose index is lost. */
   #hasKey(id: number, place: Place): boolean {
     const { log } = this.#loading;
-    if (place.indexOffset >= log.writtenIndexEnd(place.indexFile)) return true;
+    if (place.indexOffset >= log.writtenIndexEnd(place.indexFile)) {
+      log.readIndex(place.indexFile, place.indexOffset + INDEX_ENTRY_BYTES, this.#key);
+      return get64(this.#key, 0) === id;
+    }
     const slot = (place.indexOffset - INDEX_HEADER_BYTES) / SLOT_BYTES;
     const frame = log.frameOf(place.indexFile, slot);
     const at = log.cache.at(frame) + (slot % BLOCK_SLOTS) * SLOT_BYTES;
