@@ -69,7 +69,9 @@ class PolledChannel implements Channel {
   readonly #event: number;
   readonly #pollSet = new Uint8Array(16);
   readonly #returned: Int16Array;
-  readonly #counter = new Uint8Array(8);
+  /** What the eventfd has counted since it was last read: many wakes may be seen by their flag before it is. */
+  readonly #counter = new BigUint64Array(1);
+  readonly #counterBytes = new Uint8Array(this.#counter.buffer);
   readonly #flag: Int32Array;
   /** Sleeps to come without looking first, and looks in a row that found nothing. */
   #looksToSkip = 0;
@@ -149,8 +151,8 @@ class PolledChannel implements Channel {
   }
 
   #emptyCounter(): void {
-    if (this.#libc.read(this.#event, this.#counter, this.#counter.length) === 8) {
-      this.#written += this.#counter[0] as number;
+    if (this.#libc.read(this.#event, this.#counterBytes, this.#counterBytes.length) === 8) {
+      this.#written += Number(this.#counter[0]);
     }
   }
 }

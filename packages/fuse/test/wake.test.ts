@@ -66,6 +66,17 @@ test('a wake taken without waiting still leaves the descriptor clean at the end'
   assert.throws(() => fstatSync(descriptor), { code: 'EBADF' });
 });
 
+test('hundreds of wakes taken without waiting leave the descriptor clean too', () => {
+  const channel = polled();
+  for (let round = 0; round < 300; round++) {
+    wake(channel.wakeHandle, io);
+    assert.ok(channel.takeWake());
+  }
+  const descriptor = eventDescriptor(channel);
+  channel.close();
+  assert.throws(() => fstatSync(descriptor), { code: 'EBADF' });
+});
+
 test('after the end a wake touches nothing', () => {
   const channel = polled();
   const handle = channel.wakeHandle;
