@@ -35,3 +35,17 @@ export function syncAtOnce(steps: SyncSteps): void {
 export function unstableDirectory(disk: Disk, path: string): Unstable {
   return { path, kind: 'directory', sync: () => disk.syncDirectory(path) };
 }
+
+/**
+ * Brings a file to stable storage through a descriptor of its own, which is told of an earlier failure to write back unless somebody was
+ * told before.
+ * @throws IoError
+ */
+export function datasyncFile(disk: Disk, path: string): void {
+  const file = disk.open(path, 'read');
+  try {
+    file.datasync();
+  } finally {
+    file.close();
+  }
+}

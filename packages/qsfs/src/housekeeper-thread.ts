@@ -2,7 +2,7 @@
 // files, hashing them, telling the kernel to drop cached pages. Started by Housekeeper; answers every request once.
 import { createHash } from 'node:crypto';
 import { Notifier } from '@qsfs/fuse';
-import { loadLibc, openRealDevice, realDisk, threadInput } from '@qsfs/io';
+import { datasyncFile, loadLibc, openRealDevice, realDisk, threadInput } from '@qsfs/io';
 import type { FromHousekeeper, Hashed, ToHousekeeper } from './housekeeper.ts';
 
 const CHUNK_BYTES = 2 ** 20;
@@ -25,21 +25,12 @@ port.onMessage((message) => {
 function perform(request: ToHousekeeper): Hashed | number {
   switch (request.kind) {
     case 'datasync':
-      datasync(request.path);
+      datasyncFile(realDisk, request.path);
       return 0;
     case 'hash':
       return hash(request.path);
     case 'invalidate':
       return invalidate(request.descriptor, request.inodes);
-  }
-}
-
-function datasync(path: string): void {
-  const file = realDisk.open(path, 'write');
-  try {
-    file.datasync();
-  } finally {
-    file.close();
   }
 }
 

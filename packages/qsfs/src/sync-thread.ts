@@ -1,6 +1,14 @@
 // The thread that waits for the disk in place of the filesystem thread. Started by Syncing (syncing.ts); answers every request once.
 import { wake } from '@qsfs/fuse';
-import { errorCode, loadLibc, openRealDevice, realClock, realDisk, threadInput } from '@qsfs/io';
+import {
+  datasyncFile,
+  errorCode,
+  loadLibc,
+  openRealDevice,
+  realClock,
+  realDisk,
+  threadInput,
+} from '@qsfs/io';
 import type { FromSyncThread, ToSyncThread } from './syncing.ts';
 
 const { port } = threadInput();
@@ -23,19 +31,9 @@ port.onMessage((message) => {
 function perform(request: ToSyncThread): FromSyncThread['failure'] {
   try {
     if (request.kind === 'directory') realDisk.syncDirectory(request.path);
-    if (request.kind === 'file') datasync(request.path);
+    if (request.kind === 'file') datasyncFile(realDisk, request.path);
     return undefined;
   } catch (error) {
     return { code: errorCode(error) ?? 'EIO', message: (error as Error).message };
-  }
-}
-
-/** A descriptor opened now is told of an earlier failure to write back, unless somebody was told before. */
-function datasync(path: string): void {
-  const file = realDisk.open(path, 'read');
-  try {
-    file.datasync();
-  } finally {
-    file.close();
   }
 }

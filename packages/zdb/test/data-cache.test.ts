@@ -1,10 +1,9 @@
 // The cache of data blocks: what is taken in, and what is not found any more.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { realRandom } from '@qsfs/io';
-import { SimulatedClock, SimulatedDisk } from '@qsfs/io/simulated';
+import { SimulatedDisk } from '@qsfs/io/simulated';
 import { BLOCK_BYTES, DataCache } from '../src/engine/data-cache.ts';
-import { openEngine } from '../src/index.ts';
+import { openSimulated } from './scratch.ts';
 
 test('a block is taken in at the second miss in a row of its frame', () => {
   const cache = new DataCache(2 * BLOCK_BYTES);
@@ -27,16 +26,7 @@ test('a block is taken in at the second miss in a row of its frame', () => {
 });
 
 test('records read again and again cost no reads of the disk, and those written later are found', () => {
-  const engine = openEngine({
-    disk: new SimulatedDisk(),
-    clock: new SimulatedClock(),
-    random: realRandom,
-    dataDirectory: '/data',
-    indexDirectory: '/index',
-    dataSizeBytes: 524_288,
-    mode: 'user',
-    sync: 'none',
-  });
+  const engine = openSimulated(new SimulatedDisk(), { mode: 'user' });
   const namespace = engine.namespace('default')!;
   const target = Buffer.alloc(8);
   const read = (key: string) => {

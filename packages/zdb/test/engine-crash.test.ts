@@ -3,24 +3,16 @@
 // nothing, and the store takes writes whose ids are new.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { realRandom } from '@qsfs/io';
-import {
-  crashPolicies,
-  SimulatedClock,
-  SimulatedCrash,
-  SimulatedDisk,
-  SimulatedRandom,
-} from '@qsfs/io/simulated';
+import { crashPolicies, SimulatedCrash, SimulatedDisk, SimulatedRandom } from '@qsfs/io/simulated';
 import {
   type Engine,
   type Namespace,
   type NamespaceMode,
   NotLocal,
-  openEngine,
   StoreError,
   type SyncPolicy,
 } from '../src/index.ts';
-import { idKey } from './scratch.ts';
+import { idKey, openSimulated } from './scratch.ts';
 
 const NONE = new Uint8Array(0);
 
@@ -31,13 +23,7 @@ interface Writing {
 }
 
 function open(disk: SimulatedDisk, mode: NamespaceMode, writing: Writing, log: string[] = []): Engine {
-  return openEngine({
-    disk,
-    clock: new SimulatedClock(),
-    random: realRandom,
-    dataDirectory: '/data',
-    indexDirectory: '/index',
-    dataSizeBytes: 524_288,
+  return openSimulated(disk, {
     mode,
     ...writing,
     indexCacheBytes: 1,

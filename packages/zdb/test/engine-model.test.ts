@@ -2,17 +2,10 @@
 // reopening, failing writes, flushes and compaction.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { realRandom } from '@qsfs/io';
 import { SimulatedClock, SimulatedDisk } from '@qsfs/io/simulated';
 import fc from 'fast-check';
-import {
-  type Engine,
-  type Namespace,
-  type NamespaceMode,
-  openEngine,
-  type SyncPolicy,
-} from '../src/index.ts';
-import { idKey } from './scratch.ts';
+import type { Engine, Namespace, NamespaceMode, SyncPolicy } from '../src/index.ts';
+import { idKey, openSimulated } from './scratch.ts';
 
 interface Version {
   readonly value: string;
@@ -272,13 +265,8 @@ class Harness {
   }
 
   #open(): Engine {
-    return openEngine({
-      disk: this.disk,
+    return openSimulated(this.disk, {
       clock: this.clock,
-      random: realRandom,
-      dataDirectory: '/data',
-      indexDirectory: '/index',
-      dataSizeBytes: 524_288,
       mode: this.mode,
       sync: this.sync,
       indexCacheBytes: 1,

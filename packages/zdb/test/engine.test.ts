@@ -12,10 +12,10 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { realClock, realRandom } from '@qsfs/io';
-import { SimulatedClock, SimulatedCrash, SimulatedDisk } from '@qsfs/io/simulated';
-import { type Engine, openEngine, StoreError, type StoreErrorReason } from '../src/index.ts';
-import { idKey, openScratch, scratchDirectory } from './scratch.ts';
+import { realClock } from '@qsfs/io';
+import { SimulatedCrash, SimulatedDisk } from '@qsfs/io/simulated';
+import { type Engine, StoreError, type StoreErrorReason } from '../src/index.ts';
+import { idKey, openScratch, openSimulated, scratchDirectory } from './scratch.ts';
 
 const K = Buffer.from('k');
 const NONE = new Uint8Array(0);
@@ -365,17 +365,7 @@ test('many keys of all lengths, removed and set again, stay apart', (context) =>
 
 test('more closed files than descriptors', () => {
   const disk = new SimulatedDisk({ openFilesMax: 12 });
-  const open = (): Engine =>
-    openEngine({
-      disk,
-      clock: realClock,
-      random: realRandom,
-      dataDirectory: '/data',
-      indexDirectory: '/index',
-      dataSizeBytes: 524_288,
-      mode: 'seq',
-      sync: 'always',
-    });
+  const open = (): Engine => openSimulated(disk, { clock: realClock, mode: 'seq', sync: 'always' });
   const engine = open();
   const namespace = engine.namespace('default')!;
   for (let id = 0; id < 40; id++) {
@@ -395,17 +385,7 @@ test('more closed files than descriptors', () => {
 });
 
 test('a flush removes everything for good; a crash inside leaves all or nothing', () => {
-  const open = (disk: SimulatedDisk): Engine =>
-    openEngine({
-      disk,
-      clock: new SimulatedClock(),
-      random: realRandom,
-      dataDirectory: '/data',
-      indexDirectory: '/index',
-      dataSizeBytes: 524_288,
-      mode: 'seq',
-      sync: 'none',
-    });
+  const open = (disk: SimulatedDisk): Engine => openSimulated(disk, { mode: 'seq' });
   const fill = (disk: SimulatedDisk): Engine => {
     const engine = open(disk);
     const namespace = engine.namespace('default')!;
@@ -444,16 +424,7 @@ test('a flush removes everything for good; a crash inside leaves all or nothing'
 test('a removal cut by a crash is finished at the next opening', () => {
   for (let point = 0; point < 200; point++) {
     const disk = new SimulatedDisk();
-    const open = (on: SimulatedDisk): Engine =>
-      openEngine({
-        disk: on,
-        clock: new SimulatedClock(),
-        random: realRandom,
-        dataDirectory: '/data',
-        indexDirectory: '/index',
-        dataSizeBytes: 524_288,
-        sync: 'always',
-      });
+    const open = (on: SimulatedDisk): Engine => openSimulated(on, { sync: 'always' });
     const engine = open(disk);
     const namespace = engine.createNamespace('gone', 'seq');
     namespace.insertId(Buffer.from('x'));
@@ -485,15 +456,7 @@ test('a removal cut by a crash is finished at the next opening', () => {
 test('a namespace that cannot be created leaves nothing behind', () => {
   for (let skip = 0; skip < 12; skip++) {
     const disk = new SimulatedDisk();
-    const engine = openEngine({
-      disk,
-      clock: new SimulatedClock(),
-      random: realRandom,
-      dataDirectory: '/data',
-      indexDirectory: '/index',
-      dataSizeBytes: 524_288,
-      sync: 'none',
-    });
+    const engine = openSimulated(disk);
     const stop = disk.fail({
       code: 'ENOSPC',
       kinds: ['write', 'create', 'make-directory', 'datasync'],
@@ -533,16 +496,7 @@ test('reload shows what another program changed in the files', (context) => {
 
 test('counts what it reads and writes, and its failures', () => {
   const disk = new SimulatedDisk();
-  const engine = openEngine({
-    disk,
-    clock: new SimulatedClock(),
-    random: realRandom,
-    dataDirectory: '/data',
-    indexDirectory: '/index',
-    dataSizeBytes: 524_288,
-    mode: 'user',
-    sync: 'none',
-  });
+  const engine = openSimulated(disk, { mode: 'user' });
   const namespace = engine.namespace('default')!;
   const before = { ...engine.statistics };
   namespace.set(K, Buffer.from('12345'));

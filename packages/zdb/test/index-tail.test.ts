@@ -2,24 +2,15 @@
 // none of them is in engine-crash.test.ts and engine-model.test.ts.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Disk, readWhole, realRandom } from '@qsfs/io';
-import { SimulatedClock, SimulatedDisk } from '@qsfs/io/simulated';
-import { type Engine, openEngine } from '../src/index.ts';
+import { type Disk, readWhole } from '@qsfs/io';
+import { SimulatedDisk } from '@qsfs/io/simulated';
+import type { Engine } from '../src/index.ts';
+import { openSimulated } from './scratch.ts';
 
 const TAIL_BYTES = 1000;
 
 function open(disk: SimulatedDisk, indexTailBytes: number): Engine {
-  return openEngine({
-    disk,
-    clock: new SimulatedClock(),
-    random: realRandom,
-    dataDirectory: '/data',
-    indexDirectory: '/index',
-    dataSizeBytes: 524_288,
-    mode: 'seq',
-    sync: 'none',
-    indexTailBytes,
-  });
+  return openSimulated(disk, { mode: 'seq', indexTailBytes });
 }
 
 /** Inserts, each a batch of its own. */

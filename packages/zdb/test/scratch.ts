@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { type Clock, realClock, realDisk, realRandom } from '@qsfs/io';
+import { SimulatedClock, type SimulatedDisk } from '@qsfs/io/simulated';
 import { type Engine, type EngineOptions, openEngine } from '../src/index.ts';
 
 const opened = new Map<string, Engine[]>();
@@ -49,6 +50,20 @@ export function openScratch(directory: string, options: Partial<EngineOptions> =
   });
   opened.get(directory)?.push(engine);
   return engine;
+}
+
+/** An engine on `/data` and `/index` of a simulated disk, with small data files. */
+export function openSimulated(disk: SimulatedDisk, options: Partial<EngineOptions> = {}): Engine {
+  return openEngine({
+    disk,
+    clock: new SimulatedClock(),
+    random: realRandom,
+    dataDirectory: '/data',
+    indexDirectory: '/index',
+    dataSizeBytes: 524_288,
+    sync: 'none',
+    ...options,
+  });
 }
 
 /** 8-byte key of a sequential id. */
