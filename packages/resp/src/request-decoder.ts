@@ -301,19 +301,22 @@ function wrongType(wanted: number): ProtocolError {
 }
 
 /**
- * A number as the reference reads it: blanks, a sign, digits; what follows is ignored, no digits are 0, and the value wraps to
- * 32 bits, signed.
+ * A number as the reference reads it: blanks, a sign, digits; what follows is ignored, no digits are 0. Beyond 64 bits it is the largest or
+ * smallest of them; the value then wraps to 32 bits, signed.
  */
 export function laxNumber(bytes: Uint8Array, from: number, to: number): number {
   let at = from;
   while (at < to && (bytes[at] === 32 || (bytes[at]! >= 9 && bytes[at]! <= 13))) at++;
   const negative = bytes[at] === 45;
   if (at < to && (negative || bytes[at] === 43)) at++;
-  let value = 0;
+  let low = 0;
+  let magnitude = 0;
   for (; at < to; at++) {
     const digit = bytes[at]! - 48;
     if (digit < 0 || digit > 9) break;
-    value = (Math.imul(value, 10) + digit) | 0;
+    low = (Math.imul(low, 10) + digit) | 0;
+    magnitude = magnitude * 10 + digit;
   }
-  return negative ? -value | 0 : value;
+  if (magnitude >= 2 ** 63) return negative ? 0 : -1;
+  return negative ? -low | 0 : low;
 }

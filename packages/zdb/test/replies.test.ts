@@ -28,6 +28,46 @@ describe('replies', () => {
     await local.close();
   });
 
+  it('give no prefix of a word of the reference’s another meaning: commands of our own count only when written out', async () => {
+    const local = await LocalServer.start();
+    const client = await local.connect();
+    for (const word of ['HE', 'HELL', 'CL', 'CLIEN', 'Q', 'QUI', 'CO', 'COMPAC'])
+      assert.equal(await local.request(client, word), '-Command not supported\r\n', word);
+    assert.equal(await local.request(client, 'compact'), '*3\r\n:0\r\n:0\r\n:0\r\n');
+    await local.close();
+  });
+
+  it('print sizes as C does: halves to the even neighbour', async () => {
+    const local = await LocalServer.start();
+    const client = await local.connect();
+    // 16 keys of 8 bytes: 16 × (64 + 8) = 1152 = 1.125 KiB.
+    for (let i = 0; i < 16; i++) await local.request(client, 'SET', Buffer.alloc(8, 65 + i), 'v');
+    assert.match(
+      await local.request(client, 'NSINFO', 'default'),
+      /\nindex_size_bytes: 1152\nindex_size_kb: 1.12\n/,
+    );
+    await local.close();
+  });
+
+  it('read a limit as a 64-bit number with a sign', async () => {
+    const local = await LocalServer.start();
+    const client = await local.connect();
+    await local.request(client, 'NSNEW', 'ns');
+    for (const [given, limit] of [
+      ['junk', '0'],
+      [' 80', '80'],
+      ['+5x', '5'],
+      ['100k', '100'],
+      ['-1', '18446744073709551615'],
+      ['18446744073709551615', '9223372036854775808'], // 2^63 - 1 in the reference: numbers have 53 bits
+    ]) {
+      assert.equal(await local.request(client, 'NSSET', 'ns', 'maxsize', given!), '+OK\r\n');
+      const text = await local.request(client, 'NSINFO', 'ns');
+      assert.ok(text.includes(`\ndata_limits_bytes: ${limit}\n`), `${given}: ${text}`);
+    }
+    await local.close();
+  });
+
   it('tell the room below the largest limit to the byte', async () => {
     const local = await LocalServer.start();
     const client = await local.connect();

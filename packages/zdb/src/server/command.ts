@@ -1,7 +1,6 @@
 // The command table: names in the order that decides what a prefix means (specification section 2.3), and finding the entry a
 // request asks for. Any prefix of a name selects the first entry it fits, without regard to case; a word with NUL in it is a whole name up
-// to there. `S` is the session
-// that commands work for: the table does not know it.
+// to there. `S` is the session that commands work for: the table does not know it.
 import type { RequestDecoder } from '@qsfs/resp';
 
 /** One command. */
@@ -19,8 +18,13 @@ export interface Command<S> {
   run(session: S): void;
 }
 
-/** How a command is written down in a table. */
-export type CommandDefinition<S> = readonly [name: string, run: (session: S) => void, admin?: 'admin'];
+/** How a command is written down in a table. `own`: not a command of the reference, so it counts only when written out. */
+export type CommandDefinition<S> = readonly [
+  name: string,
+  run: (session: S) => void,
+  admin?: 'admin' | undefined,
+  own?: 'own',
+];
 
 /** Finds commands by what clients send. */
 export class CommandTable<S> {
@@ -32,7 +36,7 @@ export class CommandTable<S> {
 
   /** @param definitions in the order in which prefixes are matched; must hold GET and SET */
   constructor(definitions: readonly CommandDefinition<S>[]) {
-    for (const [name, run, admin] of definitions) {
+    for (const [name, run, admin, own] of definitions) {
       const command: Command<S> = {
         name,
         run,
@@ -40,7 +44,7 @@ export class CommandTable<S> {
         notice: Buffer.from(`+${name}\r\n`, 'latin1'),
       };
       this.#byName.set(name, command);
-      for (let length = 0; length <= name.length; length++) {
+      for (let length = own ? name.length : 0; length <= name.length; length++) {
         const prefix = name.slice(0, length);
         if (!this.#byPrefix.has(prefix)) this.#byPrefix.set(prefix, command);
       }

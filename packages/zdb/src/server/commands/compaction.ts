@@ -6,7 +6,7 @@ import type { Slot } from '../slot.ts';
 import { numberAt, refuse } from './arguments.ts';
 
 /** The compaction command. */
-export const COMPACT: CommandDefinition = ['COMPACT', compact, 'admin'];
+export const COMPACT: CommandDefinition = ['COMPACT', compact, 'admin', 'own'];
 
 const DEFAULT_PERCENT = 50;
 

@@ -8,9 +8,9 @@ import { refuse, textAt } from './arguments.ts';
 import { REVISION } from './reports.ts';
 
 /** Handshake commands. */
-export const HELLO: CommandDefinition = ['HELLO', hello];
-export const CLIENT: CommandDefinition = ['CLIENT', client];
-export const QUIT: CommandDefinition = ['QUIT', quit];
+export const HELLO: CommandDefinition = ['HELLO', hello, undefined, 'own'];
+export const CLIENT: CommandDefinition = ['CLIENT', client, undefined, 'own'];
+export const QUIT: CommandDefinition = ['QUIT', quit, undefined, 'own'];
 
 function hello(session: Session): void {
   const { request } = session;

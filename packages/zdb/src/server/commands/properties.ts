@@ -4,8 +4,9 @@ import type { Slot } from '../slot.ts';
 
 type Change = Partial<NamespaceSettings> & { readonly mode?: NamespaceMode };
 
-/** 2^64 - 1, what `-1` means, is as near as a number comes to it. */
-const UNLIMITED_BYTES = 2 ** 64;
+/** Numbers beyond 64 bits with a sign count as the nearest; negative ones stand for themselves modulo 2^64. */
+const LIMIT_MAX = 2n ** 63n - 1n;
+const LIMIT_MIN = -(2n ** 63n);
 
 /**
  * Applies one property to a namespace; success always rewrites its descriptor.
@@ -56,11 +57,11 @@ function modeChange(slot: Slot, value: Uint8Array, singleMode: boolean): Change 
   return { mode };
 }
 
-/** Decimal, 64 bit; junk is 0, negative numbers wrap. */
+/** Decimal, 64 bit; junk is 0, negative numbers wrap. Beyond 2^53 the nearest that a number can say; 2^64 stands for 2^64 - 1. */
 function sizeOf(value: Uint8Array): number {
-  const match = /^\s*([+-]?)(\d+)/.exec(Buffer.from(value).toString('latin1'));
-  if (match === null) return 0;
-  const size = Number(match[2]);
-  if (match[1] === '-' && size > 0) return UNLIMITED_BYTES - size;
-  return Math.min(size, UNLIMITED_BYTES);
+  const digits = /^\s*([+-]?\d+)/.exec(Buffer.from(value).toString('latin1'))?.[1];
+  if (digits === undefined) return 0;
+  const size = BigInt(digits.replace('+', ''));
+  const nearest = size > LIMIT_MAX ? LIMIT_MAX : size < LIMIT_MIN ? LIMIT_MIN : size;
+  return Number(BigInt.asUintN(64, nearest));
 }

@@ -23,7 +23,7 @@ export function describeNamespace(session: Session, slot: Slot): string {
     `data_size_mb: ${mebibytes(namespace.dataSizeBytes)}`,
     `data_limits_bytes: ${whole(settings.maxSizeBytes)}`,
     `index_size_bytes: ${namespace.indexSizeBytes}`,
-    `index_size_kb: ${(namespace.indexSizeBytes / 1024).toFixed(2)}`,
+    `index_size_kb: ${twoDecimals(namespace.indexSizeBytes, 1024)}`,
     `next_internal_id: ${internalId(namespace.nextId)}`,
     `mode: ${namespace.mode === 'seq' ? 'sequential' : 'userkey'}`,
     `stats_index_io_errors: ${statistics.indexReadFailures + statistics.indexWriteFailures}`,
@@ -118,7 +118,16 @@ function yesNo(value: boolean): string {
 }
 
 function mebibytes(bytes: number): string {
-  return (bytes / MIB).toFixed(2);
+  return twoDecimals(bytes, MIB);
+}
+
+/** A size in a larger unit with two decimals, as C prints it: halves go to the even neighbour, other than with toFixed. */
+function twoDecimals(bytes: number, unit: number): string {
+  const scaled = (bytes * 100) / unit;
+  const below = Math.floor(scaled);
+  const rest = scaled - below;
+  const hundredths = rest > 0.5 || (rest === 0.5 && below % 2 === 1) ? below + 1 : below;
+  return `${Math.floor(hundredths / 100)}.${String(hundredths % 100).padStart(2, '0')}`;
 }
 
 /** A 64-bit limit without an exponent; what is beyond the last one is the last one. */
