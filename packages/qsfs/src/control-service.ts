@@ -62,7 +62,7 @@ export class ControlService {
         case 'evict':
           return await this.#evict(request.parameters['metadata'] === true);
         case 'backend-wiped':
-          await this.#frontend.backendWiped();
+          await this.#frontend.lookForEmptied();
           return {};
         case 'down':
           return await this.#down(progress);
@@ -80,15 +80,30 @@ export class ControlService {
   }
 
   async status(): Promise<StatusReport> {
-    const { options, cache, offload, syncPoints, readBack, gauges, zstor, identity, mountPoint, fenced } =
-      this.#frontend;
+    const {
+      options,
+      cache,
+      offload,
+      syncPoints,
+      emptied,
+      readBack,
+      gauges,
+      zstor,
+      identity,
+      mountPoint,
+      fenced,
+    } = this.#frontend;
     const { context, configuration, layout } = options;
     const local = new LocalBackends(context, localBackendsOf(configuration));
     const [status, states] = await Promise.all([zstor.status(), localStates(local)]);
     const { pendingFiles, pendingBytes, degradedFiles, storedFiles, storedBytes, stuck } = offload.status;
     const { stateOfMs } = syncPoints;
+    const lost = new Set([...emptied.emptied, ...emptied.blankStores]);
     const problems = [
       fenced,
+      lost.size === 0
+        ? ''
+        : `lost what it held: ${[...lost].join(', ')}; it is written again from the other backends`,
       stuck === '' ? '' : `nothing can be stored: ${stuck}`,
       syncPoints.lastError === '' ? '' : `the last sync failed: ${syncPoints.lastError}`,
       status.data.reason,
@@ -101,7 +116,7 @@ export class ControlService {
       epoch: identity.epoch,
       generation: syncPoints.generation,
       pid: context.processes.pid,
-      backends: backendReports(status, states),
+      backends: backendReports(status, states, lost),
       cache: {
         limitBytes: cache.limitBytes,
         usedBytes: cache.usedBytes,
@@ -173,7 +188,14 @@ export class ControlService {
 
   async #sync(progress: (line: unknown) => void): Promise<SyncAnswer> {
     const report = await this.#withProgress(progress, () => this.#frontend.sync());
-    if (report.degradedObjects === 0) return { ...report, complete: true };
+    const { degradedObjects, blankStores } = report;
+    if (degradedObjects === 0 && blankStores.length === 0) return { ...report, complete: true };
+    if (degradedObjects === 0) {
+      throw new QsfsError(
+        'QSFS_E_DEGRADED',
+        `everything is on the backends and readable, but ${blankStores.join(', ')} lost metadata records and ${blankStores.length === 1 ? 'has' : 'have'} not got all of them again`,
+      );
+    }
     const { backends } = await this.#frontend.zstor.status();
     const down = [...new Set(backends.filter((backend) => backend.state !== 'up').map(({ name }) => name))];
     throw new QsfsError(

@@ -1,62 +1,120 @@
-// Local backends that began empty although the volume has its part on them: somebody removed their files, or replaced their
-// disk. The records still say that the shards are there, so nothing of them is believed until everything was looked at and
-// what is missing was written again. The marks (local-backends.ts) outlive us: a kill in the middle begins anew.
-import type { Clock, Timer } from '@qsfs/io';
-import { messageOf } from './errors.ts';
-import type { Frontend } from './frontend.ts';
-import type { LocalBackends } from './local-backends.ts';
+// Backends that lost what they held and answer all the same: wiped, a new disk, another server under the address, or taken out of the
+// configuration. What the catalog believes of them is taken back, and counts again when everything is known to be whole.
+//
+// What each data backend was (its incarnation, see docs/formats/records.md) when everything was whole last is remembered in
+// DIR/frontend/incarnations (docs/formats/frontend.md), so a backend that was emptied while no qsfs ran is noticed, too, and a
+// kill in the middle begins anew. Metadata stores know it themselves (their markers).
+import { type Disk, readWhole, replaceWhole } from '@qsfs/io';
+import type { Zstor } from '@qsfs/zstor';
 import type { Log } from './log-file.ts';
 
-const LOOK_MS = 5000;
+/** What following them needs. */
+export interface EmptiedParts {
+  readonly disk: Disk;
+  /** Where incarnations are remembered. */
+  readonly path: string;
+  /** Names of the data backends in the configuration. */
+  readonly configured: readonly string[];
+  readonly zstor: Pick<Zstor, 'inspect'>;
+  /** Takes back what is believed of everything stored. */
+  readonly doubt: () => void;
+  /** Every object is known to have all its shards. */
+  readonly isWhole: () => boolean;
+  readonly log: Log;
+}
 
-/** Follows the marks for one running frontend. */
+/** Follows the backends of one running frontend. */
 export class EmptiedBackends {
-  readonly #clock: Clock;
-  readonly #local: LocalBackends;
-  readonly #frontend: Frontend;
-  readonly #log: Log;
-  #doubted = new Set<string>();
-  #timer: Timer | undefined;
-  #closed = false;
+  readonly #parts: EmptiedParts;
+  /** When everything was whole; undefined when nobody remembers. */
+  #whole: ReadonlyMap<string, string> | undefined;
+  /** What the present beliefs rest on. */
+  readonly #believed = new Map<string, string>();
+  #blankStores: readonly string[] = [];
+  #looking: Promise<boolean> | undefined;
 
-  constructor(clock: Clock, local: LocalBackends, frontend: Frontend, log: Log) {
-    this.#clock = clock;
-    this.#local = local;
-    this.#frontend = frontend;
-    this.#log = log;
+  constructor(parts: EmptiedParts) {
+    this.#parts = parts;
+    this.#whole = readIncarnations(parts.disk, parts.path);
+    for (const [name, incarnation] of this.#whole ?? []) this.#believed.set(name, incarnation);
   }
 
-  /** @param fresh the volume is made now: every backend is empty and lacks nothing */
-  begin(fresh: boolean): void {
-    if (fresh) this.#local.accept(this.#local.emptied());
-    void this.#look();
+  /** Data backends that lost what they held, and have not got all of it again. */
+  get emptied(): string[] {
+    return [...(this.#whole ?? [])].flatMap(([name, incarnation]) =>
+      this.#believed.get(name) === incarnation ? [] : [name],
+    );
   }
 
-  close(): void {
-    this.#closed = true;
-    this.#timer?.cancel();
+  /** Metadata stores that lost what they held, and have not got all of it again. */
+  get blankStores(): readonly string[] {
+    return this.#blankStores;
   }
 
-  async #look(): Promise<void> {
-    try {
-      const emptied = this.#local.emptied();
-      const news = emptied.filter((name) => !this.#doubted.has(name));
-      this.#doubted = new Set(emptied);
-      if (news.length > 0) {
-        this.#log('warning', `began empty: ${news.join(', ')}; what is missing there is written again`);
-        await this.#frontend.backendWiped();
-      } else if (emptied.length > 0 && this.#isWhole()) {
-        this.#local.accept(emptied);
-        this.#log('info', `has its part again: ${emptied.join(', ')}`);
-      }
-    } catch (error) {
-      this.#log('warning', `emptied backends: ${messageOf(error)}`);
+  /**
+   * Asks all backends what they are. Calls at the same time share one look.
+   * @returns whether something was taken back, so that it has to be looked at
+   */
+  look(): Promise<boolean> {
+    this.#looking ??= this.#look().finally(() => {
+      this.#looking = undefined;
+    });
+    return this.#looking;
+  }
+
+  async #look(): Promise<boolean> {
+    const { zstor, doubt, isWhole, log, configured } = this.#parts;
+    const { incarnations, blankStores } = await zstor.inspect();
+    const newlyBlank = blankStores.filter((name) => !this.#blankStores.includes(name));
+    if (newlyBlank.length > 0)
+      log('warning', `lost its records: ${newlyBlank.join(', ')}; they are written again`);
+    this.#blankStores = blankStores;
+    const news: string[] = [];
+    let unsure = this.#whole === undefined;
+    this.#whole ??= new Map();
+    for (const name of this.#believed.keys()) {
+      if (configured.includes(name)) continue;
+      news.push(`${name} (not in the configuration any more)`);
+      this.#believed.delete(name);
     }
-    if (!this.#closed) this.#timer = this.#clock.after(LOOK_MS, () => void this.#look(), true);
+    for (const [name, incarnation] of incarnations) {
+      const before = this.#believed.get(name);
+      this.#believed.set(name, incarnation);
+      // Nobody knows what it was when its shards were taken for present.
+      if (before === undefined) unsure = true;
+      // From '' it becomes something when the first shard is stored.
+      else if (before !== '' && before !== incarnation) news.push(name);
+    }
+    if (news.length > 0) log('warning', `lost what it held: ${news.sort().join(', ')}; it is written again`);
+    if (news.length > 0 || unsure) {
+      doubt();
+      return true;
+    }
+    if (isWhole()) this.#remember();
+    return false;
   }
 
-  #isWhole(): boolean {
-    const { offload, syncPoints } = this.#frontend;
-    return offload.status.degradedFiles === 0 && syncPoints.degradedObjects === 0;
+  /** Everything is whole, with the backends as they are. */
+  #remember(): void {
+    const { disk, path, log } = this.#parts;
+    const present = new Map([...this.#believed].filter(([, incarnation]) => incarnation !== ''));
+    const { emptied } = this;
+    const isSame = emptied.length === 0 && present.size === this.#whole?.size;
+    if (isSame) return;
+    replaceWhole(disk, path, Buffer.from(`${JSON.stringify(Object.fromEntries(present))}\n`));
+    this.#whole = present;
+    if (emptied.length > 0) log('info', `has its part again: ${emptied.join(', ')}`);
+  }
+}
+
+function readIncarnations(disk: Disk, path: string): Map<string, string> | undefined {
+  const content = readWhole(disk, path);
+  if (!content) return undefined;
+  try {
+    const entries = Object.entries(JSON.parse(Buffer.from(content).toString('utf8')) as object);
+    return new Map(entries.filter((entry): entry is [string, string] => typeof entry[1] === 'string'));
+  } catch {
+    // Damaged: everything is looked at, as without it.
+    return undefined;
   }
 }

@@ -6,6 +6,7 @@ import { Cache, fileBytesFor } from './cache.ts';
 import type { Configuration } from './configuration.ts';
 import type { Context } from './context.ts';
 import { Courtesy } from './courtesy.ts';
+import { EmptiedBackends } from './emptied-backends.ts';
 import { messageOf, QsfsError } from './errors.ts';
 import { Filesystem } from './filesystem.ts';
 import { type Housekeeping, startHousekeeper } from './housekeeper.ts';
@@ -49,6 +50,7 @@ export interface Parts {
   readonly offload: Offload;
   readonly readBack: ReadBack;
   readonly syncPoints: SyncPoints;
+  readonly emptied: EmptiedBackends;
 }
 
 /** The frontend is made after the thread that talks to it. */
@@ -144,13 +146,26 @@ export async function openParts(
       volume,
       epoch: () => identity.current.epoch,
       mayBegin: () => courtesy.mayBegin,
-      stored: (namespace, file, complete) => {
-        syncHook.points?.dataStored(namespace, file);
+      stored: (namespace, file, complete, isNew) => {
+        if (isNew) syncHook.points?.dataStored(namespace, file);
         if (complete) cache.consider(namespace, file);
       },
       log,
     });
     late.offload = offload;
+    const emptied = new EmptiedBackends({
+      disk,
+      path: layout.incarnations,
+      configured: zstor.config.groups.flatMap(({ backends }) => backends.map(({ name }) => name)),
+      zstor,
+      doubt: () => {
+        offload.doubt();
+        syncHook.points?.doubt();
+        for (const name of OFFLOADED) for (const file of volume[name].files()) cache.withdraw(name, file);
+      },
+      isWhole: () => offload.status.degradedFiles === 0 && syncHook.points?.degradedObjects === 0,
+      log,
+    });
     const syncPoints = new SyncPoints({
       context,
       zstor,
@@ -162,11 +177,14 @@ export async function openParts(
       housekeeper,
       identity,
       cleanStart,
+      emptied,
       makeState: (staging, suspects) => filesystem.makeState(staging, suspects),
       log,
     });
     syncHook.points = syncPoints;
     await offload.start();
+    // Before anything is dropped here because it is safe there.
+    await emptied.look();
     const { pendingFiles, pendingBytes } = offload.status;
     if (pendingFiles > 0) {
       log('info', `${count(pendingFiles, 'segment')} (${formatSize(pendingBytes)}) still to be offloaded`);
@@ -185,6 +203,7 @@ export async function openParts(
       offload,
       readBack,
       syncPoints,
+      emptied,
     };
   } catch (error) {
     late.readBack?.close();

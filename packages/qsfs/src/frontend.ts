@@ -10,6 +10,7 @@ import type { Zstor } from '@qsfs/zstor';
 import type { Cache } from './cache.ts';
 import { capacityOf } from './capacity.ts';
 import type { Courtesy } from './courtesy.ts';
+import type { EmptiedBackends } from './emptied-backends.ts';
 import { messageOf, QsfsError } from './errors.ts';
 import type { Filesystem } from './filesystem.ts';
 import { closeParts, type FrontendOptions, LateEvents, openParts, type Parts } from './frontend-parts.ts';
@@ -30,6 +31,8 @@ const TICK_MS = 100;
 const RECORD_PRESENCE_MS = 5000;
 const HEAL_MS = 30_000;
 const CAPACITY_MS = 30_000;
+/** How often backends are asked whether they are what they were. */
+const EMPTIED_MS = 10_000;
 /** After a sync point that could not be brought to the backends, the next attempt waits this long. */
 const SYNC_RETRY_MS = 15_000;
 /** The lease is given back in this time, or not at all. */
@@ -45,6 +48,7 @@ export class Frontend {
   readonly offload: Offload;
   readonly readBack: ReadBack;
   readonly syncPoints: SyncPoints;
+  readonly emptied: EmptiedBackends;
   readonly gauges: Float64Array;
   readonly options: FrontendOptions;
   readonly #identity: { current: Identity };
@@ -78,6 +82,7 @@ export class Frontend {
     this.offload = parts.offload;
     this.readBack = parts.readBack;
     this.syncPoints = parts.syncPoints;
+    this.emptied = parts.emptied;
     this.#courtesy = parts.courtesy;
     this.#leaseWatch = new LeaseWatch({
       clock: parts.options.context.clock,
@@ -185,13 +190,9 @@ export class Frontend {
     return dropped;
   }
 
-  /** A backend was emptied: nothing is taken for safe until it was looked at again. */
-  async backendWiped(): Promise<void> {
-    this.offload.doubt();
-    this.syncPoints.doubt();
-    for (const name of OFFLOADED)
-      for (const file of this.volume[name].files()) this.cache.withdraw(name, file);
-    await this.#heal(true);
+  /** Whether backends were emptied: nothing is taken for safe then until it was looked at again. */
+  async lookForEmptied(): Promise<void> {
+    if (await this.emptied.look()) await this.#heal(true);
   }
 
   /** Unmounts; writes of others that are under way are still taken. Everything but the mount goes on until `close`. */
@@ -275,6 +276,7 @@ export class Frontend {
     this.#every('heal', HEAL_MS, () => this.#heal(false));
     this.#every('lease', LOOK_MS, () => this.#leaseWatch.look());
     this.#every('capacity', CAPACITY_MS, () => this.#measureCapacity());
+    this.#every('emptied backends', EMPTIED_MS, () => this.lookForEmptied());
     this.#every('sync', 1000, () => this.#syncWhenDue());
     void this.#measureCapacity();
     this.#bringMetadata();

@@ -20,6 +20,8 @@ export interface Layout {
   readonly identity: string;
   /** A copy of the newest manifest that is on the backends. */
   readonly manifest: string;
+  /** What each data backend was when all objects were whole (emptied-backends.ts). */
+  readonly incarnations: string;
   /** Objects that need repair, one name a line. */
   readonly repairs: string;
   readonly controlSocket: string;
@@ -45,6 +47,7 @@ export function layoutOf(root: string): Layout {
     staging: join(frontend, 'staging'),
     identity: join(frontend, 'identity'),
     manifest: join(frontend, 'manifest'),
+    incarnations: join(frontend, 'incarnations'),
     repairs: join(frontend, 'repairs'),
     controlSocket: join(frontend, 'control.sock'),
     lock: join(frontend, 'lock'),

@@ -1,7 +1,6 @@
 // The backends that run on this machine: one `zdb` process each, in a session of its own, so that it outlives qsfs
 // (and a kill -9 of it) and is found again by the next command. State is in the folder of the backend alone: `pid`
-// while it runs, `log`, `data/`, `index/`, the socket, and `emptied` while nobody looked what it lacks. There is nothing to keep
-// in step with a running qsfs.
+// while it runs, `log`, `data/`, `index/` and the socket. There is nothing to keep in step with a running qsfs.
 import { join } from 'node:path';
 import { type Child, errorCode, readWhole, replaceWhole } from '@qsfs/io';
 import { ZdbClient } from '@qsfs/resp';
@@ -19,12 +18,6 @@ const START_QUESTION_MS = 10_000;
 const STATE_QUESTION_MS = 1000;
 /** What is shown of a log when a backend does not start. */
 const LOG_TAIL_BYTES = 600;
-
-/**
- * Mark in the folder of a backend that began empty, new or because its files were removed: what the records say of it must not be
- * believed until it was looked at (emptied-backends.ts).
- */
-const EMPTIED_MARK = 'emptied';
 
 /** State of a local backend as its process shows it. `deaf`: the process lives and does not answer. */
 export type LocalState = 'running' | 'stopped' | 'deaf';
@@ -145,20 +138,6 @@ export class LocalBackends {
     if (ran) await this.start(backend);
   }
 
-  /** Names of those that began empty, whoever started them, and were not accepted since. */
-  emptied(): string[] {
-    const { disk } = this.#context;
-    return this.backends.filter((backend) => disk.stat(markOf(backend))).map(({ name }) => name);
-  }
-
-  /** What these backends lack was written again, or is known. */
-  accept(names: readonly string[]): void {
-    const { disk } = this.#context;
-    for (const backend of this.backends) {
-      if (names.includes(backend.name) && disk.stat(markOf(backend))) disk.remove(markOf(backend));
-    }
-  }
-
   #spawn(backend: LocalBackend): Child {
     const { disk, processes } = this.#context;
     disk.makeDirectory(backend.directory);
@@ -242,7 +221,7 @@ export class LocalBackends {
       for (const { name, mode } of NAMESPACES) {
         const info = await client.namespaceInfo(name);
         if (!info) {
-          this.#markEmptied(backend);
+          this.begunEmpty.add(backend.name);
           await client.createNamespace(name);
         }
         // A start that was cut short may have left a fresh namespace without its mode.
@@ -250,15 +229,6 @@ export class LocalBackends {
         if (!right) await client.configureNamespace(name, { mode });
       }
     });
-  }
-
-  /** Before its namespaces are there: a start that is cut short finds them missing again. */
-  #markEmptied(backend: LocalBackend): void {
-    const { disk } = this.#context;
-    this.begunEmpty.add(backend.name);
-    if (disk.stat(markOf(backend))) return;
-    disk.open(markOf(backend), 'create').close();
-    disk.syncDirectory(backend.directory);
   }
 
   async #withClient<Result>(
@@ -310,10 +280,6 @@ export class LocalBackends {
       return '';
     }
   }
-}
-
-function markOf(backend: LocalBackend): string {
-  return join(backend.directory, EMPTIED_MARK);
 }
 
 /** Module of the zdb program, in the checkout (.ts) or in a built package (.js). */

@@ -29,8 +29,8 @@ export interface OffloadParts {
   readonly epoch: () => number;
   /** False while programs write and there is room: a file then waits a little, so that they get the whole machine. */
   readonly mayBegin: () => boolean;
-  /** A file is on the backends now; `complete` when all n shards are verified. */
-  readonly stored: (namespace: OffloadedName, file: number, complete: boolean) => void;
+  /** A file is on the backends now; `complete` when all n shards are verified, `isNew` when it was not there before. */
+  readonly stored: (namespace: OffloadedName, file: number, complete: boolean, isNew: boolean) => void;
   readonly log: (level: 'info' | 'warning' | 'error', message: string) => void;
 }
 
@@ -59,8 +59,6 @@ export class Offload {
   readonly #queue: Job[] = [];
   readonly #known = new Set<string>();
   readonly #degraded = new Map<string, Job>();
-  /** Of these the record is not believed: shards it names may be gone. */
-  readonly #doubted = new Set<string>();
   readonly #waiters = new Set<() => void>();
   readonly #abort = new AbortController();
   #running = 0;
@@ -170,29 +168,26 @@ export class Offload {
       const files = this.#parts.volume[job.namespace];
       const name = dataName(job.namespace, job.file, files.data(job.file).epoch);
       try {
-        const record = rebuild
-          ? (await this.#parts.zstor.rebuild(name)).record
-          : await this.#look(name, this.#doubted.has(key));
-        if (record && isComplete(record) && !this.#parts.zstor.lacksShards(record)) {
+        let record = await this.#parts.zstor.head(name);
+        if (rebuild && !(record && this.#isWhole(record)))
+          record = (await this.#parts.zstor.rebuild(name)).record;
+        if (record && this.#isWhole(record)) {
           this.#degraded.delete(key);
-          this.#doubted.delete(key);
           this.#settle(job, record);
         }
       } catch (error) {
         if (!isZstorError(error)) throw error;
         if (isZstorError(error, 'QSFS_E_UNAVAILABLE')) break;
-        if (isZstorError(error, 'QSFS_E_DAMAGED')) this.#again(key, job);
+        if (isZstorError(error, 'QSFS_E_DAMAGED') || isZstorError(error, 'QSFS_E_NOT_FOUND'))
+          this.#again(key, job);
       }
     }
     return this.#degraded.size;
   }
 
-  /** The record of an object, where there is no reason to think that it says too much. */
-  async #look(name: string, doubted: boolean): Promise<ObjectRecord | undefined> {
-    const { zstor } = this.#parts;
-    const record = await zstor.head(name);
-    if (!record || !doubted || !isComplete(record)) return record;
-    return (await zstor.check(record)).badShards === 0 ? record : undefined;
+  /** All n shards were made sure of, and no backend that has one was emptied since. */
+  #isWhole(record: ObjectRecord): boolean {
+    return isComplete(record) && !this.#parts.zstor.lacksShards(record);
   }
 
   /** The backends have lost too much of an object: it is stored anew when all of the file is still here. */
@@ -205,7 +200,6 @@ export class Offload {
       `${job.namespace}/d${job.file} was lost on the backends and is stored again from the local copy`,
     );
     this.#degraded.delete(key);
-    this.#doubted.delete(key);
     this.#storedFiles -= 1;
     this.#storedBytes -= files.sizeOf(job.file);
     files.catalog.setData(job.file, { safety: 'pending', sizeBytes: 0, epoch: 0 });
@@ -221,7 +215,6 @@ export class Offload {
         if (data.safety === 'pending') continue;
         files.catalog.setData(file, { ...data, safety: 'degraded' });
         this.#degraded.set(keyOf(name, file), { namespace: name, file });
-        this.#doubted.add(keyOf(name, file));
       }
       files.catalog.flush();
     }
@@ -289,8 +282,7 @@ export class Offload {
   }
 
   #finish(job: Job, record: ObjectRecord, sizeBytes: number): void {
-    const complete = isComplete(record);
-    if (!complete) this.#degraded.set(keyOf(job.namespace, job.file), job);
+    if (!this.#isWhole(record)) this.#degraded.set(keyOf(job.namespace, job.file), job);
     this.#known.delete(keyOf(job.namespace, job.file));
     this.#pendingBytes -= sizeBytes;
     this.#count(job.namespace, job.file);
@@ -300,14 +292,14 @@ export class Offload {
   /** Records how safe a file is. */
   #settle(job: Job, record: ObjectRecord): void {
     const files = this.#parts.volume[job.namespace];
-    const complete = isComplete(record);
+    const complete = this.#isWhole(record);
     const before = files.data(job.file);
     files.catalog.setData(job.file, {
       safety: complete ? 'complete' : 'degraded',
       sizeBytes: record.sizeBytes,
       epoch: before.safety === 'pending' ? this.#parts.epoch() : before.epoch,
     });
-    this.#parts.stored(job.namespace, job.file, complete);
+    this.#parts.stored(job.namespace, job.file, complete, before.safety === 'pending');
   }
 
   /**

@@ -13,7 +13,6 @@ import {
 import type { Context } from './context.ts';
 import { serveControl } from './control.ts';
 import { ControlService } from './control-service.ts';
-import { EmptiedBackends } from './emptied-backends.ts';
 import { messageOf, QsfsError } from './errors.ts';
 import { Frontend } from './frontend.ts';
 import type { Layout } from './layout.ts';
@@ -128,9 +127,6 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
       started.clear();
     });
     log('info', `mounted at ${frontend.mountPoint} (process ${context.processes.pid})`);
-    const emptied = new EmptiedBackends(clock, local, frontend, log);
-    undo.add('emptied backends', () => emptied.close());
-    emptied.begin(ownership.kind === 'fresh');
     frontend.whenGone((reason) => stopping.stop(reason));
     undo.add('control socket', await serveRequests(context, layout, { frontend, warnings }, stopping));
     announce(context, options, { configuration, frontend, cacheBytes, started: [...started] });

@@ -4,10 +4,10 @@ import { isZstorError, type ObjectRecord, type Zstor } from '@qsfs/zstor';
 import { isComplete } from './offload.ts';
 
 /**
- * What is known: `lacking` shards; `unsure`, nobody looked since the start; `doubted`, a backend was emptied and records may say
- * too much; `lost`, fewer than k shards are left, so it has to be stored again.
+ * What is known: `lacking` shards; `unsure`, nobody looked since the start, or since a backend was emptied; `lost`, fewer than k shards
+ * are left, so it has to be stored again.
  */
-type Standing = 'lacking' | 'unsure' | 'doubted' | 'lost';
+type Standing = 'lacking' | 'unsure' | 'lost';
 
 interface Entry {
   standing: Standing;
@@ -31,15 +31,13 @@ export class SmallObjects {
 
   /** Takes the record of a write into account. */
   written(name: string, record: ObjectRecord, whenWhole: () => void = () => {}): void {
-    if (isComplete(record)) this.#entries.delete(name);
+    if (isComplete(record) && !this.#zstor.lacksShards(record)) this.#entries.delete(name);
     else this.#entries.set(name, { standing: 'lacking', whenWhole });
   }
 
   /** An object that was stored in an earlier run, or before a backend was emptied. */
-  question(name: string, standing: 'unsure' | 'doubted', whenWhole: () => void = () => {}): void {
-    const known = this.#entries.get(name);
-    if (known?.standing === 'lost' || (known && standing === 'unsure')) return;
-    this.#entries.set(name, { standing, whenWhole: known?.whenWhole ?? whenWhole });
+  question(name: string, whenWhole: () => void = () => {}): void {
+    if (!this.#entries.has(name)) this.#entries.set(name, { standing: 'unsure', whenWhole });
   }
 
   /** Nothing names the object any more. */
@@ -60,14 +58,9 @@ export class SmallObjects {
   /** Looks, and makes whole what can be made whole now. */
   async heal(): Promise<void> {
     await this.look();
-    await this.#each('doubted', async (name, entry) => {
-      const { record, badShards, unreachableShards } = await this.#zstor.check(name);
-      if (badShards > 0 || !isComplete(record)) entry.standing = 'lacking';
-      else if (unreachableShards === 0) this.#settle(name, entry);
-    });
     await this.#each('lacking', async (name, entry) => {
       const { record } = await this.#zstor.rebuild(name);
-      if (isComplete(record)) this.#settle(name, entry);
+      if (isComplete(record) && !this.#zstor.lacksShards(record)) this.#settle(name, entry);
     });
   }
 

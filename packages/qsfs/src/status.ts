@@ -9,7 +9,10 @@ export interface BackendReport {
   readonly group: string;
   readonly role: 'data' | 'metadata' | 'data+metadata';
   readonly address: string;
-  /** up, down, unknown or foreign, as zstor sees it; `stopped` when it is a local one that does not run. */
+  /**
+   * up, down, unknown or foreign, as zstor sees it; `stopped` when it is a local one that does not run; `emptied` when it is up, but
+   * lost what it held and has not got all of it again.
+   */
   readonly state: string;
   readonly reason: string;
   readonly local: boolean;
@@ -86,6 +89,7 @@ export interface StatusReport {
 export function backendReports(
   status: ZstorStatus,
   localStates: ReadonlyMap<string, LocalState>,
+  emptied: ReadonlySet<string>,
 ): BackendReport[] {
   const reports = new Map<string, BackendReport>();
   for (const backend of status.backends) {
@@ -93,14 +97,22 @@ export function backendReports(
     const key = `${backend.name} ${place}`;
     const before = reports.get(key);
     const local = localStates.get(backend.name);
-    const state = backend.state !== 'up' && local === 'stopped' ? 'stopped' : backend.state;
+    const state =
+      backend.state === 'up' && emptied.has(backend.name)
+        ? 'emptied'
+        : backend.state !== 'up' && local === 'stopped'
+          ? 'stopped'
+          : backend.state;
     reports.set(key, {
       name: backend.name,
       group: before?.group || backend.group,
       role: before && before.role !== backend.role ? 'data+metadata' : backend.role,
       address: place,
       state: before && before.state !== 'up' ? before.state : state,
-      reason: before?.reason || backend.reason,
+      reason:
+        before?.reason ||
+        backend.reason ||
+        (state === 'emptied' ? 'lost what it held; it is written again' : ''),
       local: local !== undefined,
       usedBytes: sum(before?.usedBytes, backend.usedBytes),
       freeBytes: backend.freeBytes ?? before?.freeBytes ?? null,

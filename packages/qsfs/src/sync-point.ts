@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { type Disk, errorCode, readWhole, replaceWhole } from '@qsfs/io';
 import { isZstorError, type ObjectRecord, type Verification, type Zstor } from '@qsfs/zstor';
 import type { Context } from './context.ts';
+import type { EmptiedBackends } from './emptied-backends.ts';
 import { messageOf } from './errors.ts';
 import type { Housekeeping } from './housekeeper.ts';
 import { type Identity, writeIdentity } from './identity.ts';
@@ -57,6 +58,7 @@ export interface SyncParts {
   readonly identity: { current: Identity };
   /** The last run ended in order, so time stamps of index files can be trusted. */
   readonly cleanStart: boolean;
+  readonly emptied: Pick<EmptiedBackends, 'look' | 'blankStores'>;
   /** Has the filesystem thread make the state. */
   readonly makeState: (
     stagingDirectory: string,
@@ -70,6 +72,8 @@ export interface SyncReport {
   readonly generation: number;
   /** Objects that are readable but lack shards. 0: everything is on all n backends, verified. */
   readonly degradedObjects: number;
+  /** Metadata stores that lost their records and have not got all of them again. */
+  readonly blankStores: readonly string[];
   readonly durationMs: number;
 }
 
@@ -113,7 +117,7 @@ export class SyncPoints {
     this.#manifest = readLocalManifest(disk, parts.layout);
     this.#findDirtyPages();
     this.#small = new SmallObjects(parts.zstor);
-    this.#question('unsure');
+    this.#question(false);
   }
 
   /** The generation of the newest manifest on the backends; 0 when there is none. */
@@ -133,7 +137,7 @@ export class SyncPoints {
 
   /** Takes back what is believed of every small object: a backend was emptied. */
   doubt(): void {
-    this.#question('doubted');
+    this.#question(true);
   }
 
   /** False until the first state is made: what the process before us wrote may be in no sync point. */
@@ -197,12 +201,16 @@ export class SyncPoints {
       await this.#parts.lease.confirm();
       if (newState || this.#restoring) await this.#makeState();
       if (this.#state) await this.#send(this.#state);
+      // What was stored long ago must be there, too.
+      await this.#parts.emptied.look();
       const degradedObjects = await this.#heal();
+      const blankStores = await this.#fillStores();
       this.lastError = '';
       if (degradedObjects === 0) await this.#cleanUp();
       return {
         generation: this.generation,
         degradedObjects,
+        blankStores,
         durationMs: clock.monotonicMs() - startMs,
       };
     } catch (error) {
@@ -424,6 +432,18 @@ export class SyncPoints {
     return lacking();
   }
 
+  /** Has metadata stores that lost their records get them again. @returns those that still lack some */
+  async #fillStores(): Promise<readonly string[]> {
+    const { context, emptied, zstor } = this.#parts;
+    const end = context.clock.monotonicMs() + PATIENCE_MS;
+    while (emptied.blankStores.length > 0 && context.clock.monotonicMs() < end) {
+      const { failures } = await zstor.repairPending();
+      await emptied.look();
+      if (failures.length > 0) await context.clock.sleep(RETRY_MS);
+    }
+    return emptied.blankStores;
+  }
+
   /**
    * Has small objects that are lost on the backends stored again with the next state, which is made soon.
    * @returns whether there are any
@@ -448,23 +468,24 @@ export class SyncPoints {
     return true;
   }
 
-  /** Everything small that the newest manifest names has to be looked at. */
-  #question(standing: 'unsure' | 'doubted'): void {
+  /**
+   * Everything small that the newest manifest names has to be looked at.
+   * @param known also what the catalog says to be whole
+   */
+  #question(known: boolean): void {
     const manifest = this.#manifest;
     if (!manifest) return;
-    this.#small.question(manifestName(manifest), standing);
+    this.#small.question(manifestName(manifest));
     for (const name of OFFLOADED) {
       const pages = manifest.namespaces.find((candidate) => candidate.name === name)?.pages ?? [];
       for (const [page, version] of pages.entries()) {
-        this.#small.question(pageName(name, page, version), standing);
+        this.#small.question(pageName(name, page, version));
       }
       const { catalog } = this.#parts.volume[name];
       for (let file = 0; file < catalog.length; file += 1) {
         const index = catalog.index(file);
-        if (!index || (index.complete && standing === 'unsure')) continue;
-        this.#small.question(indexName(name, file, index), standing, () =>
-          this.#indexWhole(name, file, index),
-        );
+        if (!index || (index.complete && !known)) continue;
+        this.#small.question(indexName(name, file, index), () => this.#indexWhole(name, file, index));
       }
     }
   }

@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import {
   closeSync,
-  existsSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -149,7 +148,6 @@ test('failures of backends', { timeout: 200_000 }, async (context) => {
   });
 
   await context.test('backends whose files were removed by hand get their part again, too', () => {
-    const victims = ['b2', 'c2', 'd2'];
     const empty = (names: readonly string[]) => {
       for (const name of names) {
         running.must('backend', 'stop', name);
@@ -164,9 +162,7 @@ test('failures of backends', { timeout: 200_000 }, async (context) => {
     empty(['c2', 'd2']);
     running.up('--cache-size', '256MiB');
     running.must('sync');
-    const marked = () =>
-      victims.filter((name) => existsSync(join(running.directory, 'backends', name, 'emptied')));
-    waitFor(() => marked().length === 0, 'the backends to have their part');
+    assert.equal(running.status().segments.degraded, 0);
     running.must('evict', '--all');
     for (const name of ['a1', 'a2', 'b1', 'c1', 'd1']) running.must('backend', 'stop', name);
     assert.equal(md5(join(mount, 'evicted')), wanted);

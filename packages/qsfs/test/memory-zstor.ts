@@ -4,6 +4,7 @@ import type { Disk } from '@qsfs/io';
 import {
   type CheckReport,
   type FetchTarget,
+  type Inspection,
   type ObjectRecord,
   type ObjectSource,
   type ObjectSummary,
@@ -22,6 +23,8 @@ import {
 interface Stored {
   content: Uint8Array;
   record: ObjectRecord;
+  /** Shards that are gone without the record knowing it. */
+  wiped: number;
 }
 
 const CONFIG = `
@@ -46,8 +49,8 @@ export class MemoryZstor implements Zstor {
   readonly stripeBytes: number;
   readonly #disk: Disk;
   mode: 'up' | 'degraded' | 'down' = 'up';
-  /** Shards of every object that are gone without its record knowing it: 1, or with 2 nothing is left. */
-  wipedShards = 0;
+  /** What `inspect` answers. */
+  inspection: Inspection = { incarnations: new Map(), blankStores: [] };
   /** Calls of `fetch` so far, as `name#stripe`. */
   readonly fetched: string[] = [];
   /** When set, `fetch` waits for it. */
@@ -57,6 +60,11 @@ export class MemoryZstor implements Zstor {
   constructor(disk: Disk, stripeBytes: number) {
     this.#disk = disk;
     this.stripeBytes = stripeBytes;
+  }
+
+  /** Shards of every object that are gone from now on, without its record knowing it: 1, or with 2 nothing is left. */
+  set wipedShards(count: number) {
+    for (const stored of this.objects.values()) stored.wiped = count;
   }
 
   get config(): ZstorConfig {
@@ -134,28 +142,34 @@ export class MemoryZstor implements Zstor {
 
   async check(object: string | ObjectRecord): Promise<CheckReport> {
     await this.#pass();
-    const { record } = this.#find(typeof object === 'string' ? object : object.name);
+    const { record, wiped } = this.#find(typeof object === 'string' ? object : object.name);
     return {
       name: record.name,
       record,
-      goodShards: 2 - this.wipedShards,
-      badShards: this.wipedShards,
+      goodShards: 2 - wiped,
+      badShards: wiped,
       unreachableShards: 0,
       unreadableStripes: 0,
-      verdict: this.wipedShards === 0 ? 'complete' : 'degraded',
+      verdict: wiped === 0 ? 'complete' : 'degraded',
       method: 'backend-check',
     };
   }
 
-  lacksShards({ missingShards }: ObjectRecord): boolean {
-    return missingShards > 0;
+  lacksShards({ name, missingShards }: ObjectRecord): boolean {
+    return missingShards > 0 || (this.objects.get(name)?.wiped ?? 0) > 0;
+  }
+
+  async inspect(): Promise<Inspection> {
+    await Promise.resolve();
+    return this.inspection;
   }
 
   async rebuild(name: string): Promise<RebuildReport> {
     await this.#pass();
     const stored = this.#find(name);
-    if (this.wipedShards === 2) throw new ZstorError('QSFS_E_DAMAGED', `too little is left of ${name}`);
+    if (stored.wiped === 2) throw new ZstorError('QSFS_E_DAMAGED', `too little is left of ${name}`);
     stored.record = { ...stored.record, missingShards: this.mode === 'up' ? 0 : 1 };
+    stored.wiped = 0;
     const { missingShards } = stored.record;
     return {
       name,
@@ -234,7 +248,7 @@ export class MemoryZstor implements Zstor {
       verification: 'checked',
       storedBytes: content.length * 2,
     };
-    this.objects.set(name, { content, record });
+    this.objects.set(name, { content, record, wiped: 0 });
     return record;
   }
 }

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { SimulatedRandom } from '@qsfs/io/simulated';
 import type { Context } from '../src/context.ts';
+import { EmptiedBackends } from '../src/emptied-backends.ts';
 import type { Housekeeping } from '../src/housekeeper.ts';
 import { type Identity, readIdentity } from '../src/identity.ts';
 import { layoutOf } from '../src/layout.ts';
@@ -85,7 +86,9 @@ function syncOf(made: Fixture = fixture(), identity = identityOf(), cleanStart =
     verification: 'checked',
     epoch: () => identity.current.epoch,
     mayBegin: () => true,
-    stored: (namespace, file) => hook.points?.dataStored(namespace, file),
+    stored: (namespace, file, _complete, isNew) => {
+      if (isNew) hook.points?.dataStored(namespace, file);
+    },
   });
   const lease = new LeaseHolder(context, made.zstor, () => identity.current, '/state');
   let closed: { file: number; sizeBytes: number }[] = [];
@@ -129,6 +132,18 @@ function syncOf(made: Fixture = fixture(), identity = identityOf(), cleanStart =
     housekeeper,
     identity,
     cleanStart,
+    emptied: new EmptiedBackends({
+      disk,
+      path: layout.incarnations,
+      configured: ['a', 'b'],
+      zstor: made.zstor,
+      doubt: () => {
+        offload.doubt();
+        hook.points?.doubt();
+      },
+      isWhole: () => offload.status.degradedFiles === 0 && hook.points?.degradedObjects === 0,
+      log: made.log,
+    }),
     makeState,
     log: made.log,
   });
@@ -181,7 +196,10 @@ test('a sync point stores data, index, page and manifest, and the manifest names
   sync.change();
   sync.change();
   const report = await sync.clock.until(sync.points.run());
-  assert.deepEqual({ ...report, durationMs: 0 }, { generation: 1, degradedObjects: 0, durationMs: 0 });
+  assert.deepEqual(
+    { ...report, durationMs: 0 },
+    { generation: 1, degradedObjects: 0, blankStores: [], durationMs: 0 },
+  );
   const version = { epoch: 1, generation: 1 };
   const manifest = decodeManifest(sync.zstor.objects.get(manifestName(version))?.content ?? new Uint8Array());
   const described = manifest.namespaces.find(({ name }) => name === DATA);
@@ -363,6 +381,23 @@ test('after a backend was emptied small objects are looked at before they count 
     rebuilt.sort(),
     [indexName(DATA, 0, version), pageName(DATA, 0, version), manifestName(version)].sort(),
   );
+});
+
+test('a sync point is not done before what an emptied backend held is written again', async () => {
+  const sync = syncOf();
+  await sync.lease.take(undefined);
+  const are = (a: string, b: string) => {
+    sync.zstor.inspection = { incarnations: new Map(Object.entries({ a, b })), blankStores: [] };
+  };
+  are('1', '2');
+  sync.change();
+  await sync.clock.until(sync.points.run());
+  sync.zstor.wipedShards = 1;
+  are('1', '');
+  assert.equal((await sync.clock.until(sync.points.run())).degradedObjects, 0);
+  const record = await sync.zstor.head(dataName(DATA, 0, 1));
+  assert.ok(record && !sync.zstor.lacksShards(record));
+  assert.match(sync.logged.join('\n'), /warning: lost what it held: b;/);
 });
 
 test('small objects that the backends lost are stored again from what is here', async () => {

@@ -175,6 +175,17 @@ export interface Tolerance {
   readonly combinations: readonly { readonly groups: number; readonly nodesPerGroup: number }[];
 }
 
+/** Who was emptied, or replaced by an empty one. */
+export interface Inspection {
+  /**
+   * Data backends that answer, by name, with what they are: another value than earlier means that what was stored there is lost. '' while
+   * nothing was ever stored.
+   */
+  readonly incarnations: ReadonlyMap<string, string>;
+  /** Metadata stores that answer and lack what they were given; `repairPending` fills them. */
+  readonly blankStores: readonly string[];
+}
+
 /** State of a backend as seen from here. `foreign`: answers, but is not what the configuration means (mode, cluster). */
 export type BackendState = 'up' | 'down' | 'unknown' | 'foreign';
 
@@ -283,6 +294,8 @@ export interface Zstor {
    * far as that is known without asking. Backends that are only down count as holding theirs.
    */
   lacksShards(record: ObjectRecord): boolean;
+  /** Asks every backend and metadata store whether it still has what it was given; takes at most some seconds. */
+  inspect(): Promise<Inspection>;
   /** Failures this object survives from now on, given which backends are up. */
   tolerance(record: ObjectRecord): Tolerance;
   /** @param options `objects`: also look at the record of every object; takes its time when there are many */

@@ -24,6 +24,7 @@ import type {
   CheckOptions,
   CheckReport,
   FetchTarget,
+  Inspection,
   ObjectRecord,
   ObjectSource,
   ObjectSummary,
@@ -120,8 +121,10 @@ export class ObjectStore implements Zstor {
       background: maintenance,
       log,
     });
-    for (const { store } of this.#backends.all)
+    for (const { store } of this.#backends.all) {
       store.health.listen(({ state }) => state === 'up' && wanted());
+      store.emptied = wanted;
+    }
   }
 
   /** Learns the state of every backend; takes at most a second whatever they do. */
@@ -254,6 +257,12 @@ export class ObjectStore implements Zstor {
 
   lacksShards(record: ObjectRecord): boolean {
     return this.#backends.lacksShards(stored(record));
+  }
+
+  async inspect(): Promise<Inspection> {
+    this.#assertOpen();
+    const [incarnations] = await Promise.all([this.#backends.incarnations(), this.#cluster.inspect()]);
+    return { incarnations, blankStores: this.#cluster.blank };
   }
 
   tolerance(record: ObjectRecord): Tolerance {

@@ -6,6 +6,7 @@ import {
   isBackendError,
   LARGEST_VALUE_BYTES,
   type RecordStore,
+  type ShardLocation,
   type ShardStore,
 } from '../src/backend/backend.ts';
 
@@ -149,6 +150,40 @@ export function shardStoreConformance(
     assert.notEqual(fresh.incarnation, old.incarnation);
     await store.delete({ ...fresh, incarnation: old.incarnation });
     assert.equal(Buffer.from((await store.get(fresh))!).toString(), 'new');
+  });
+
+  test(`${kind}: a store that is wiped while it is used is another incarnation, at the latest at the second call`, async (t) => {
+    const { place, store } = await prepare(t);
+    const old: ShardLocation[] = [];
+    for (const value of ['a', 'b', 'c']) old.push(await store.put(Buffer.from(value)));
+    const [first] = old as [ShardLocation];
+    assert.equal(await store.check(first), 'good');
+    await place.wipe();
+    const twice = <T>(call: () => Promise<T>): Promise<T> =>
+      call().catch((error: unknown) => {
+        assert.ok(isBackendError(error, 'unreachable'), String(error));
+        return call();
+      });
+    const fresh = await twice(() => store.put(Buffer.from('new')));
+    assert.notEqual(fresh.incarnation, first.incarnation);
+    assert.equal(await store.identify(), fresh.incarnation);
+    for (const location of old) {
+      assert.equal(await store.get(location), undefined);
+      assert.equal(await store.check(location), 'missing');
+      await store.delete(location);
+    }
+    await store.put(Buffer.from('more'));
+    assert.equal(Buffer.from((await store.get(fresh))!).toString(), 'new');
+  });
+
+  test(`${kind}: a wiped store that is not written to is noticed when it is asked what it is`, async (t) => {
+    const { place, store } = await prepare(t);
+    const old = await store.put(Buffer.from('old'));
+    assert.equal(await store.identify(), old.incarnation);
+    await place.wipe();
+    const found = await store.identify().catch(() => store.identify());
+    assert.equal(found, '');
+    assert.equal(await store.check(old), 'missing');
   });
 
   test(`${kind}: changed bytes are found by check`, async (t) => {

@@ -65,6 +65,27 @@ shardStoreConformance('zdb', async () => {
   };
 });
 
+shardStoreConformance('zdb emptied by FLUSH', async (t) => {
+  const name = await namespace('seq', { password: 'secret', public: false });
+  const owner = await ZdbClient.connect(realNetwork, realClock, {
+    address: { path: shared.socket },
+    login: { namespace: name, namespacePassword: 'secret' },
+  });
+  t.after(() => owner.close());
+  return {
+    open: () => new ZdbShardStore(realNetwork, realClock, realRandom, location(name, 'secret')),
+    wipe: async () => {
+      await owner.client.command(['FLUSH']);
+    },
+    damage: async () => {
+      const path = join(shared.folder, 'data', name, 'd0');
+      const bytes = readFileSync(path);
+      bytes[bytes.length - 5000]! ^= 1;
+      writeFileSync(path, bytes);
+    },
+  };
+});
+
 recordStoreConformance('zdb', async () => {
   const name = await namespace('user');
   return { open: () => new ZdbRecordStore(realNetwork, realClock, location(name)) };

@@ -29,9 +29,9 @@ export class GuardedShardStore implements ShardStore {
   readonly health: Health;
   readonly #store: ShardStore;
   readonly #guard: Guard;
-  /** The incarnation last seen; '' when the store has none; undefined before it was asked. */
-  incarnation: string | undefined;
-
+  /** Called when the store is found to be another one than before: what it held is lost. */
+  emptied: () => void = () => {};
+  #incarnation: string | undefined;
   readonly #clock: Clock;
   #unwritable: Unwritable & { readonly untilMs: number } = {
     kind: 'full',
@@ -45,7 +45,7 @@ export class GuardedShardStore implements ShardStore {
     this.#store = store;
     this.health = new Health(store, clock, async () => {
       // A store that comes back may be another one: wiped, or replaced under the same address.
-      this.incarnation = await store.identify();
+      this.#identified(await store.identify());
     });
     this.#guard = new Guard(store, this.health, clock);
   }
@@ -54,9 +54,21 @@ export class GuardedShardStore implements ShardStore {
     return this.#guard.load;
   }
 
+  /** The incarnation last seen; '' when the store has none; undefined before it was asked. */
+  get incarnation(): string | undefined {
+    return this.#incarnation;
+  }
+
+  #identified(incarnation: string): void {
+    const before = this.#incarnation;
+    this.#incarnation = incarnation;
+    if (before && before !== incarnation) this.emptied();
+  }
+
   async identify(options?: CallOptions): Promise<string> {
-    this.incarnation = await this.#guard.run(() => this.#store.identify(options));
-    return this.incarnation;
+    const incarnation = await this.#guard.run(() => this.#store.identify(options));
+    this.#identified(incarnation);
+    return incarnation;
   }
 
   async put(content: Uint8Array, options?: CallOptions): Promise<ShardLocation> {
@@ -64,7 +76,7 @@ export class GuardedShardStore implements ShardStore {
       const location = await this.#guard.run(() => this.#store.put(content, options), {
         sentBytes: content.length,
       });
-      this.incarnation = location.incarnation;
+      this.#identified(location.incarnation);
       return location;
     } catch (error) {
       if (isBackendError(error, 'full') || isBackendError(error, 'refused')) {
@@ -101,7 +113,9 @@ export class GuardedShardStore implements ShardStore {
     return this.#guard.run(() => this.#store.delete(location, options));
   }
 
-  space(options?: CallOptions): Promise<SpaceReport> {
+  /** Also makes sure that it still is what it was: it can be emptied while we are connected. */
+  async space(options?: CallOptions): Promise<SpaceReport> {
+    await this.identify(options);
     return this.#guard.run(() => this.#store.space(options));
   }
 

@@ -63,6 +63,9 @@ class ZdbConnections {
       return await call(await this.#client(lane));
     } catch (error) {
       if (signal?.aborted) throw new BackendError(name, 'aborted', 'given up', error);
+      // The connections of a namespace that was removed are of no use any more, even if there is one of that name again.
+      if (error instanceof RespError && /not available anymore/.test(error.message))
+        this.reset('its namespace was removed');
       throw this.#translate(error);
     }
   }
@@ -139,7 +142,8 @@ class ZdbConnections {
 /** What a zdb's error line means for us (spec/zdb.md, 2.6 and 3). */
 function failureOf(message: string): BackendFailure {
   if (/No space left|Cannot write/.test(message)) return 'full';
-  if (/Namespace not found|not available anymore|not supported/.test(message)) return 'foreign';
+  if (/not available anymore/.test(message)) return 'unreachable';
+  if (/Namespace not found|not supported/.test(message)) return 'foreign';
   return 'refused';
 }
 
@@ -149,6 +153,7 @@ function hintFor(message: string, location: ZdbLocation): string {
     const defect = password === undefined ? 'it needs a password' : 'the password given is wrong';
     return `answered "${message}": ${defect} (key "password")`;
   }
+  if (/not available anymore/.test(message)) return `its namespace "${namespace}" was removed`;
   if (message !== 'Namespace not found') return `answered "${message}"`;
   return `there is no namespace "${namespace}" (key "namespace"); create it with: NSNEW ${namespace}`;
 }
@@ -203,13 +208,25 @@ async function spaceOf(
 const IDENTITY_MAGIC = Buffer.from('qsfs shard store');
 const IDENTITY_BYTES = 32;
 
-/** Shards in a sequential namespace. A key is the 64-bit number the zdb gives out. */
+/** Why the connections to a namespace that was emptied are ended. */
+const EMPTIED = 'it was emptied';
+
+/**
+ * Shards in a sequential namespace. A key is the 64-bit number the zdb gives out.
+ *
+ * A namespace can be emptied under our connections (FLUSH): it then gives out small keys again. So keys that do not grow, and an
+ * incarnation that `identify` finds changed, end all connections, and with them what is believed about what is behind them.
+ */
 export class ZdbShardStore implements ShardStore {
   readonly name: string;
   readonly #connections: ZdbConnections;
   readonly #random: Random;
-  /** The incarnation is asked for once per connection: behind one connection it cannot change. */
+  /** The incarnation is asked for once per connection. */
   readonly #identities = new WeakMap<ZdbClient, Promise<string>>();
+  /** The incarnation found last. */
+  #known = '';
+  /** Behind the connection that writes no smaller key is given out as long as the namespace keeps what it has. */
+  #nextKey = 0;
 
   constructor(network: Network, clock: Clock, random: Random, location: ZdbLocation) {
     this.name = location.name;
@@ -218,8 +235,16 @@ export class ZdbShardStore implements ShardStore {
   }
 
   async identify({ signal }: CallOptions = {}): Promise<string> {
-    await inspect(this.#connections, 'sequential', signal);
-    return this.#connections.run('control', (client) => this.#readIdentity(client), signal);
+    const info = await inspect(this.#connections, 'sequential', signal);
+    const nextKey = nextKeyOf(info);
+    const found = await this.#connections.run('control', (client) => this.#readIdentity(client), signal);
+    if ((this.#known !== '' && found !== this.#known) || nextKey < this.#nextKey) {
+      this.#nextKey = 0;
+      this.#connections.reset(EMPTIED);
+    }
+    this.#known = found;
+    if (nextKey > this.#nextKey) this.#nextKey = nextKey;
+    return found;
   }
 
   put(content: Uint8Array, { signal }: CallOptions = {}): Promise<ShardLocation> {
@@ -227,11 +252,23 @@ export class ZdbShardStore implements ShardStore {
       'write',
       async (client) => {
         const incarnation = await this.#identityFor(client, true);
-        const key = await client.insert(content, undefined, signal ? { signal } : {});
-        return { incarnation, key: decodeKey(this.name, key) };
+        const key = decodeKey(this.name, await client.insert(content, undefined, signal ? { signal } : {}));
+        if (key < this.#nextKey) await this.#refuseEmptied(client, incarnation, key);
+        this.#nextKey = key + 1;
+        this.#known = incarnation;
+        return { incarnation, key };
       },
       signal,
     );
+  }
+
+  /** A value went to a namespace that was emptied since we looked what it is: what we would say of its place is not true. */
+  async #refuseEmptied(client: ZdbClient, incarnation: string, key: number): Promise<never> {
+    // Key 0 names the store: nobody else can give it a new name now.
+    if (key === 0 && incarnation !== '') await client.set(encodeKey(key), this.#newIdentity());
+    else await client.delete(encodeKey(key));
+    this.#connections.reset(EMPTIED);
+    throw new BackendError(this.name, 'unreachable', EMPTIED);
   }
 
   async get(location: ShardLocation, { signal, into }: GetOptions = {}): Promise<Uint8Array | undefined> {
@@ -282,6 +319,8 @@ export class ZdbShardStore implements ShardStore {
   #identityFor(client: ZdbClient, create: boolean): Promise<string> {
     let identity = this.#identities.get(client);
     if (!identity) {
+      // A server that lost its newest entries with a loss of power gives out their keys again.
+      if (create) this.#nextKey = 0;
       identity = create ? this.#createIdentity(client) : this.#readIdentity(client);
       this.#identities.set(client, identity);
       const forget = () => void this.#identities.delete(client);
@@ -305,11 +344,14 @@ export class ZdbShardStore implements ShardStore {
     const info = await client.namespaceInfo(this.#connections.location.namespace ?? 'default');
     const known = await this.#readIdentity(client);
     // Only a namespace that never held anything gets an identity: elsewhere key 0 is somebody else's.
-    const isFresh = /^0x0*$/.test(info?.get('next_internal_id') ?? '');
-    if (known !== '' || !isFresh) return known;
-    await client.insert(Buffer.concat([IDENTITY_MAGIC, this.#random.bytes(8), new Uint8Array(8)]));
+    if (known !== '' || !info || nextKeyOf(info) !== 0) return known;
+    await client.insert(this.#newIdentity());
     // Another frontend may have been quicker: whoever got key 0 has named the store.
     return this.#readIdentity(client);
+  }
+
+  #newIdentity(): Uint8Array {
+    return Buffer.concat([IDENTITY_MAGIC, this.#random.bytes(8), new Uint8Array(8)]);
   }
 
   space({ signal }: CallOptions = {}): Promise<SpaceReport> {
@@ -338,6 +380,13 @@ export class ZdbShardStore implements ShardStore {
 function isUnreadable(error: unknown): boolean {
   const cause = (error as { cause?: unknown }).cause;
   return cause instanceof RespError && /Internal Error|checksum|corrupt/i.test(cause.message);
+}
+
+/** The key that is given out next: in NSINFO a byte-swapped number of up to 16 digits (spec/zdb.md 3.7). NaN when it is not told. */
+function nextKeyOf(info: ReadonlyMap<string, string>): number {
+  const digits = /^0x([0-9a-f]{1,16})$/.exec(info.get('next_internal_id') ?? '')?.[1];
+  if (digits === undefined) return Number.NaN;
+  return Number(Buffer.from(digits.padStart(16, '0'), 'hex').readBigUInt64LE());
 }
 
 function encodeKey(key: number): Uint8Array {

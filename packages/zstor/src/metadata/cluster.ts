@@ -128,6 +128,24 @@ export class MetadataCluster {
     return Math.max(-1, ready - needed);
   }
 
+  /** Asks every store anew whether it still has what it was given: it can be emptied while we are connected. */
+  async inspect(): Promise<void> {
+    await Promise.all(
+      this.#members.map(async (member) => {
+        try {
+          await this.#ask(member);
+          await this.#askAgain(member);
+        } catch (error) {
+          if (!isBackendError(error)) throw error;
+        }
+        if (member.asked) return;
+        // The connection may just have been that of a server that was started anew.
+        await member.store.health.inspect();
+        await this.#ask(member);
+      }),
+    );
+  }
+
   /** Names of stores that answer but have to be filled first. */
   get blank(): string[] {
     return this.#members

@@ -108,9 +108,14 @@ export class StripeTable {
     return sum;
   }
 
-  /** Every backend and incarnation that is or was used. */
+  /** Every backend and incarnation that is or was used: what `patterns` refers to. */
   get holders(): readonly Holder[] {
     return this.#holders;
+  }
+
+  /** The backends and incarnations that hold shards. */
+  get used(): readonly Holder[] {
+    return [...new Set(this.#slots)].filter((slot) => slot !== MISSING).map((slot) => this.#holders[slot]!);
   }
 
   /**

@@ -52,6 +52,24 @@ export class DataBackends {
     await Promise.all(this.all.map(({ store }) => store.health.inspect()));
   }
 
+  /** Asks every backend what it is now. Those that do not answer are left out. @returns incarnations by name */
+  async incarnations(): Promise<Map<string, string>> {
+    const found = new Map<string, string>();
+    await Promise.all(
+      this.all.map(async ({ name, store }) => {
+        try {
+          await store.identify();
+        } catch (error) {
+          if (!isBackendError(error)) throw error;
+          // The connection may just have been that of a server that was started anew.
+          await store.health.inspect();
+        }
+        if (store.health.usable && store.incarnation !== undefined) found.set(name, store.incarnation);
+      }),
+    );
+    return found;
+  }
+
   /** Asks the backends whose space report is old; at most a second, and nobody waits twice. */
   async refreshSpace(): Promise<void> {
     const nowMs = this.#clock.monotonicMs();
@@ -137,7 +155,7 @@ export class DataBackends {
   /** Shards of an object are missing, or were on a backend that was wiped or taken out. */
   lacksShards({ missingShards, stripes }: StoredRecord): boolean {
     if (missingShards > 0) return true;
-    return stripes.holders.some(
+    return stripes.used.some(
       ({ name, incarnation }) =>
         this.standing({ index: 0, backend: name, location: { incarnation, key: 0 } }) === 'lost',
     );
