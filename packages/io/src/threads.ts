@@ -19,6 +19,15 @@ export interface Port {
   close(): void;
 }
 
+/** An end of a channel that is still to be given to a thread, or to be made a port of this one. */
+export type PortEnd = MessagePort;
+
+/** A channel between two threads that both are not ours. */
+export function openChannel(): readonly [PortEnd, PortEnd] {
+  const { port1, port2 } = new MessageChannel();
+  return [port1, port2];
+}
+
 /** A running thread. */
 export interface Thread {
   readonly port: Port;
@@ -29,7 +38,8 @@ export interface Thread {
   unref(): void;
 }
 
-function wrapPort(port: MessagePort): Port {
+/** Makes an end the port of this thread. */
+export function wrapPort(port: MessagePort): Port {
   return {
     send: (message, transfer = []) => port.postMessage(message, [...transfer]),
     receive: () => (receiveMessageOnPort(port) as { message: unknown } | undefined)?.message,
@@ -43,10 +53,14 @@ function wrapPort(port: MessagePort): Port {
  * @param module file URL of the module to run
  * @param input what `threadInput()` gives there; structured-cloned
  * @param niceness above 0: the thread gives way to others, as nice(1) has processes do; set by its `threadInput()`
+ * @param peer end of a channel to a third thread; given away
  */
-export function startThread(module: URL, input: unknown, niceness = 0): Thread {
+export function startThread(module: URL, input: unknown, niceness = 0, peer?: PortEnd): Thread {
   const { port1, port2 } = new MessageChannel();
-  const worker = new Worker(module, { workerData: { input, niceness, port: port2 }, transferList: [port2] });
+  const worker = new Worker(module, {
+    workerData: { input, niceness, port: port2, peer },
+    transferList: [port2, ...(peer ? [peer] : [])],
+  });
   const ended = new Promise<number>((resolve, reject) => {
     worker.once('error', reject);
     worker.once('exit', resolve);
@@ -63,13 +77,18 @@ export function startThread(module: URL, input: unknown, niceness = 0): Thread {
   };
 }
 
-/** Inside a thread started by `startThread`: its input and its port. @throws Error on the main thread */
-export function threadInput(): { input: unknown; port: Port } {
+/** Inside a thread started by `startThread`: its input and its ports. @throws Error on the main thread */
+export function threadInput(): { input: unknown; port: Port; peer: Port | undefined } {
   if (!parentPort) throw new Error('threadInput is for threads started by startThread');
-  const data = workerData as { input: unknown; niceness: number; port: MessagePort };
+  const data = workerData as {
+    input: unknown;
+    niceness: number;
+    port: MessagePort;
+    peer: MessagePort | undefined;
+  };
   // On Linux this is the priority of the calling thread alone (setpriority(2), "C library/kernel differences").
   if (data.niceness > 0) setPriority(data.niceness);
-  return { input: data.input, port: wrapPort(data.port) };
+  return { input: data.input, port: wrapPort(data.port), peer: data.peer && wrapPort(data.peer) };
 }
 
 /** Threads of this process that can run at the same time: processors it may use, at least 1. */

@@ -101,6 +101,7 @@ export class ControlService {
     const lost = new Set([...emptied.emptied, ...emptied.blankStores]);
     const problems = [
       fenced,
+      this.#frontend.syncFailure,
       lost.size === 0
         ? ''
         : `lost what it held: ${[...lost].join(', ')}; it is written again from the other backends`,

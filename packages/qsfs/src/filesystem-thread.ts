@@ -67,12 +67,12 @@ class Server {
   /** The main thread was asked to look at the lease. */
   #isLooking = false;
 
-  constructor(input: FilesystemInput, port: Port) {
+  constructor(input: FilesystemInput, port: Port, syncPort: Port) {
     this.#input = input;
     this.#port = port;
     this.#gauges = new Float64Array(input.gauges);
     this.#pace = new Pace(this.#gauges, () => realClock.monotonicMs());
-    this.#syncing = new Syncing(realClock, (error) => this.#settled(error));
+    this.#syncing = new Syncing(realClock, syncPort, (error) => this.#settled(error));
     this.#presence = new LocalPresence(input.stripeBytes, input.segmentBytes, input.absent, {
       need: (stripes) => this.#send({ kind: 'need', ...stripes }),
       reached: (namespace, file, stripe) => this.#send({ kind: 'reached', namespace, file, stripe }),
@@ -121,6 +121,9 @@ class Server {
         return;
       case 'go-on':
         this.#goOn();
+        return;
+      case 'sync-thread-ended':
+        this.#syncing.lost(message.reason);
         return;
       case 'leave':
         this.#session?.stop();
@@ -402,7 +405,7 @@ class Server {
   }
 }
 
-const { input, port } = threadInput();
-const server = new Server(input as FilesystemInput, port);
+const { input, port, peer } = threadInput();
+const server = new Server(input as FilesystemInput, port, peer as Port);
 port.onMessage((message) => server.handle(message as ToFilesystem));
 server.start();

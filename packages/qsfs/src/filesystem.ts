@@ -1,7 +1,7 @@
 // The main thread's end of the filesystem thread: starts it, sends, wakes it while it sleeps in poll, and turns
 // questions with an answer into promises.
 import { type WakeHandle, wake } from '@qsfs/fuse';
-import { loadLibc, openRealDevice, realDisk, startThread, type Thread } from '@qsfs/io';
+import { loadLibc, openChannel, openRealDevice, realDisk, startThread, type Thread } from '@qsfs/io';
 import { messageOf, QsfsError } from './errors.ts';
 import type {
   FilesystemInput,
@@ -11,6 +11,7 @@ import type {
   SyncedNamespace,
   ToFilesystem,
 } from './messages.ts';
+import { startSyncThread } from './syncing.ts';
 
 /** What the thread says by itself. */
 export interface FilesystemEvents {
@@ -34,6 +35,8 @@ interface Waiter {
 /** The running filesystem thread. */
 export class Filesystem {
   readonly #thread: Thread;
+  /** Syncs for the filesystem thread, which blocks and would not notice its end. */
+  readonly #syncThread: Thread;
   readonly #events: FilesystemEvents;
   readonly #waiting = new Map<number, Waiter>();
   readonly #milestones = new Map<FromFilesystem['kind'], Waiter>();
@@ -42,12 +45,19 @@ export class Filesystem {
   #ended = false;
   /** Why nothing is answered any more. */
   #failure: Error | undefined;
+  /** Why files are synced by the filesystem thread itself; empty as long as the sync thread lives. */
+  syncFailure = '';
 
-  /** Starts the thread; `opened` must be awaited next. */
-  constructor(input: FilesystemInput, events: FilesystemEvents) {
+  /**
+   * Starts the thread; `opened` must be awaited next.
+   * @param startSync tests put another one in its place
+   */
+  constructor(input: FilesystemInput, events: FilesystemEvents, startSync = startSyncThread) {
     this.#events = events;
     const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-    this.#thread = startThread(new URL(`./filesystem-thread.${extension}`, import.meta.url), input);
+    const [left, right] = openChannel();
+    this.#thread = startThread(new URL(`./filesystem-thread.${extension}`, import.meta.url), input, 0, left);
+    this.#syncThread = startSync(right);
     this.#thread.port.onMessage((message) => this.#take(message as FromFilesystem));
     const crashed = (error: unknown) => {
       // The end of a thread may be known before its last words.
@@ -60,6 +70,15 @@ export class Filesystem {
       events.crashed(messageOf(error));
     };
     this.#thread.ended.then(() => crashed('it ended by itself'), crashed);
+    const syncEnded = (error: unknown) => this.#syncEnded(messageOf(error));
+    this.#syncThread.ended.then(() => syncEnded('it ended by itself'), syncEnded);
+  }
+
+  #syncEnded(reason: string): void {
+    if (this.#ended || this.#failure) return;
+    this.syncFailure = `the thread that syncs files died (${reason}); until the next start all wait while one program syncs`;
+    this.#events.log('error', this.syncFailure);
+    this.send({ kind: 'sync-thread-ended', reason: `the thread that syncs files died: ${reason}` });
   }
 
   /** Resolves when engine and volume are open. @throws QsfsError QSFS_E_DISK */
@@ -110,13 +129,14 @@ export class Filesystem {
     const message = await ended;
     this.#ended = true;
     await this.#thread.ended.catch(() => {});
+    await this.#syncThread.terminate();
     return message.kind === 'ended' ? message : { clean: false, message: '' };
   }
 
   /** Ends the thread at once (after a failure to open). */
   async terminate(): Promise<void> {
     this.#ended = true;
-    await this.#thread.terminate();
+    await Promise.all([this.#thread.terminate(), this.#syncThread.terminate()]);
   }
 
   send(message: ToFilesystem): void {
@@ -194,6 +214,7 @@ export class Filesystem {
   #fail(error: Error): void {
     this.#wake = undefined;
     this.#failure ??= error;
+    void this.#syncThread.terminate();
     for (const waiter of [...this.#waiting.values(), ...this.#milestones.values()]) waiter.reject(error);
     this.#waiting.clear();
     this.#milestones.clear();

@@ -166,6 +166,11 @@ export class Frontend {
     return this.#filesystem.dead;
   }
 
+  /** Why syncing files holds up everybody; empty otherwise. */
+  get syncFailure(): string {
+    return this.#filesystem.syncFailure;
+  }
+
   /** Calls once when the mount went away by itself (somebody unmounted it, the thread died). */
   whenGone(call: (reason: string) => void): void {
     this.#whenGone = call;

@@ -61,6 +61,8 @@ export type ToFilesystem =
   | { readonly kind: 'list-cached'; readonly id: number }
   /** Look whether writes, and changes that wait for a look at the lease, may go on. */
   | { readonly kind: 'go-on' }
+  /** The thread that syncs files has ended, and why. */
+  | { readonly kind: 'sync-thread-ended'; readonly reason: string }
   /** End the session, although somebody may still use the mount; answered by `unmounted`. */
   | { readonly kind: 'leave' }
   /** Checkpoint, close, end the thread. */

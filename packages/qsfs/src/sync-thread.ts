@@ -1,17 +1,19 @@
-// The thread that waits for the disk in place of the filesystem thread. Started by Syncing (syncing.ts); answers every request once.
+// The thread that waits for the disk in place of the filesystem thread. Started by the main thread (filesystem.ts), which notices its
+// end; answers every request of Syncing (syncing.ts) once.
 import { wake } from '@qsfs/fuse';
 import {
   datasyncFile,
   errorCode,
   loadLibc,
   openRealDevice,
+  type Port,
   realClock,
   realDisk,
   threadInput,
 } from '@qsfs/io';
 import type { FromSyncThread, ToSyncThread } from './syncing.ts';
 
-const { port } = threadInput();
+const port = threadInput().peer as Port;
 const machine = { libc: loadLibc(), openDevice: openRealDevice, disk: realDisk };
 let handle: Extract<ToSyncThread, { kind: 'wake' }>['handle'] | undefined;
 

@@ -5,6 +5,8 @@ import {
   type Clock,
   type ErrnoCode,
   IoError,
+  type Port,
+  type PortEnd,
   type SyncSteps,
   startThread,
   type Thread,
@@ -41,23 +43,33 @@ interface Work {
   asked: Unstable | undefined;
 }
 
+/** Starts the sync thread. @param peer end of a channel whose other end is that of a Syncing */
+export function startSyncThread(peer: PortEnd): Thread {
+  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+  return startThread(new URL(`./sync-thread.${extension}`, import.meta.url), undefined, 0, peer);
+}
+
 /** Owned by the filesystem thread. */
 export class Syncing implements Settler {
-  readonly #thread: Thread;
+  readonly #port: Port;
   readonly #clock: Pick<Clock, 'monotonicMs'>;
   readonly #settled: (error: unknown) => void;
   #work: Work | undefined;
   #nextId = 1;
   #lastTookMs = Number.POSITIVE_INFINITY;
   #lastAtMs = 0;
+  /** The thread has ended: nobody answers any more. */
+  #alone = false;
 
-  /** @param settled called after each piece of work, with its error or undefined */
-  constructor(clock: Pick<Clock, 'monotonicMs'>, settled: (error: unknown) => void) {
+  /**
+   * @param port to the sync thread
+   * @param settled called after each piece of work, with its error or undefined
+   */
+  constructor(clock: Pick<Clock, 'monotonicMs'>, port: Port, settled: (error: unknown) => void) {
     this.#clock = clock;
-    const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-    this.#thread = startThread(new URL(`./sync-thread.${extension}`, import.meta.url), undefined);
-    this.#thread.port.onMessage((message) => this.#take(message as FromSyncThread));
+    this.#port = port;
     this.#settled = settled;
+    port.onMessage((message) => this.#take(message as FromSyncThread));
   }
 
   /** Whom to wake when there is an answer; undefined: the event loop brings it. */
@@ -68,13 +80,26 @@ export class Syncing implements Settler {
   start(steps: SyncSteps, sizeBytes: number, ended: (error: unknown) => void): void {
     if (this.#work) throw new Error('one piece of work at a time');
     this.#work = { steps, isSmall: sizeBytes <= SMALL_BYTES, ended, asked: undefined };
-    this.#advance(() => steps.next());
+    if (this.#alone) this.finish();
+    else this.#advance(() => steps.next());
+  }
+
+  /**
+   * The thread has ended. What it was asked for last counts as failed: only it would know whether the disk told it of an error. From now
+   * on this thread waits itself.
+   */
+  lost(reason: string): void {
+    this.#alone = true;
+    if (!this.#work) return;
+    const { asked, steps } = this.#work;
+    this.#nextId += 1;
+    if (asked) this.#advance(() => steps.throw(new IoError('EIO', `${asked.path}: ${reason}`)));
+    this.finish();
   }
 
   /** Takes answers, for a thread that blocks. */
   receive(): void {
-    const { port } = this.#thread;
-    for (let message = port.receive(); message !== undefined; message = port.receive())
+    for (let message = this.#port.receive(); message !== undefined; message = this.#port.receive())
       this.#take(message as FromSyncThread);
   }
 
@@ -94,8 +119,7 @@ export class Syncing implements Settler {
   }
 
   close(): void {
-    this.#thread.port.close();
-    void this.#thread.terminate();
+    this.#port.close();
   }
 
   #take(answer: FromSyncThread): void {
@@ -123,6 +147,7 @@ export class Syncing implements Settler {
       return;
     }
     work.asked = step.value;
+    if (this.#alone) return;
     if (step.value && work.isSmall && this.#isQuick) {
       this.#syncHere(work.steps, step.value);
       return;
@@ -160,6 +185,6 @@ export class Syncing implements Settler {
   }
 
   #send(message: ToSyncThread): void {
-    this.#thread.port.send(message);
+    this.#port.send(message);
   }
 }

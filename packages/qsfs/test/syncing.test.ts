@@ -4,8 +4,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { realClock, type SyncSteps, type Unstable } from '@qsfs/io';
-import { Syncing } from '../src/syncing.ts';
+import { openChannel, realClock, type SyncSteps, type Unstable, wrapPort } from '@qsfs/io';
+import { Syncing, startSyncThread } from '../src/syncing.ts';
 
 const LARGE = Number.POSITIVE_INFINITY;
 
@@ -13,9 +13,12 @@ function prepared(context: TestContext) {
   const folder = mkdtempSync(join(tmpdir(), 'qsfs-syncing-'));
   writeFileSync(join(folder, 'file'), 'contents');
   const settled: unknown[] = [];
-  const syncing = new Syncing(realClock, (error) => settled.push(error));
+  const [ours, its] = openChannel();
+  const thread = startSyncThread(its);
+  const syncing = new Syncing(realClock, wrapPort(ours), (error) => settled.push(error));
   context.after(() => {
     syncing.close();
+    void thread.terminate();
     rmSync(folder, { recursive: true });
   });
   /** Syncs made here, on this thread. */
@@ -27,7 +30,7 @@ function prepared(context: TestContext) {
   });
   const carryOut = (steps: SyncSteps, sizeBytes = LARGE) =>
     new Promise<unknown>((resolve) => syncing.start(steps, sizeBytes, resolve));
-  return { syncing, settled, here, unstable, carryOut };
+  return { syncing, thread, settled, here, unstable, carryOut };
 }
 
 test('steps go on when what they asked for was synced by the other thread, and a failure is thrown into them', async (context) => {
@@ -78,4 +81,35 @@ test('what is under way when the session ends is finished on this thread, and a 
   }
   assert.equal(await carryOut(more()), undefined);
   assert.deepEqual(settled, [undefined, undefined]);
+});
+
+test('when the thread has ended what it was asked for fails, and the rest is done on this thread', async (context) => {
+  const { syncing, thread, carryOut, unstable, here, settled } = prepared(context);
+  await thread.terminate();
+  const order: string[] = [];
+  function* work(): SyncSteps {
+    try {
+      yield unstable('first');
+    } catch (error) {
+      order.push((error as { code: string }).code);
+    }
+    yield;
+    yield unstable('second');
+  }
+  const done = carryOut(work());
+  assert.deepEqual(settled, [], 'it does not know yet');
+  syncing.lost('it died');
+  assert.equal(await done, undefined);
+  assert.deepEqual(order, ['EIO']);
+  assert.deepEqual(here, ['second']);
+  function* more(): SyncSteps {
+    yield unstable('third');
+    yield;
+  }
+  assert.equal(await carryOut(more()), undefined);
+  function* failing(): SyncSteps {
+    yield { ...unstable('bad'), sync: () => assert.fail('no space') };
+  }
+  assert.match(String(await carryOut(failing())), /no space/);
+  assert.deepEqual(here, ['second', 'third']);
 });
