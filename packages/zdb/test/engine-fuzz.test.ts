@@ -139,6 +139,8 @@ function attempt(mode: NamespaceMode, damages: readonly Damage[]): boolean {
     // No checksum covers headers: a damaged one may look like that of an empty record.
     if (typeof value === 'string' && !(value === '' && !intact(story)) && !misled(value))
       assert.ok(story.values.has(value), `${name} has a value that it never had`);
+    // A damaged key in the index may have become this one; its record tells that it is not, so reading it is an error.
+    if (value instanceof StoreError && story.value === undefined && !indexLost) continue;
     if (indexLost || (!both && intact(story) && !(typeof value === 'string' && misled(value))))
       assert.equal(
         value,

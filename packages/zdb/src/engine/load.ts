@@ -5,7 +5,13 @@ import type { Disk } from '@qsfs/io';
 import { Counters } from './counters.ts';
 import { DATA_HEADER_BYTES, encodeDataHeader, isDataHeader } from './data-format.ts';
 import { DataScanner } from './data-scanner.ts';
-import { decodeIndexHeader, encodeIndexHeader, ID_BYTES, INDEX_HEADER_BYTES } from './index-format.ts';
+import {
+  decodeIndexHeader,
+  encodeIndexHeader,
+  ID_BYTES,
+  INDEX_HEADER_BYTES,
+  type IndexHeader,
+} from './index-format.ts';
 import { get32, get64 } from './little-endian.ts';
 import { loadSeq } from './load-seq.ts';
 import { loadUser } from './load-user.ts';
@@ -116,7 +122,7 @@ function prepare(
   options: LoadOptions,
   changes: { repaired: boolean },
 ): Loading {
-  const { disk, clock, presence } = log.surroundings;
+  const { disk, clock } = log.surroundings;
   const tell = (level: 'info' | 'warning' | 'error', message: string): void =>
     options.events.log?.(level, `${log.name}: ${message}`);
   const nowSeconds = Math.floor(clock.nowMs() / 1000);
@@ -127,40 +133,22 @@ function prepare(
   const pairs: PairState[] = [];
   let mode: NamespaceMode | undefined;
   let lastIsActive = true;
-  for (let file = 0; file < count; file++) {
-    const status = disk.stat(log.data.path(file));
-    const dataEnd = status?.sizeBytes ?? -1;
-    const here = presence?.has(log.name, file, 0, Math.max(dataEnd, DATA_HEADER_BYTES)) ?? true;
-    const readable = dataEnd >= 0 && here;
+  // Everything is looked at before anything is moved.
+  const judged = Array.from({ length: count }, (_, file) => judgePair(log, file, count));
+  for (const { pair, header, here, unusable, misplaced } of judged) {
     // The last data file is never removed on purpose: when it is missing, it was lost before it was on stable storage.
-    if (file === count - 1) lastIsActive = here;
-    if (readable) refuseExchanged(log.data, file, count, disk);
-    const header = decodeIndexHeader(readHead(disk, log.index.path(file), INDEX_HEADER_BYTES));
-    if (header.kind === 'other-version')
-      throw new StoreError(
-        'bad-files',
-        `${log.index.path(file)}: version ${header.version}, this program reads version 4`,
-      );
-    const rebuildable = readable && dataEnd > DATA_HEADER_BYTES;
-    if (header.kind === 'foreign' && !rebuildable)
-      throw new StoreError(
-        'bad-files',
-        `${log.index.path(file)}: not an index file, and there is no data file to rebuild it from; restore it from a copy`,
-      );
+    if (pair.file === count - 1) lastIsActive = here;
+    const path = log.index.path(pair.file);
     if (header.kind === 'good') mode = header.mode ?? mode;
-    // Its entries are those of another pair, or only its number is damaged.
-    const misplaced = header.kind === 'good' && header.file !== file;
-    if (misplaced && !rebuildable) refuseExchanged(log.index, file, count, disk);
-    const unusable = header.kind === 'foreign' || (misplaced && rebuildable);
-    const rebuild = header.kind !== 'good' || unusable;
     if (unusable) {
-      const what = misplaced ? `says that it is index file ${header.file}` : 'is damaged';
-      const path = log.index.path(file);
+      const what = header.kind === 'good' ? `says that it is index file ${header.file}` : 'is damaged';
       repaired(`${path} ${what}; kept as ${moveAside(disk, path, nowSeconds)}`);
+    } else if (header.kind === 'good' || header.kind === 'blank') {
+      pair.indexSize = disk.stat(path)?.sizeBytes ?? 0;
     }
-    const whole = (header.kind === 'good' && !unusable) || header.kind === 'blank';
-    const indexSize = whole ? (disk.stat(log.index.path(file))?.sizeBytes ?? 0) : 0;
-    pairs.push({ file, indexSize, rebuild, dataEnd, readable });
+    // With a wrong number it would be taken for another file as soon as there is something to rebuild it from.
+    pair.rebuild = header.kind !== 'good' || misplaced;
+    pairs.push(pair);
   }
   log.mode = mode ?? options.mode ?? guessMode(log, pairs) ?? options.newMode;
   if (options.mode && log.mode !== options.mode)
@@ -186,6 +174,48 @@ function prepare(
   makeIndexFiles(loading);
   if (lastIsActive) prepareActiveData(loading, last);
   return loading;
+}
+
+/** What the headers of a pair of files say. */
+interface JudgedPair {
+  /** `indexSize` and `rebuild` are still to be set. */
+  readonly pair: PairState;
+  readonly header: IndexHeader;
+  /** Its data file is on this machine, or could be. */
+  readonly here: boolean;
+  /** The index file is another one by its header: its entries are those of another pair, or only its number is damaged. */
+  readonly misplaced: boolean;
+  /** The index file is made anew from the data file. */
+  readonly unusable: boolean;
+}
+
+/** Looks at the headers of a pair and changes nothing. @throws StoreError('bad-files') */
+function judgePair(log: Log, file: number, count: number): JudgedPair {
+  const { disk, presence } = log.surroundings;
+  const path = log.index.path(file);
+  const dataEnd = disk.stat(log.data.path(file))?.sizeBytes ?? -1;
+  const here = presence?.has(log.name, file, 0, Math.max(dataEnd, DATA_HEADER_BYTES)) ?? true;
+  const readable = dataEnd >= 0 && here;
+  if (readable) refuseExchanged(log.data, file, count, disk);
+  const header = decodeIndexHeader(readHead(disk, path, INDEX_HEADER_BYTES));
+  if (header.kind === 'other-version')
+    throw new StoreError('bad-files', `${path}: version ${header.version}, this program reads version 4`);
+  const rebuildable = readable && dataEnd > DATA_HEADER_BYTES;
+  if (header.kind === 'foreign' && !rebuildable)
+    throw new StoreError(
+      'bad-files',
+      `${path}: not an index file, and there is no data file to rebuild it from; restore it from a copy`,
+    );
+  const misplaced = header.kind === 'good' && header.file !== file;
+  if (misplaced && !rebuildable) refuseExchanged(log.index, file, count, disk);
+  const unusable = header.kind === 'foreign' || (misplaced && rebuildable);
+  return {
+    pair: { file, indexSize: 0, rebuild: false, dataEnd, readable },
+    header,
+    here,
+    misplaced,
+    unusable,
+  };
 }
 
 /** First bytes of a file; none when it is missing. */
@@ -240,7 +270,7 @@ function makeIndexFiles(loading: Loading): void {
     if (!pair.readable && pair.indexSize === 0 && pair.dataEnd >= 0)
       loading.warn(`${path} is gone and its data file is not on this machine: what was in it is not found`);
     loading.repaired(
-      `${path} ${status ? `had ${status.sizeBytes} bytes and no header` : 'was missing'}; header written`,
+      `${path} ${status ? `had ${status.sizeBytes} bytes and not its header` : 'was missing'}; header written`,
     );
     pair.indexSize = Math.max(pair.indexSize, INDEX_HEADER_BYTES);
   }

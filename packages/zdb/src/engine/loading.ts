@@ -8,7 +8,7 @@ export interface PairState {
   /** Size of the index file on disk; 0 when it has to be made anew. */
   indexSize: number;
   /** The index file had no good header: what it lacks must come from the data file. */
-  readonly rebuild: boolean;
+  rebuild: boolean;
   /** End of the data: of the file, in the last one of whole entries (once found); -1: not on this machine. */
   dataEnd: number;
   /** The data file can be read wholly. */

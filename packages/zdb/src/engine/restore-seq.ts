@@ -1,4 +1,5 @@
 // Sequential ids whose newest record is gone with the end of a data file: they get the version before back.
+import { DATA_HEADER_BYTES } from './data-format.ts';
 import { DataScanner } from './data-scanner.ts';
 import { IdSet } from './id-set.ts';
 import { ID_BYTES, INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES, indexEntry, SLOT_BYTES } from './index-format.ts';
@@ -27,9 +28,11 @@ export class SeqRestore {
     const place = this.#place;
     const lost = new IdSet();
     let restored = 0;
+    const last = log.active;
     for (const id of dangling) {
       if (!records.locateId(id, place) || recordFits(log, place)) continue;
-      const parent = this.#parentOf(id, place);
+      // Only the last data file loses its end: a slot that points nowhere else is damaged, and its parent may be older than others.
+      const parent = this.#pointsInto(last, place) ? this.#parentOf(id, place) : undefined;
       if (parent) {
         this.#pointBack(place, parent);
         restored++;
@@ -38,15 +41,34 @@ export class SeqRestore {
     }
     flush();
     const found = lost.size > 0 ? this.#search(lost) : 0;
+    let gone = 0;
     for (const id of lost) {
       if (!records.locateId(id, place)) continue;
-      records.flag(place, true);
+      // Nothing of it in the data files that are here.
+      const parent = this.#parentOf(id, place);
+      if (parent) {
+        this.#pointBack(place, parent);
+        restored++;
+      } else {
+        records.flag(place, true);
+        gone++;
+      }
       if (log.current.changes.size >= REPAIRS_MAX) flush();
     }
     flush();
     if (restored + found > 0)
       repaired(`${restored + found} ids lost their newest record; the one before it counts again`);
-    if (lost.size > 0) repaired(`${lost.size} ids lost their only record; they are gone`);
+    if (gone > 0) repaired(`${gone} ids lost their only record; they are gone`);
+  }
+
+  /** Whether a slot names a place in a data file, be it behind its end. */
+  #pointsInto(file: number, place: Place): boolean {
+    const { log } = this.#loading;
+    log.view(place.indexFile, place.indexOffset);
+    return (
+      indexEntry.dataFile(log.bytes, log.at) === file &&
+      indexEntry.dataOffset(log.bytes, log.at) >= DATA_HEADER_BYTES
+    );
   }
 
   /** The newest older version in the chain of copies that still has its record. */

@@ -17,7 +17,7 @@ export function ownerOf(session: Session): boolean {
     session.server.replies.error('Missing arguments');
     return false;
   }
-  session.owner = laxNumber(last, 0, last.length);
+  session.owner = laxNumber(last, 0, last.length) >>> 0;
   request.dropLast();
   return true;
 }
