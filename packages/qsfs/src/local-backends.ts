@@ -13,6 +13,16 @@ const STOP_TIMEOUT_MS = 10_000;
 const KILL_TIMEOUT_MS = 2000;
 const POLL_MS = 25;
 const NICENESS = '5';
+/**
+ * Of a disk that is filling up shards leave so much to records, but of a small disk not more than one part in so many. A volume on the same
+ * disk leaves twice as much (zdbfs, transactions.ts), so that what shards take last does not stop its checkpoints.
+ */
+const SPARE_BYTES = 32 * 2 ** 20;
+const SPARE_SHARE = 32;
+/** Size of a backend's data file, but not more than one part in so many of its disk. */
+const DATA_FILE_BYTES = 256 * 2 ** 20;
+const SMALLEST_DATA_FILE_BYTES = 8 * 2 ** 20;
+const DATA_FILE_SHARE = 128;
 /** How long one question may take: while a backend starts (many start at once), and to say what state it is in. */
 const START_QUESTION_MS = 10_000;
 const STATE_QUESTION_MS = 1000;
@@ -160,6 +170,13 @@ export class LocalBackends {
         BACKEND_SOCKET,
         // What a backend has answered must survive a loss of power: the local copy may be dropped then.
         '--sync',
+        // Records, which a frontend needs to start, have room even when shards have filled the disk.
+        '--spare',
+        `${this.#spareBytes(backend)}`,
+        '--datasize',
+        `${this.#dataFileBytes(backend)}`,
+        // What is deleted makes room.
+        '--punch',
       ];
       // They give way to programs that use the mount: on this machine both want the same processors.
       const child = processes.start('nice', ['-n', NICENESS, ...command], {
@@ -172,6 +189,21 @@ export class LocalBackends {
     } finally {
       log.close();
     }
+  }
+
+  /** Left to records on a disk that shards fill. */
+  #spareBytes(backend: LocalBackend): number {
+    return Math.min(SPARE_BYTES, Math.floor(this.#diskBytes(backend) / SPARE_SHARE));
+  }
+
+  /** Size of a data file: only those that are not written any more give all of their room back. */
+  #dataFileBytes(backend: LocalBackend): number {
+    const share = Math.floor(this.#diskBytes(backend) / DATA_FILE_SHARE);
+    return Math.min(DATA_FILE_BYTES, Math.max(SMALLEST_DATA_FILE_BYTES, share));
+  }
+
+  #diskBytes(backend: LocalBackend): number {
+    return this.#context.disk.space(backend.directory).totalBytes;
   }
 
   async #untilServing(backend: LocalBackend, ended: (() => boolean) | undefined): Promise<void> {

@@ -3,6 +3,7 @@
 // nothing, and the store takes writes whose ids are new.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { syncAtOnce } from '@qsfs/io';
 import { crashPolicies, SimulatedCrash, SimulatedDisk, SimulatedRandom } from '@qsfs/io/simulated';
 import {
   type Engine,
@@ -134,6 +135,9 @@ function workload(
     } else if (draw < 96) {
       namespace.rotate();
       model.committed = model.sequence;
+    } else if (mode === 'seq' && draw < 98) {
+      giveBack(namespace);
+      model.committed = model.synced = model.sequence;
     } else {
       namespace.compact(0.8, 1 << 30);
       model.committed = model.sequence;
@@ -145,6 +149,13 @@ function workload(
     engine.close();
     model.synced = model.sequence;
   }
+}
+
+/** Gives dead records and dead files back. */
+function giveBack(namespace: Namespace): void {
+  const files = namespace.dataFiles().map(({ file }) => file);
+  syncAtOnce(namespace.hollowSteps(files));
+  syncAtOnce(namespace.discardSteps(files));
 }
 
 function isCorrupt(error: unknown): boolean {

@@ -4,6 +4,7 @@
 // What must survive for rebuilding an index from data files: a deletion marker in a removed file is written again while older
 // data files exist, because one of them may hold the record it deletes.
 
+import { type SyncSteps, unstableDirectory } from '@qsfs/io';
 import { DATA_DELETED } from './data-format.ts';
 import { DataScanner } from './data-scanner.ts';
 import { indexEntry } from './index-format.ts';
@@ -59,15 +60,44 @@ export function compact(host: CompactionHost, maxLiveRatio: number, budgetBytes:
     movedBytes += mover.bytes;
     host.sync();
     if (!whole || log.liveBytes[file] !== 0) continue;
-    log.data.close(file);
-    log.surroundings.disk.remove(log.data.path(file));
+    removeData(host, file);
     log.surroundings.disk.syncDirectory(log.data.directory);
-    log.dataEnds[file] = -1;
-    host.reader.clear();
     removedFiles.push(file);
     freedBytes += sizeBytes;
   }
   return { removedFiles, movedEntries, movedBytes, freedBytes };
+}
+
+/**
+ * Removes those of the given closed data files in which nothing is alive. Deletion markers in them are written again as `compact` does
+ * it, unless the file is not here to be read.
+ */
+export function* discardSteps(host: CompactionHost, files: Iterable<number>): SyncSteps {
+  const { log, presence } = host;
+  host.commit();
+  const dead = [...files].filter(
+    (file) => file < log.active && log.dataEnds[file]! >= 0 && log.liveBytes[file] === 0,
+  );
+  if (dead.length === 0) return;
+  for (const file of dead) {
+    const size = log.dataEnds[file]!;
+    const isHere = log.surroundings.disk.stat(log.data.path(file)) !== undefined;
+    if (isHere && (!presence || presence.has(log.name, file, 0, size))) new Mover(host, file).run();
+    yield;
+  }
+  yield* host.writer.syncSteps();
+  for (const file of dead) removeData(host, file);
+  yield unstableDirectory(log.surroundings.disk, log.data.directory);
+}
+
+/** Removes a data file in which nothing is alive; its index file stays. */
+function removeData({ log, reader }: CompactionHost, file: number): void {
+  const { disk } = log.surroundings;
+  log.data.close(file);
+  if (disk.stat(log.data.path(file))) disk.remove(log.data.path(file));
+  log.dataEnds[file] = -1;
+  log.hollowed.delete(file);
+  reader.clear();
 }
 
 /** Files worth compacting, emptiest first. */

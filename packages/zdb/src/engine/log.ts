@@ -42,6 +42,14 @@ export interface LogSurroundings {
   readonly indexTailBytes: number;
 }
 
+/** What the last pass over a closed data file that gave up dead records found (hollow.ts). */
+export interface Hollowed {
+  /** Bytes that were not alive then, holes included: as long as there are no more, a pass would find nothing. */
+  readonly deadBytes: number;
+  /** Bytes in holes. */
+  readonly holeBytes: number;
+}
+
 /** Data and index of one namespace. */
 export class Log {
   readonly name: string;
@@ -57,6 +65,8 @@ export class Log {
   readonly lastEntries: number[] = [];
   /** Bytes of live entries per data file. */
   readonly liveBytes: number[] = [];
+  /** Data files whose dead records were given up in this run. */
+  readonly hollowed = new Map<number, Hollowed>();
   /** Number of the first cache block of each index file. */
   readonly firstBlocks: number[] = [];
   active = 0;

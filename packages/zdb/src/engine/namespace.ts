@@ -4,8 +4,9 @@
 // Rule: a method reads everything it needs before it changes anything, so that NotLocal can be thrown and the call repeated.
 import { type Clock, type Random, type SyncSteps, syncAtOnce } from '@qsfs/io';
 import { payloadChecksum, payloadLength } from './checksum.ts';
-import { type CompactionHost, compact } from './compact.ts';
+import { type CompactionHost, compact, discardSteps } from './compact.ts';
 import { DATA_HEADER_BYTES, KEY_MAX_BYTES, PAYLOAD_MAX_BYTES } from './data-format.ts';
+import { hollowSteps, unseenDeadBytes } from './hollow.ts';
 import { encodeIndexHeader, ID_BYTES, INDEX_HEADER_BYTES } from './index-format.ts';
 import type { Log } from './log.ts';
 import type { LogWriter } from './log-writer.ts';
@@ -360,7 +361,14 @@ export class StoreNamespace implements Namespace {
       const sizeBytes = log.dataEnds[file]!;
       // Compaction removes data files and leaves their (dead) index files.
       if (sizeBytes < 0 && liveBytes === 0) continue;
-      files.push({ file, sizeBytes: Math.max(0, sizeBytes), liveBytes, closed: file < log.active });
+      files.push({
+        file,
+        sizeBytes: Math.max(0, sizeBytes),
+        liveBytes,
+        closed: file < log.active,
+        holeBytes: log.hollowed.get(file)?.holeBytes ?? 0,
+        unseenDeadBytes: unseenDeadBytes(log, file),
+      });
     }
     return files;
   }
@@ -375,6 +383,14 @@ export class StoreNamespace implements Namespace {
 
   compact(maxLiveRatio: number, budgetBytes: number): CompactionResult {
     return compact(this.#compactionHost(), maxLiveRatio, budgetBytes);
+  }
+
+  hollowSteps(files: Iterable<number>): SyncSteps {
+    return hollowSteps(this.#compactionHost(), files);
+  }
+
+  discardSteps(files: Iterable<number>): SyncSteps {
+    return discardSteps(this.#compactionHost(), files);
   }
 
   /** The batch is written and stays. @returns its rotations */

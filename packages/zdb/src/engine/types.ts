@@ -82,6 +82,10 @@ export interface DataFileInfo {
   /** Bytes of live entries (header, key and payload). */
   readonly liveBytes: number;
   readonly closed: boolean;
+  /** Bytes of dead records that `hollowSteps` has given up in this run. */
+  readonly holeBytes: number;
+  /** Bytes of dead records in a closed file that `hollowSteps` has not looked at. */
+  readonly unseenDeadBytes: number;
 }
 
 /** Settings of a namespace; `locked` and `frozen` are of this run only. */
@@ -309,6 +313,17 @@ export interface Namespace {
    * log, and removes the files; stops after `budgetBytes` were moved. Commits; what was moved is synced before a file is removed. History of moved keys is cut.
    */
   compact(maxLiveRatio: number, budgetBytes: number): CompactionResult;
+  /**
+   * Gives space back where it moves nothing: whole blocks inside the payloads of dead records of these data files, if they are closed and
+   * here, become holes. Commits, and brings to stable storage what made the records dead. Their history is lost. The namespace must not
+   * be changed between the steps. (seq)
+   */
+  hollowSteps(files: Iterable<number>): SyncSteps;
+  /**
+   * Removes those of these data files that are closed and in which nothing is alive, whether they are here or not. Commits and syncs
+   * before. The namespace must not be changed between the steps.
+   */
+  discardSteps(files: Iterable<number>): SyncSteps;
 }
 
 /** An open store: several namespaces in one pair of directories, locked against a second opener. */

@@ -56,6 +56,17 @@ export const OPTIONS: readonly Option[] = [
     help: 'give files back of which at most so much is alive',
     own: true,
   },
+  {
+    name: 'spare',
+    argument: 'SIZE',
+    help: 'of a disk that fills up, leave so much to values up to 64 KiB and to deletions',
+    own: true,
+  },
+  {
+    name: 'punch',
+    help: 'give back what removed values of seq namespaces took; their history is lost',
+    own: true,
+  },
   { name: 'report-to', argument: 'SOCKET', help: 'started by --background', own: 'hidden' },
 ];
 
@@ -85,6 +96,9 @@ export interface CommandLine {
   readonly maxClients: number;
   /** Data files of which at most this part is alive are given back; 0: never. */
   readonly compactRatio: number;
+  /** Of the disk this is left to small values; 0: nothing. */
+  readonly spareBytes: number;
+  readonly punch: boolean;
   /** Socket of the command that started this server in the background. */
   readonly reportTo: string | undefined;
   /** Things the operator should know although they are no errors. */
@@ -138,6 +152,8 @@ export function parseCommandLine(words: readonly string[]): CommandLine {
     loop: loopOf(given.get('loop')),
     maxClients: maxClientsOf(given.get('maxclients')),
     compactRatio: percentOf(given.get('autocompact')) / 100,
+    spareBytes: has('spare') ? spareOf(given.get('spare') ?? '') : 0,
+    punch: has('punch'),
     reportTo: given.get('report-to'),
     notices,
   };
@@ -208,6 +224,13 @@ function percentOf(text: string | undefined): number {
   if (!(value >= 0 && value <= 95))
     throw new UsageError(`invalid share '${text}': a number from 0 to 95, percent`);
   return value;
+}
+
+function spareOf(text: string): number {
+  const match = /^(\d+)([kMG]?)$/.exec(text);
+  if (match === null)
+    throw new UsageError(`invalid spare room '${text}': a number of bytes, or with k, M or G`);
+  return Number(match[1]) * { '': 1, k: 2 ** 10, M: 2 ** 20, G: 2 ** 30 }[match[2] as '' | 'k' | 'M' | 'G'];
 }
 
 function wholeOrZero(text: string | undefined): number {

@@ -218,6 +218,8 @@ class Program {
         singleMode: line.mode !== undefined,
         maxClients: this.#maxClients(),
         compactRatio: line.compactRatio,
+        spareBytes: line.spareBytes,
+        givesBack: line.punch,
       },
     );
   }

@@ -20,6 +20,10 @@ export interface ServerOptions {
   readonly maxClients: number;
   /** Data files of which at most this part is alive are given back from time to time; 0: never. */
   readonly compactRatio: number;
+  /** Of a disk that fills up, so much is left to small values and deletions. */
+  readonly spareBytes: number;
+  /** The room of removed values of sequential namespaces is given back. */
+  readonly givesBack: boolean;
 }
 
 /** Counted for INFO. */

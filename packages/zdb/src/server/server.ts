@@ -9,6 +9,7 @@ import { commandTable } from './commands/table.ts';
 import type { Hooks } from './hooks.ts';
 import type { Log } from './log.ts';
 import { forward, ownerOf } from './mirror.ts';
+import { Room } from './room.ts';
 import type { Counters, ServerOptions } from './server-options.ts';
 import { type Host, Session } from './session.ts';
 import { Slot } from './slot.ts';
@@ -26,6 +27,8 @@ const TIDY_MS = 1000;
 const REFUSED_STAYING = 4;
 /** Time between looks for mostly dead data files. */
 const COMPACT_MS = 60_000;
+/** Time between looks for room of removed values. */
+const GIVE_BACK_MS = 1000;
 
 /** What the server stands on. */
 export interface ServerParts {
@@ -58,6 +61,7 @@ export class Server implements Host {
   readonly log: Log;
   readonly hooks: Hooks | undefined;
   readonly commands: CommandTable<Session>;
+  readonly room: Room;
   readonly replies = new ReplyWriter();
   readonly largeBuffers = new LargeBuffers();
   readonly counters: Counters = {
@@ -114,6 +118,7 @@ export class Server implements Host {
     this.log = parts.log;
     this.hooks = parts.hooks;
     this.commands = commandTable(options.debug);
+    this.room = new Room({ ...parts, commit: () => this.commit() }, options.spareBytes);
     this.#commitBytes = options.syncsCommits ? SYNCED_COMMIT_BYTES : COMMIT_BYTES;
     this.instanceId = 1 + parts.random.below(2 ** 30);
     this.startedSeconds = parts.clock.nowSeconds();
@@ -148,6 +153,7 @@ export class Server implements Host {
     );
     this.#every(1000, this.options.rotateSeconds > 0, () => this.#rotateOld());
     this.#every(COMPACT_MS, this.options.compactRatio > 0, () => void this.#compactAll());
+    this.#every(GIVE_BACK_MS, this.options.givesBack, () => this.#giveBack());
     this.#every(this.options.syncSeconds * 1000, this.options.syncSeconds > 0, () => this.#syncRest());
   }
 
@@ -492,6 +498,11 @@ export class Server implements Host {
     } finally {
       this.#compacting = false;
     }
+  }
+
+  #giveBack(): void {
+    this.room.giveBack();
+    this.#rotationsWithoutSession();
   }
 
   #tidyLater(): void {

@@ -9,6 +9,7 @@ import type { Engine, NotLocal } from '../engine/types.ts';
 import type { Command, CommandTable, CommandDefinition as Definition } from './command.ts';
 import type { Hooks } from './hooks.ts';
 import type { Log } from './log.ts';
+import type { Room } from './room.ts';
 import type { Counters, ServerOptions } from './server-options.ts';
 import type { Slot } from './slot.ts';
 import type { ServerSocket, SocketEvents } from './sockets.ts';
@@ -33,6 +34,7 @@ export interface Host {
   readonly log: Log;
   readonly hooks: Hooks | undefined;
   readonly commands: CommandTable<Session>;
+  readonly room: Room;
   /** Where the session whose turn it is writes its replies. */
   readonly replies: ReplyWriter;
   readonly largeBuffers: LargeBuffers;

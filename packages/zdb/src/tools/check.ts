@@ -2,6 +2,7 @@
 import type { Disk, DiskFile } from '@qsfs/io';
 import { DATA_HEADER_BYTES, isDataHeader } from '../engine/data-format.ts';
 import { DataScanner } from '../engine/data-scanner.ts';
+import { looksHollow } from '../engine/hollow.ts';
 import type { Machine } from '../server/machine.ts';
 import { type IndexFileEntry, numberedFiles, openIndexFile } from './index-file.ts';
 import { printable, TOOL_EXIT, type Tool, ToolError, type ToolRequest } from './tool.ts';
@@ -84,8 +85,8 @@ function emptyFindings(name: string): Findings {
   };
 }
 
-/** Offsets of the data entries that index entries name, by data file. */
-type Named = Map<number, Set<number>>;
+/** Offsets of the data entries that index entries name, by data file, and whether one that is alive does. */
+type Named = Map<number, Map<number, boolean>>;
 
 function checkNamespace(disk: Disk, name: string, dataDirectory: string, indexDirectory: string): Findings {
   const findings = emptyFindings(name);
@@ -99,13 +100,18 @@ function checkNamespace(disk: Disk, name: string, dataDirectory: string, indexDi
     data.close();
   }
   for (const file of numberedFiles(disk, dataDirectory, 'd')) {
-    checkDataFile(disk, `${dataDirectory}/d${file}`, named.get(file) ?? new Set(), findings);
+    checkDataFile(disk, `${dataDirectory}/d${file}`, named.get(file) ?? new Map(), findings);
   }
   return findings;
 }
 
 /** @param named the entries the index knows; undefined: there is no index to compare with */
-function checkDataFile(disk: Disk, path: string, named: Set<number> | undefined, findings: Findings): void {
+function checkDataFile(
+  disk: Disk,
+  path: string,
+  named: ReadonlyMap<number, boolean> | undefined,
+  findings: Findings,
+): void {
   const file = disk.open(path, 'read');
   try {
     findings.dataFiles++;
@@ -119,7 +125,9 @@ function checkDataFile(disk: Disk, path: string, named: Set<number> | undefined,
       findings.dataBytes += scanner.payloadBytes;
       const { offset } = scanner;
       const truncated = (scanner.flags & 2) !== 0;
-      if (!truncated && !scanner.intact()) {
+      // The server gives the room of dead records back: of those the index says that they are dead.
+      const givenUp = named?.get(offset) === false && looksHollow(scanner, file);
+      if (!truncated && !givenUp && !scanner.intact()) {
         findings.problems.push({ path, offset, what: `checksum of ${printable(scanner.key())} is wrong` });
       }
       if (named !== undefined && !scanner.deleted && !named.has(offset)) {
@@ -156,10 +164,10 @@ function checkIndexFile(
       const dataFile = index.header.mode === 'seq' ? entry.dataFile : number;
       let offsets = named.get(dataFile);
       if (offsets === undefined) {
-        offsets = new Set();
+        offsets = new Map();
         named.set(dataFile, offsets);
       }
-      offsets.add(entry.dataOffset);
+      offsets.set(entry.dataOffset, !entry.deleted || (offsets.get(entry.dataOffset) ?? false));
       if (entry.deleted) continue;
       findings.liveEntries++;
       const scanner = data.scanner(dataFile);

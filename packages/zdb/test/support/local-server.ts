@@ -91,6 +91,8 @@ export class LocalServer {
         singleMode: false,
         maxClients: 1000,
         compactRatio: 0,
+        spareBytes: 0,
+        givesBack: false,
         ...options,
       },
     );

@@ -13,8 +13,10 @@ import {
 import { Guard } from './guard.ts';
 import { Health } from './health.ts';
 
-/** A store that was full or refused a write is not written to for this long. */
+/** A store that refused a write is not written to for this long. */
 const UNWRITABLE_MS = 30_000;
+/** One that was full may have room again as soon as something was removed: its space report tells. */
+const FULL_MS = 3000;
 
 /** Why a store that is up takes nothing. */
 export interface Unwritable {
@@ -88,7 +90,8 @@ export class GuardedShardStore implements ShardStore {
 
   /** Nothing is written there for a while: it did not take, or did not keep, what it was given. */
   distrust(reason: string, kind: Unwritable['kind'] = 'refused'): void {
-    this.#unwritable = { kind, reason, untilMs: this.#clock.monotonicMs() + UNWRITABLE_MS };
+    const forMs = kind === 'full' ? FULL_MS : UNWRITABLE_MS;
+    this.#unwritable = { kind, reason, untilMs: this.#clock.monotonicMs() + forMs };
   }
 
   /** Why nothing can be written there just now, although it is up; undefined when it can. */

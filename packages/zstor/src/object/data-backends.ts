@@ -11,6 +11,9 @@ import type { Tolerance } from '../types.ts';
 
 /** A space report is used for this long; what is written meanwhile is taken off. */
 const SPACE_VALID_MS = 10_000;
+/** … but one that tells of little room only for so long: others may use the same disk, and room may be made at any moment. */
+const LITTLE_SPACE_VALID_MS = 500;
+const LITTLE_SPACE_BYTES = 256 * 1024 * 1024;
 /** A backend with less room than this is full: shards of several stripes are on their way to it at any time. */
 const LEAST_FREE_BYTES = 2 * 1024 * 1024;
 
@@ -74,8 +77,7 @@ export class DataBackends {
   async refreshSpace(): Promise<void> {
     const nowMs = this.#clock.monotonicMs();
     const old = this.all.filter(
-      ({ name, store }) =>
-        store.health.usable && nowMs - (this.#rooms.get(name)?.askedMs ?? -Infinity) > SPACE_VALID_MS,
+      ({ name, store }) => store.health.usable && !isValid(this.#rooms.get(name), nowMs),
     );
     if (old.length === 0) return;
     this.#asking ??= Promise.all(old.map((backend) => this.space(backend))).then(
@@ -183,6 +185,12 @@ export class DataBackends {
   async close(): Promise<void> {
     await Promise.all(this.all.map(({ store }) => store.close()));
   }
+}
+
+function isValid(room: Room | undefined, nowMs: number): boolean {
+  if (!room) return false;
+  const isLittle = room.freeBytes !== undefined && room.freeBytes < LITTLE_SPACE_BYTES;
+  return nowMs - room.askedMs <= (isLittle ? LITTLE_SPACE_VALID_MS : SPACE_VALID_MS);
 }
 
 /** Room below which a backend is given no shard of this length. */

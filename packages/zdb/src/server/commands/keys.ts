@@ -5,6 +5,8 @@ import type { CommandDefinition, Session } from '../session.ts';
 import { exactly, MAX_KEY_BYTES, mayWrite, notFrozen, readableKey, wrappedNumberAt } from './arguments.ts';
 
 const CANNOT_WRITE = 'Cannot write data right now';
+/** As for a namespace with a limit: clients know that it means room. */
+const NO_ROOM = 'No space left on this disk for large values';
 const CANNOT_DELETE = 'Cannot delete key (data)';
 
 /** Key commands. */
@@ -38,6 +40,10 @@ function set(session: Session): void {
   }
   if (!mayWrite(session)) return;
   const value = request.argument(2);
+  if (!server.room.takes(session.slot.namespace, value.length)) {
+    replies.error(NO_ROOM);
+    return;
+  }
   let stored: Uint8Array | undefined;
   try {
     stored = store(session, value, timestamp);

@@ -37,8 +37,8 @@ export function describeNamespace(session: Session, slot: Slot): string {
     const left = BigInt(whole(settings.maxSizeBytes)) - BigInt(namespace.dataSizeBytes);
     lines.push(`space_available: ${BigInt.asUintN(64, left)}`);
   }
-  const indexFree = freeBytes(server, namespace.indexDirectory);
-  const dataFree = freeBytes(server, namespace.dataDirectory);
+  const indexFree = server.room.freeBytes(namespace.indexDirectory);
+  const dataFree = server.room.freeBytes(namespace.dataDirectory);
   lines.push(
     `index_disk_freespace_bytes: ${indexFree}`,
     `index_disk_freespace_mb: ${mebibytes(indexFree)}`,
@@ -103,14 +103,6 @@ export function describeServer(server: Host): string {
     lines.push(`${name}_bytes: ${bytes}`, `${name}_mb: ${mebibytes(bytes)}`);
   }
   return `${lines.join('\n')}\n`;
-}
-
-function freeBytes(server: Host, directory: string): number {
-  try {
-    return server.disk.space(directory).availableBytes;
-  } catch {
-    return 0;
-  }
 }
 
 function yesNo(value: boolean): string {
