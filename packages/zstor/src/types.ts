@@ -19,8 +19,11 @@ export interface Capabilities {
   readonly codecThreads?: number;
   /** Names of objects that need repair, kept by the embedding program across restarts (what records say survives anyway). */
   readonly repairList?: RepairList;
-  /** Probes, catching up of metadata stores and repair in the background; default false (the command line). */
-  readonly maintenance?: boolean;
+  /**
+   * Catching up of metadata stores and repair in the background; default false (the command line). A function is asked before every round
+   * whether there may be one now.
+   */
+  readonly maintenance?: boolean | (() => boolean);
 }
 
 /** A durable set of object names that somebody noticed to be damaged. */

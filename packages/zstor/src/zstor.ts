@@ -118,7 +118,8 @@ export class ObjectStore implements Zstor {
       backends: this.#backends,
       clock,
       repairList,
-      background: maintenance,
+      background: maintenance !== false,
+      mayWork: typeof maintenance === 'function' ? maintenance : () => true,
       log,
     });
     for (const { store } of this.#backends.all) {

@@ -185,6 +185,21 @@ test('a write with dead backends keeps the quorum, records what is missing, and 
   assert.deepEqual([...pending], [], 'and forgotten when it is whole');
 });
 
+test('nothing is repaired in the background while it may not be, and it is made up for', async (t) => {
+  const clock = new SimulatedClock();
+  let mayWork = false;
+  const rig = await openRig(t, {}, { clock, maintenance: () => mayWork });
+  rig.fault('a0').mode = 'refuse';
+  const { path, content } = randomFile(rig.folder, 'source', 200_000);
+  await rig.zstor.put('name', { path, lengthBytes: content.length });
+  rig.fault('a0').mode = 'healthy';
+  await clock.run(600_000);
+  assert.equal((await rig.zstor.head('name'))?.missingShards, 4);
+  mayWork = true;
+  await clock.run(30_000);
+  assert.equal((await rig.zstor.head('name'))?.missingShards, 0);
+});
+
 test('in the background a backend that returns gets what it missed, and a wiped one everything', async (t) => {
   const clock = new SimulatedClock();
   const rig = await openRig(t, {}, { clock, maintenance: true });

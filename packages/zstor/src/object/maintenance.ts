@@ -21,6 +21,8 @@ export interface MaintenanceParts {
   readonly clock: Clock;
   readonly repairList: RepairList | undefined;
   readonly background: boolean;
+  /** Asked before a round in the background; one that may not be is put off. */
+  readonly mayWork: () => boolean;
   readonly log: (level: 'info' | 'warning' | 'error', message: string) => void;
 }
 
@@ -70,7 +72,8 @@ export class Maintenance {
       this.#delayMs,
       () => {
         this.#timer = undefined;
-        void this.#backgroundRound();
+        if (this.#parts.mayWork()) void this.#backgroundRound();
+        else this.#schedule();
       },
       true,
     );
