@@ -9,12 +9,23 @@ import { asKnownError } from './known-errors.ts';
 import { LocalBackends, type LocalState } from './local-backends.ts';
 import { GAUGES } from './messages.ts';
 import { count, formatSize } from './quantities.ts';
+import type { ReadOnly } from './read-only.ts';
 import { backendReports, type StatusReport } from './status.ts';
 import type { SyncReport } from './sync-point.ts';
 
 const PROGRESS_MS = 500;
 /** Degraded objects whose own tolerance is looked at for `status`; beyond that their number says enough. */
 const TOLERANCE_SAMPLE_MAX = 64;
+
+/** What `ping` answers. */
+export interface Pong {
+  readonly mountPoint: string;
+  readonly pid: number;
+  readonly hiddenCount: number;
+  readonly readOnly: ReadOnly | null;
+  /** What it has warned of while starting. */
+  readonly warnings: readonly string[];
+}
 
 /** What `sync` and `down` answer. */
 export interface SyncAnswer extends SyncReport {
@@ -74,9 +85,10 @@ export class ControlService {
     }
   }
 
-  #ping(): { mountPoint: string; pid: number; hiddenCount: number; warnings: readonly string[] } {
-    const { mountPoint, hiddenCount, options } = this.#frontend;
-    return { mountPoint, hiddenCount, pid: options.context.processes.pid, warnings: this.#warnings };
+  #ping(): Pong {
+    const { mountPoint, hiddenCount, options, readOnly } = this.#frontend;
+    const { pid } = options.context.processes;
+    return { mountPoint, hiddenCount, pid, readOnly, warnings: this.#warnings };
   }
 
   async status(): Promise<StatusReport> {
@@ -92,6 +104,7 @@ export class ControlService {
       identity,
       mountPoint,
       fenced,
+      readOnly,
     } = this.#frontend;
     const { context, configuration, layout } = options;
     const local = new LocalBackends(context, localBackendsOf(configuration));
@@ -113,6 +126,7 @@ export class ControlService {
     return {
       directory: layout.root,
       mountPoint,
+      readOnly,
       volumeId: identity.volumeId,
       epoch: identity.epoch,
       generation: syncPoints.generation,
@@ -245,8 +259,10 @@ export class ControlService {
   /** Sync and unmount; the process ends when this is answered, whatever the backends say. The answer tells what is only here. */
   async #down(progress: (line: unknown) => void): Promise<DownAnswer> {
     let reason = '';
+    const { readOnly, fenced, unsynced } = this.#frontend;
     try {
-      await this.#sync(progress);
+      // Where nothing could be written, nothing may be missing on the backends.
+      if (readOnly === null || fenced !== '' || unsynced) await this.#sync(progress);
       await this.#frontend.unmount();
       // What was written while that sync point was on its way.
       if (this.#frontend.unsynced) await this.#sync(progress);

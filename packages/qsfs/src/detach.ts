@@ -3,9 +3,11 @@
 import type { OptionRow } from './cli/arguments.ts';
 import type { Context } from './context.ts';
 import { callControl } from './control.ts';
+import type { Pong } from './control-service.ts';
 import { messageOf, QsfsError } from './errors.ts';
 import type { Layout } from './layout.ts';
 import { hiddenText } from './mounting.ts';
+import { describeReadOnly } from './read-only.ts';
 
 /** Tells the child that it is one. Not for people. */
 export const INTERNAL_OPTION: OptionRow = { name: 'in-background', help: 'used by --detach', hidden: true };
@@ -19,18 +21,10 @@ export interface DetachOptions {
   readonly mount: string | undefined;
   readonly config: string | undefined;
   readonly cacheBytes: number | undefined;
+  readonly readOnly: boolean;
   readonly json: boolean;
   /** Print nothing on success. */
   readonly quiet?: boolean;
-}
-
-/** What a running qsfs answers to `ping`. */
-interface Pong {
-  readonly mountPoint: string;
-  readonly pid: number;
-  readonly hiddenCount: number;
-  /** What it has warned of while starting. */
-  readonly warnings: readonly string[];
 }
 
 /** Starts it. @returns the exit code: 0 when mounted, else the child's, whose message was printed */
@@ -41,6 +35,7 @@ export async function detach(context: Context, options: DetachOptions): Promise<
   if (options.mount !== undefined) words.push('--mount', options.mount);
   if (options.config !== undefined) words.push('--config', options.config);
   if (options.cacheBytes !== undefined) words.push('--cache-size', `${options.cacheBytes}`);
+  if (options.readOnly) words.push('--read-only');
   const child = processes.start(processes.nodePath, [context.program, ...words], {
     detached: true,
     streams: ['ignore', 'ignore', 'pipe'],
@@ -66,13 +61,20 @@ export async function detach(context: Context, options: DetachOptions): Promise<
       { path: layout.controlSocket },
       { verb: 'ping', parameters: {} },
     ).catch(() => undefined);
-    const { mountPoint, pid, hiddenCount = 0, warnings = [] } = (answer ?? {}) as Partial<Pong>;
+    const {
+      mountPoint,
+      pid,
+      hiddenCount = 0,
+      warnings = [],
+      readOnly = null,
+    } = (answer ?? {}) as Partial<Pong>;
     // Somebody else may be serving the folder; then the child ends with a message of its own.
     if (mountPoint !== undefined && pid === child.pid) {
       for (const warning of warnings) context.warn(`warning: ${warning}`);
+      if (readOnly) context.warn(`warning: ${describeReadOnly(readOnly)}`);
       if (hiddenCount > 0) context.warn(`warning: ${hiddenText({ hiddenCount, mountPoint })}`);
       if (options.json && !options.quiet)
-        context.print(JSON.stringify({ mountPoint, pid, directory: layout.root }));
+        context.print(JSON.stringify({ mountPoint, pid, directory: layout.root, readOnly }));
       else if (!options.quiet) {
         context.print(
           `mounted at ${mountPoint} (process ${pid}); stop with "qsfs down --dir ${layout.root}"`,

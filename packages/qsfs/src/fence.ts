@@ -1,5 +1,5 @@
-// What a frontend that lost its backends to another one does with its mount: everything stays readable, nothing can be
-// changed any more. A change would never leave this machine, and whoever made it would not know. And what waits until that is known.
+// What a frontend that has not got its backends, or lost them to another one, does with its mount: everything is readable, nothing can be
+// changed. A change might never leave this machine, and whoever made it would not know. And what waits until that is known.
 import { type Filesystem, FilesystemError } from '@qsfs/fuse';
 
 /** Whether a call changes what programs see; all calls are here, so that a new one is not forgotten. */
@@ -45,16 +45,20 @@ const STALE = new LeaseStale('the change waits for a look at the lease');
 
 /**
  * Puts a check in front of every call that changes the filesystem.
- * @param isFenced while it answers true the call fails with EROFS
+ * @param isReadOnly while it answers true the call fails with EROFS
  * @param isKnown while it answers false, which of both it is must be found out first: the call throws LeaseStale
  */
-export function refuseChanges(filesystem: Filesystem, isFenced: () => boolean, isKnown: () => boolean): void {
+export function refuseChanges(
+  filesystem: Filesystem,
+  isReadOnly: () => boolean,
+  isKnown: () => boolean,
+): void {
   const calls = filesystem as unknown as Record<string, Call>;
   for (const [name, changes] of Object.entries(CHANGES)) {
     if (!changes) continue;
     const call = calls[name]!.bind(filesystem);
     calls[name] = (...parameters) => {
-      if (isFenced()) throw new FilesystemError('EROFS');
+      if (isReadOnly()) throw new FilesystemError('EROFS');
       if (!isKnown()) throw STALE;
       return call(...parameters);
     };

@@ -182,7 +182,7 @@ class Server {
     };
     refuseChanges(
       volume,
-      () => this.#isFenced,
+      () => this.#isReadOnly,
       () => lookedLately(this.#gauges, realClock),
     );
     const status = volume.status.bind(volume);
@@ -245,13 +245,13 @@ class Server {
 
   #goOn(): void {
     if (this.#pace.open) this.#session?.retry(HELD_TOKEN);
-    if (!this.#isLooking || !(this.#isFenced || lookedLately(this.#gauges, realClock))) return;
+    if (!this.#isLooking || !(this.#isReadOnly || lookedLately(this.#gauges, realClock))) return;
     this.#isLooking = false;
     this.#session?.retry(LOOK_TOKEN);
   }
 
-  get #isFenced(): boolean {
-    return this.#gauges[GAUGES.fenced] === 1;
+  get #isReadOnly(): boolean {
+    return this.#gauges[GAUGES.fenced] === 1 || this.#gauges[GAUGES.withoutLease] === 1;
   }
 
   #askForLook(): string {

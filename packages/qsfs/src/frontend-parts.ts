@@ -3,6 +3,7 @@
 import { join } from 'node:path';
 import type { Zstor } from '@qsfs/zstor';
 import { Cache, fileBytesFor } from './cache.ts';
+import { Claimant } from './claimant.ts';
 import type { Configuration } from './configuration.ts';
 import type { Context } from './context.ts';
 import { Courtesy } from './courtesy.ts';
@@ -14,11 +15,12 @@ import type { Identity } from './identity.ts';
 import type { Layout } from './layout.ts';
 import { LeaseHolder } from './lease.ts';
 import type { Log } from './log-file.ts';
-import { GAUGES_BYTES, OFFLOADED } from './messages.ts';
+import { GAUGES, GAUGES_BYTES, OFFLOADED } from './messages.ts';
 import { Offload } from './offload.ts';
 import type { Ownership } from './opening.ts';
 import { count, formatSize } from './quantities.ts';
 import { ReadBack } from './read-back.ts';
+import { READ_ONLY_REASON } from './read-only.ts';
 import { SyncPoints } from './sync-point.ts';
 import { type Volume, VolumeFiles } from './volume-files.ts';
 
@@ -33,6 +35,8 @@ export interface FrontendOptions {
   readonly identity: Identity;
   readonly mountPoint: string;
   readonly cacheBytes: number;
+  /** Never take the lease: the mount can only be read. */
+  readonly readOnly: boolean;
   readonly log: Log;
 }
 
@@ -45,6 +49,9 @@ export interface Parts {
   readonly filesystem: Filesystem;
   readonly housekeeper: Housekeeping;
   readonly lease: LeaseHolder;
+  readonly claimant: Claimant;
+  /** Why the lease was not taken yet; empty when it was. */
+  readonly waiting: string;
   readonly cache: Cache;
   readonly courtesy: Courtesy;
   readonly offload: Offload;
@@ -72,10 +79,17 @@ export async function openParts(
   const identity = { current: options.identity };
   const { stripeBytes, segmentBytes } = options.identity;
   const lease = new LeaseHolder(context, zstor, () => identity.current, layout.root);
-  await lease.take(options.ownership.kind === 'existing' ? options.ownership.lease : undefined);
+  const claimant = new Claimant({ context, layout, zstor, lease, identity: () => identity.current });
+  const waiting = options.readOnly ? READ_ONLY_REASON : await claimant.attempt();
+  // Of a volume nobody ever had the lease of there is nothing to be read.
+  const { ownership } = options;
+  const isNew = ownership.kind === 'fresh' || (!ownership.lease && identity.current.generation === 0);
+  if (waiting !== '' && isNew && !options.readOnly)
+    throw new QsfsError('QSFS_E_BACKENDS', `no volume can be made: ${waiting}`);
   const volume = openVolumeFiles(options);
   const shared = new SharedArrayBuffer(GAUGES_BYTES);
   const gauges = new Float64Array(shared);
+  gauges[GAUGES.withoutLease] = waiting === '' ? 0 : 1;
   const housekeeper = startHousekeeper();
   // Assigned below; the thread says nothing before it is told to open.
   const late: { cache?: Cache; readBack?: ReadBack; offload?: Offload } = {};
@@ -145,7 +159,7 @@ export async function openParts(
       clock,
       volume,
       epoch: () => identity.current.epoch,
-      mayBegin: () => courtesy.mayBegin,
+      mayBegin: () => gauges[GAUGES.withoutLease] === 0 && courtesy.mayBegin,
       stored: (namespace, file, complete, isNew) => {
         if (isNew) syncHook.points?.dataStored(namespace, file);
         if (complete) cache.consider(namespace, file);
@@ -198,6 +212,8 @@ export async function openParts(
       filesystem,
       housekeeper,
       lease,
+      claimant,
+      waiting,
       cache,
       courtesy,
       offload,

@@ -24,6 +24,7 @@ import { HEAL_ROUND_MAX, type Offload } from './offload.ts';
 import { PaceKeeper } from './pace-keeper.ts';
 import { count } from './quantities.ts';
 import type { ReadBack } from './read-back.ts';
+import { describeReadOnly, type ReadOnly } from './read-only.ts';
 import type { SyncPoints, SyncReport } from './sync-point.ts';
 import type { Volume } from './volume-files.ts';
 
@@ -84,14 +85,18 @@ export class Frontend {
     this.syncPoints = parts.syncPoints;
     this.emptied = parts.emptied;
     this.#courtesy = parts.courtesy;
-    this.#leaseWatch = new LeaseWatch({
-      clock: parts.options.context.clock,
-      lease: parts.lease,
-      gauges: parts.gauges,
-      fence: (reason) => this.fence(reason),
-      looked: () => this.#filesystem.send({ kind: 'go-on' }),
-      log: parts.options.log,
-    });
+    this.#leaseWatch = new LeaseWatch(
+      {
+        clock: parts.options.context.clock,
+        lease: parts.lease,
+        claimant: parts.claimant,
+        gauges: parts.gauges,
+        fence: (reason) => this.fence(reason),
+        looked: () => this.#filesystem.send({ kind: 'go-on' }),
+        log: parts.options.log,
+      },
+      parts.waiting,
+    );
     this.#mounted = mounted;
     this.mountPoint = mountPoint;
     const { gauges, cache, offload, courtesy } = parts;
@@ -148,7 +153,14 @@ export class Frontend {
 
   /** Something was written that no sync point on the backends holds. */
   get unsynced(): boolean {
-    return this.#changed || this.syncPoints.unfinished;
+    const isHeld = this.readOnly === null || this.#fenced !== '';
+    return isHeld ? this.#changed || this.syncPoints.unfinished : this.#holdsMore;
+  }
+
+  /** While nothing can be written it can be seen whether the newest sync point has it all. */
+  get #holdsMore(): boolean {
+    const { pendingFiles } = this.offload.status;
+    return this.gauges[GAUGES.dirty] === 1 || pendingFiles > 0 || !this.syncPoints.isNewest;
   }
 
   /** Something may have been written that no state holds yet: by us, or by the process before us. */
@@ -159,6 +171,14 @@ export class Frontend {
   /** Why this frontend may not write to the backends any more; empty otherwise. */
   get fenced(): string {
     return this.#fenced;
+  }
+
+  /** Why the mount can only be read; null when it can be written. */
+  get readOnly(): ReadOnly | null {
+    if (this.#fenced) return { cause: 'replaced', reason: this.#fenced };
+    const { waiting } = this.#leaseWatch;
+    if (waiting === '') return null;
+    return { cause: this.options.readOnly ? 'asked' : 'no-lease', reason: waiting };
   }
 
   /** The filesystem thread died: the mount is dead, and stays until the next start. */
@@ -178,7 +198,12 @@ export class Frontend {
 
   /** Everything written so far, to the backends. @throws QsfsError */
   async sync(): Promise<SyncReport> {
+    const { readOnly } = this;
     if (this.#fenced) throw new QsfsError('QSFS_E_FENCED', this.#fenced);
+    if (readOnly) {
+      const code = readOnly.cause === 'asked' ? 'QSFS_E_INCOMPLETE' : 'QSFS_E_BACKENDS';
+      throw new QsfsError(code, `nothing can be synced from this mount: ${describeReadOnly(readOnly)}`);
+    }
     try {
       return await this.syncPoints.run();
     } catch (error) {
@@ -237,7 +262,7 @@ export class Frontend {
     await this.#recordPresence();
     this.readBack.close();
     this.cache.close();
-    if (!this.#fenced) {
+    if (this.readOnly === null) {
       const released = this.#lease.release().catch((error: unknown) => void this.#noticeFence(error));
       await Promise.race([released, context.clock.sleep(RELEASE_TIMEOUT_MS)]);
     }
@@ -279,7 +304,7 @@ export class Frontend {
     });
     this.#every('presence', RECORD_PRESENCE_MS, () => this.#recordPresence());
     this.#every('heal', HEAL_MS, () => this.#heal(false));
-    this.#every('lease', LOOK_MS, () => this.#leaseWatch.look());
+    if (!this.options.readOnly) this.#every('lease', LOOK_MS, () => this.#leaseWatch.look());
     this.#every('capacity', CAPACITY_MS, () => this.#measureCapacity());
     this.#every('emptied backends', EMPTIED_MS, () => this.lookForEmptied());
     this.#every('sync', 1000, () => this.#syncWhenDue());
@@ -313,7 +338,7 @@ export class Frontend {
 
   async #syncWhenDue(): Promise<void> {
     const { context, configuration } = this.options;
-    if (this.#fenced || this.syncPoints.busy) return;
+    if (this.readOnly || this.syncPoints.busy) return;
     const nowMs = context.clock.monotonicMs();
     if (nowMs - this.#syncFailedAtMs < SYNC_RETRY_MS) return;
     const due = nowMs - this.syncPoints.madeAtMs >= configuration.settings.syncIntervalMs;
@@ -347,10 +372,12 @@ export class Frontend {
 
   async #heal(rebuild: boolean): Promise<void> {
     if (this.#fenced) return;
-    await this.syncPoints.healSmall();
+    // Without the lease only what others repaired is found.
+    const mayWrite = this.readOnly === null;
+    if (mayWrite) await this.syncPoints.healSmall();
     const before = this.offload.status.degradedFiles;
     if (before === 0) return;
-    const rest = await this.offload.heal(rebuild);
+    const rest = await this.offload.heal(rebuild && mayWrite);
     if (rest < before)
       this.options.log('info', `${count(before - rest, 'segment')} whole again, ${rest} degraded`);
   }

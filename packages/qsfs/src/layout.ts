@@ -18,6 +18,8 @@ export interface Layout {
   readonly staging: string;
   /** Who this frontend is: volume, frontend id, epoch. */
   readonly identity: string;
+  /** What a restored frontend followed; there only until it has the lease. */
+  readonly claim: string;
   /** A copy of the newest manifest that is on the backends. */
   readonly manifest: string;
   /** What each data backend was when all objects were whole (emptied-backends.ts). */
@@ -46,6 +48,7 @@ export function layoutOf(root: string): Layout {
     catalog: join(frontend, 'catalog'),
     staging: join(frontend, 'staging'),
     identity: join(frontend, 'identity'),
+    claim: join(frontend, 'claim'),
     manifest: join(frontend, 'manifest'),
     incarnations: join(frontend, 'incarnations'),
     repairs: join(frontend, 'repairs'),

@@ -3,7 +3,10 @@
 //
 // Backends that do not answer cannot be looked at, and then changes are taken all the same: a frontend goes on without them. Who took
 // over meanwhile is noticed when they answer again; what was written here in between is in this folder alone.
+//
+// A frontend that could not take the lease when it started tries that with every look instead (claimant.ts).
 import type { Clock } from '@qsfs/io';
+import type { Claimant } from './claimant.ts';
 import { messageOf, QsfsError } from './errors.ts';
 import { HEARTBEAT_MS, type LeaseHolder } from './lease.ts';
 import type { Log } from './log-file.ts';
@@ -20,6 +23,7 @@ const LOOK_MAX_MS = 3000;
 export interface LeaseWatchParts {
   readonly clock: Pick<Clock, 'monotonicMs' | 'nowMs' | 'sleep'>;
   readonly lease: Pick<LeaseHolder, 'confirm' | 'heartbeat'>;
+  readonly claimant: Pick<Claimant, 'attempt'>;
   readonly gauges: Float64Array;
   /** Another frontend took over. */
   readonly fence: (reason: string) => void;
@@ -34,12 +38,19 @@ export class LeaseWatch {
   #attempt: Promise<void> | undefined;
   #beatAtMs: number;
   #ended = false;
+  #waiting: string;
 
-  /** The lease was taken just before. */
-  constructor(parts: LeaseWatchParts) {
+  /** @param waiting why the lease could not be taken yet; empty when it was taken just before */
+  constructor(parts: LeaseWatchParts, waiting = '') {
     this.#parts = parts;
+    this.#waiting = waiting;
     this.#beatAtMs = parts.clock.monotonicMs();
     this.#note();
+  }
+
+  /** Why the lease could not be taken yet; empty when it was. */
+  get waiting(): string {
+    return this.#waiting;
   }
 
   /** Looks now, or joins the look that is under way. Never throws. */
@@ -65,16 +76,31 @@ export class LeaseWatch {
 
   async #try(): Promise<void> {
     const { clock, lease, fence, log } = this.#parts;
-    const beats = clock.monotonicMs() - this.#beatAtMs >= HEARTBEAT_MS;
+    const beats = this.#waiting === '' && clock.monotonicMs() - this.#beatAtMs >= HEARTBEAT_MS;
     if (beats) this.#beatAtMs = clock.monotonicMs();
     try {
-      await (beats ? lease.heartbeat() : lease.confirm());
+      if (this.#waiting !== '') await this.#claim();
+      else await (beats ? lease.heartbeat() : lease.confirm());
     } catch (error) {
       if (error instanceof QsfsError && error.code === 'QSFS_E_FENCED') {
         this.#ended = true;
         fence(error.message);
       } else if (beats) log('warning', `lease: ${messageOf(error)}`);
     }
+  }
+
+  async #claim(): Promise<void> {
+    const { claimant, clock, gauges, log } = this.#parts;
+    const waiting = await claimant.attempt().catch((error: unknown) => {
+      if (error instanceof QsfsError && error.code === 'QSFS_E_FENCED') throw error;
+      return messageOf(error);
+    });
+    this.#waiting = waiting;
+    if (waiting !== '') return;
+    this.#beatAtMs = clock.monotonicMs();
+    this.#note();
+    gauges[GAUGES.withoutLease] = 0;
+    log('info', 'the lease is taken: the mount can be written from now on');
   }
 
   #note(): void {

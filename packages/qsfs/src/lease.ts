@@ -16,7 +16,7 @@ export const HEARTBEAT_MS = 60_000;
 /** A holder that has shown nothing for this long by its own clock is taken for dead: no two clocks differ by so much. */
 const DEAD_AFTER_MS = 24 * 60 * HEARTBEAT_MS;
 /** Watching for a heartbeat takes at most this long. */
-const WATCH_MS = 2.5 * HEARTBEAT_MS;
+export const WATCH_MS = 2.5 * HEARTBEAT_MS;
 const WATCH_STEP_MS = 2000;
 /** A holder on this machine is given this long to end before it is taken for alive. */
 const ENDING_MS = 2000;
@@ -176,12 +176,33 @@ export function fencedBy(lease: Lease): QsfsError {
   );
 }
 
-/** Whether the holder of a lease still runs. `unknown` only when the watch was not wanted. */
-export type Liveness = 'alive' | 'dead';
+/** Whether the holder of a lease still runs. `unknown`: it could not write a heartbeat now if it did. */
+export type Liveness = 'alive' | 'dead' | 'unknown';
+
+/**
+ * What can be known of the holder of a lease without watching for a heartbeat: that it released the lease, or, on the same
+ * machine, whether its process runs.
+ */
+export async function livenessHere(context: Context, lease: Lease): Promise<Liveness> {
+  if (lease.state === 'released') return 'dead';
+  if (lease.machine === '' || lease.machine !== machineOf(context)) return 'unknown';
+  // A process that was just killed takes a moment to end.
+  for (const end = context.clock.monotonicMs() + ENDING_MS; ; await context.clock.sleep(ENDING_STEP_MS)) {
+    const runs = context.processes.alive(lease.pid) && startOf(context, lease.pid) === lease.pidStarted;
+    if (!runs) return 'dead';
+    if (context.clock.monotonicMs() >= end) return 'alive';
+  }
+}
+
+/** Whether the backends take a lease now, so that a holder that lives shows it. */
+export async function takesLease(zstor: Zstor): Promise<boolean> {
+  const { data, metadata } = await zstor.status();
+  return data.writable && metadata.writable;
+}
 
 /**
  * Finds out whether the frontend that holds a lease is still running. On the same machine at once; else by watching for
- * a heartbeat, which takes up to two and a half minutes.
+ * a heartbeat, which takes up to two and a half minutes, and proves nothing while the backends take none.
  * @param tell called with what is being waited for
  */
 export async function livenessOf(
@@ -191,15 +212,9 @@ export async function livenessOf(
   tell: (line: string) => void,
 ): Promise<Liveness> {
   const { lease } = found;
-  if (lease.state === 'released') return 'dead';
-  if (lease.machine !== '' && lease.machine === machineOf(context)) {
-    // A process that was just killed takes a moment to end.
-    for (const end = context.clock.monotonicMs() + ENDING_MS; ; await context.clock.sleep(ENDING_STEP_MS)) {
-      const runs = context.processes.alive(lease.pid) && startOf(context, lease.pid) === lease.pidStarted;
-      if (!runs) return 'dead';
-      if (context.clock.monotonicMs() >= end) return 'alive';
-    }
-  }
+  const here = await livenessHere(context, lease);
+  if (here !== 'unknown') return here;
+  if (!(await takesLease(zstor))) return 'unknown';
   if (context.clock.nowMs() - lease.writtenMs > DEAD_AFTER_MS) return 'dead';
   tell(
     `waiting up to ${formatDuration(WATCH_MS)} for a sign of life of the frontend in ${lease.directory} on ${lease.hostName} (--take-over does not wait)`,
@@ -210,7 +225,7 @@ export async function livenessOf(
     const now = await zstor.head(LEASE_NAME);
     if (now && !equalBytes(now.objectId, found.objectId)) return 'alive';
   }
-  return 'dead';
+  return (await takesLease(zstor)) ? 'dead' : 'unknown';
 }
 
 function equalBytes(left: Uint8Array, right: Uint8Array): boolean {

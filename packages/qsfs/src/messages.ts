@@ -159,6 +159,8 @@ export const GAUGES = {
   /** When the lease was looked at last, by the monotonic clock and by the wall clock. (main) */
   lookedMonotonicMs: 10,
   lookedWallMs: 11,
+  /** 1 while this frontend has not got the lease: nothing may be changed yet. (main) */
+  withoutLease: 12,
 } as const;
 
 /** Bytes of the shared array behind GAUGES. */

@@ -1,6 +1,7 @@
 // What has to be true before a frontend runs: backends started, the store open, and the decision whose volume this is.
 // Nothing below the state folder is changed here before everything that can be refused was.
 import { isZstorError, openZstor, type Zstor } from '@qsfs/zstor';
+import { readClaim } from './claim.ts';
 import type { Configuration } from './configuration.ts';
 import type { Context } from './context.ts';
 import { QsfsError } from './errors.ts';
@@ -19,12 +20,17 @@ const ATTEMPT_PAUSE_MS = 500;
 /** Where backends of a role are configured. */
 const TABLES = { data: 'groups.backends', metadata: 'meta.config.backends' } as const;
 
-/** Opens the object store of a configuration. @throws QsfsError QSFS_E_CONFIG, QSFS_E_BACKENDS */
+/**
+ * Opens the object store of a configuration.
+ * @param layout of the frontend that may repair what is on it, when `mayRepair` says so
+ * @throws QsfsError QSFS_E_CONFIG, QSFS_E_BACKENDS
+ */
 export async function openStore(
   context: Context,
   configuration: Configuration,
   layout: Layout | undefined,
   log: Log,
+  mayRepair: () => boolean = () => false,
 ): Promise<Zstor> {
   const { disk, network, clock, random } = context;
   try {
@@ -34,7 +40,7 @@ export async function openStore(
       clock,
       random,
       log,
-      maintenance: layout !== undefined,
+      maintenance: layout !== undefined && mayRepair,
       ...(layout === undefined ? {} : { repairList: new RepairFile(disk, layout.repairs) }),
     });
   } catch (error) {
@@ -125,7 +131,9 @@ export type Ownership =
   | { readonly kind: 'fresh' };
 
 /**
- * Decides whether this folder may use these backends: as the frontend it was, or as the first one there ever was.
+ * Decides whether this folder may use these backends: as the frontend it was, as the one it was restored to be (what that needs is
+ * looked at when the lease is taken), or as the first one there ever was.
+ * @param readOnly it is only looked at: fine whoever has the backends
  * @throws QsfsError QSFS_E_FENCED (another frontend has them), QSFS_E_EXISTS (they hold a volume this folder knows nothing of),
  *   QSFS_E_BACKENDS (they cannot be asked)
  */
@@ -134,9 +142,13 @@ export async function decideOwnership(
   layout: Layout,
   zstor: Zstor,
   configPath: string,
+  readOnly: boolean,
 ): Promise<Ownership> {
   const identity = readIdentity(context.disk, layout.identity);
+  if (identity && readOnly) return { kind: 'existing', identity, lease: undefined };
   const lease = await asking(context, configPath, zstor, () => readLease(zstor));
+  const claim = readClaim(context.disk, layout.claim);
+  if (identity && claim) return { kind: 'existing', identity, lease };
   if (identity) {
     if (lease && lease.lease.frontendId !== identity.frontendId) throw fencedBy(lease.lease);
     // The lease is written before anything else; only a volume that was never synced may be without one.
@@ -164,6 +176,12 @@ export async function decideOwnership(
     );
   }
   const [newest] = await asking(context, configPath, zstor, () => manifestVersions(zstor));
+  if (readOnly && !lease && !newest) {
+    throw new QsfsError(
+      'QSFS_E_NO_VOLUME',
+      'there is no volume to look at, neither here nor on the backends',
+    );
+  }
   if (lease || newest) {
     throw new QsfsError(
       'QSFS_E_EXISTS',

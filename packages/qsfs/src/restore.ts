@@ -8,6 +8,8 @@ import { dirname, join } from 'node:path';
 import { type Disk, readWhole, replaceWhole } from '@qsfs/io';
 import { isZstorError, type Zstor } from '@qsfs/zstor';
 import type { StoredIndex } from './catalog.ts';
+import { writeClaim } from './claim.ts';
+import { Claimant, leaseIdOf } from './claimant.ts';
 import {
   type Configuration,
   localBackendsOf,
@@ -47,6 +49,7 @@ import {
   warningOf,
 } from './opening.ts';
 import { count } from './quantities.ts';
+import { READ_ONLY_REASON, type ReadOnly } from './read-only.ts';
 import { DESCRIPTOR } from './sync-state.ts';
 import { VolumeFiles } from './volume-files.ts';
 
@@ -63,6 +66,8 @@ export interface RestoreOptions {
   readonly directory: string;
   /** Do not wait for a sign of life of the last frontend. */
   readonly takeOver: boolean;
+  /** Leave the volume to the frontend that has it: what is made here can only be read. */
+  readonly readOnly: boolean;
   readonly mount: string | undefined;
   readonly cacheBytes: number | undefined;
   readonly progress: (line: string) => void;
@@ -78,6 +83,8 @@ export interface RestoreReport {
   readonly stateOfMs: number;
   readonly dataFiles: number;
   readonly dataBytes: number;
+  /** Why it can only be read at present; null when the volume is its own now. */
+  readonly readOnly: ReadOnly | null;
 }
 
 /**
@@ -114,16 +121,18 @@ async function restoreFrom(
   const zstor = await openStore(context, source, undefined, options.log);
   try {
     const lease = await asking(context, source.path, zstor, () => readLease(zstor));
-    if (lease && !options.takeOver) {
+    let isEnded = true;
+    if (lease && !options.takeOver && !options.readOnly) {
       const liveness = await livenessOf(context, zstor, lease, options.progress).catch((error: unknown) => {
         throw asKnownError(error);
       });
       if (liveness === 'alive') throw fencedBy(lease.lease);
+      isEnded = liveness === 'dead';
     }
     const found = await newestManifest(context, zstor, source.path, options.log);
     for (const backend of await misconfigured(zstor))
       options.log('warning', `warning: ${warningOf(backend, source.path)}`);
-    return await build({ context, layout, configuration, zstor, lease, ...found, options });
+    return await build({ context, layout, configuration, zstor, lease, isEnded, ...found, options });
   } finally {
     await zstor.close();
   }
@@ -243,11 +252,13 @@ interface BuildParts extends FoundManifest {
   readonly configuration: Configuration;
   readonly zstor: Zstor;
   readonly lease: FoundLease | undefined;
+  /** The holder of that lease is dead, or nobody asks. */
+  readonly isEnded: boolean;
   readonly options: RestoreOptions;
 }
 
 async function build(parts: BuildParts): Promise<RestoreReport> {
-  const { context, layout, configuration, zstor, lease, manifest, options } = parts;
+  const { context, layout, configuration, zstor, lease, isEnded, manifest, newest, options } = parts;
   const { disk } = context;
   const identity = successorIdentity(context, manifest, lease);
   disk.makeDirectory(layout.frontend);
@@ -256,6 +267,7 @@ async function build(parts: BuildParts): Promise<RestoreReport> {
   disk.syncDirectory(layout.frontend);
   let dataFiles = 0;
   let dataBytes = 0;
+  let readOnly: ReadOnly | null;
   try {
     for (const name of OFFLOADED) {
       const namespace = manifest.namespaces.find((candidate) => candidate.name === name);
@@ -264,19 +276,25 @@ async function build(parts: BuildParts): Promise<RestoreReport> {
       dataFiles += done.files;
       dataBytes += done.bytes;
     }
-    // From here on the frontend before is refused. Before anything of ours can be mistaken for a frontend.
+    // Until it has the lease; before anything of ours can be mistaken for a frontend.
+    const { takeOver } = options;
+    const { epoch, generation } = newest;
+    writeClaim(disk, layout.claim, { version: 1, lease: leaseIdOf(lease), epoch, generation, takeOver });
     const holder = new LeaseHolder(context, zstor, () => identity, layout.root);
-    await holder.take(lease).catch((error: unknown) => {
-      throw asKnownError(error);
-    });
-    await refuseOvertaken(parts, holder);
+    const claimant = new Claimant({ context, layout, zstor, lease: holder, identity: () => identity });
+    // When it gets the lease the frontend before is refused from here on.
+    if (options.readOnly) readOnly = { cause: 'asked', reason: READ_ONLY_REASON };
+    else {
+      const waiting = await claimant.attempt(isEnded);
+      readOnly = waiting === '' ? null : { cause: 'no-lease', reason: waiting };
+    }
     if (configuration.path === layout.config) writeConfiguration(disk, configuration);
     replaceWhole(disk, layout.manifest, encodeManifest(manifest));
     writeIdentity(disk, layout.identity, identity);
     disk.remove(layout.restoring);
     disk.syncDirectory(layout.frontend);
     // The restore itself is over; `up` takes the lease again as the same frontend.
-    await holder.release().catch(() => {});
+    if (!readOnly) await holder.release().catch(() => {});
   } catch (error) {
     empty(disk, layout.frontend);
     throw error;
@@ -289,23 +307,8 @@ async function build(parts: BuildParts): Promise<RestoreReport> {
     stateOfMs: manifest.createdMs,
     dataFiles,
     dataBytes,
+    readOnly,
   };
-}
-
-/**
- * The frontend before may have finished a sync point before the lease was ours, and deleted what the one before named.
- * @throws QsfsError QSFS_E_FENCED
- */
-async function refuseOvertaken(parts: BuildParts, holder: LeaseHolder): Promise<void> {
-  const { context, zstor, newest, options } = parts;
-  const [now] = await asking(context, options.from, zstor, () => manifestVersions(zstor));
-  if (!now || compareVersions(now, newest) <= 0) return;
-  await holder.release().catch(() => {});
-  throw new QsfsError(
-    'QSFS_E_FENCED',
-    'the frontend before finished a sync point while this restore was under way',
-    'Type the command again: it finds the newer state.',
-  );
 }
 
 /** Removes everything in a folder, which may be a mount point and stays. */

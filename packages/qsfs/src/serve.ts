@@ -20,6 +20,7 @@ import { LocalBackends } from './local-backends.ts';
 import { LogFile, type LogLevel } from './log-file.ts';
 import { decideOwnership, misconfigured, newIdentity, openStore, warningOf } from './opening.ts';
 import { formatSize } from './quantities.ts';
+import { describeReadOnly } from './read-only.ts';
 
 /** What `up` was asked to do. */
 export interface ServeOptions {
@@ -28,6 +29,8 @@ export interface ServeOptions {
   readonly config: string | undefined;
   readonly cacheBytes: number | undefined;
   readonly json: boolean;
+  /** Never take the lease: the mount can only be read. */
+  readonly readOnly: boolean;
   /** Nobody reads what is printed. */
   readonly background: boolean;
 }
@@ -83,9 +86,9 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
     const early = await openStore(context, configuration, undefined, log);
     let zstor: Zstor | undefined = early;
     undo.add('close the store', () => zstor?.close());
-    const ownership = await decideOwnership(context, layout, early, configuration.path);
+    const ownership = await decideOwnership(context, layout, early, configuration.path, options.readOnly);
     stopping.check();
-    mine = true;
+    mine = !options.readOnly;
     if (!disk.stat(layout.frontend)) {
       disk.makeDirectory(layout.frontend);
       undo.add('unlock', lock(context, layout));
@@ -95,10 +98,11 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
     // It goes without them; they do not get better by waiting.
     const warnings = (await misconfigured(early)).map((backend) => warningOf(backend, configuration.path));
     for (const warning of warnings) log('warning', warning);
-    // Only now there is a folder for the list of repairs, and the right to repair.
+    // Only now there is a folder for the list of repairs; the right to repair comes with the lease.
     await early.close();
     zstor = undefined;
-    zstor = await openStore(context, configuration, layout, log);
+    const late: { frontend?: Frontend } = {};
+    zstor = await openStore(context, configuration, layout, log, () => late.frontend?.readOnly === null);
     if (options.config !== undefined) {
       writeConfiguration(disk, { ...configuration, path: layout.config });
     }
@@ -117,8 +121,10 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
       identity,
       mountPoint,
       cacheBytes,
+      readOnly: options.readOnly,
       log,
     });
+    late.frontend = frontend;
     undo.add('close the frontend', async () => {
       await frontend.close();
       if (frontend.fenced === '') return;
@@ -127,6 +133,7 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
       started.clear();
     });
     log('info', `mounted at ${frontend.mountPoint} (process ${context.processes.pid})`);
+    if (frontend.readOnly) log('warning', describeReadOnly(frontend.readOnly));
     frontend.whenGone((reason) => stopping.stop(reason));
     undo.add('control socket', await serveRequests(context, layout, { frontend, warnings }, stopping));
     announce(context, options, { configuration, frontend, cacheBytes, started: [...started] });
@@ -291,6 +298,7 @@ function announce(
         pid: context.processes.pid,
         directory: layout.root,
         started,
+        readOnly: frontend.readOnly,
       }),
     );
     return;
@@ -305,7 +313,7 @@ function announce(
     (backend) => backend.name,
   );
   for (const line of [
-    `QSFS is mounted at ${frontend.mountPoint}`,
+    `QSFS is mounted at ${frontend.mountPoint}${frontend.readOnly ? ', to be read only' : ''}`,
     `  backends  ${names.join(', ')}`,
     `  survives  ${describePolicy(configuration.zstor)}: any ${k} of ${n} shards give everything back`,
     `  cache     ${formatSize(cacheBytes)} in ${layout.frontend}; the key is in ${configuration.path}`,

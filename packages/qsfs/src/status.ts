@@ -2,6 +2,7 @@
 import { describeTolerance, type Tolerance, type ZstorStatus } from '@qsfs/zstor';
 import type { LocalState } from './local-backends.ts';
 import { count, formatDuration, formatSize } from './quantities.ts';
+import { describeReadOnly, type ReadOnly } from './read-only.ts';
 
 /** One backend, data and metadata together. */
 export interface BackendReport {
@@ -24,6 +25,8 @@ export interface BackendReport {
 export interface StatusReport {
   readonly directory: string;
   readonly mountPoint: string;
+  /** Why nothing can be changed in the mount; null when it can be written. */
+  readonly readOnly: ReadOnly | null;
   readonly volumeId: string;
   readonly epoch: number;
   readonly generation: number;
@@ -69,7 +72,7 @@ export interface StatusReport {
       readonly minimalStores: number;
       /** Further stores that may be lost before records cannot be read. */
       readonly now: number;
-      /** Further stores that may be lost before nothing can be synced, started or restored any more; negative: so many must come back. */
+      /** Further stores that may be lost before nothing can be synced, and `up` and `restore` only read; negative: so many must come back. */
       readonly nowToWrite: number;
       readonly readable: boolean;
       readonly writable: boolean;
@@ -134,6 +137,7 @@ export function formatStatus(report: StatusReport): string[] {
     `cache      ${formatSize(cache.usedBytes)} of ${formatSize(cache.limitBytes)} used, ${formatSize(cache.evictableBytes)} can be dropped`,
     `segments   ${segments.offloaded} offloaded (${formatSize(segments.offloadedBytes)}), ${segments.pending} pending, ${formatSize(segments.pendingBytes)} only here`,
   ];
+  if (report.readOnly) lines.splice(1, 0, `read-only  ${describeReadOnly(report.readOnly)}`);
   if (segments.degraded > 0)
     lines.push(
       `           ${count(segments.degraded, 'segment')} degraded: shards are missing and will be repaired`,
@@ -155,10 +159,8 @@ export function formatStatus(report: StatusReport): string[] {
 function describeStores(toRead: number, toWrite: number): string {
   if (toRead < 0) return 'none: too few stores answer';
   const reading = toRead === 0 ? 'no further store' : `any ${count(toRead, 'further store')}`;
-  if (toWrite < 0) {
-    return `${reading} to read; to sync, start or restore ${count(-toWrite, 'store')} must come back`;
-  }
-  return `${reading} to read; to sync, start or restore ${toWrite === 0 ? 'no further one' : `any ${toWrite}`}`;
+  if (toWrite < 0) return `${reading} to read; ${count(-toWrite, 'store')} must come back to write`;
+  return `${reading} to read, ${toWrite === 0 ? 'no further one' : `any ${toWrite}`} to write`;
 }
 
 /** The backends as a table. */

@@ -130,6 +130,14 @@ export class SyncPoints {
     return this.#manifest?.createdMs;
   }
 
+  /** All data files there are were closed before the newest state on the backends. */
+  get isNewest(): boolean {
+    return OFFLOADED.every((name) => {
+      const known = this.#manifest?.namespaces.find((candidate) => candidate.name === name);
+      return known?.activeFile === this.#parts.volume[name].activeFile;
+    });
+  }
+
   /** Small objects that are not known to have all their shards. */
   get degradedObjects(): number {
     return this.#small.size;

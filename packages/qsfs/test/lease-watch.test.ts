@@ -3,10 +3,10 @@ import { test } from 'node:test';
 import { SimulatedClock } from '@qsfs/io/simulated';
 import { QsfsError } from '../src/errors.ts';
 import { LeaseWatch, lookedLately, STALE_MS } from '../src/lease-watch.ts';
-import { GAUGES_BYTES } from '../src/messages.ts';
+import { GAUGES, GAUGES_BYTES } from '../src/messages.ts';
 
 /** A watch over a lease whose looks the test decides. */
-function watched() {
+function watched(waiting = '') {
   const clock = new SimulatedClock();
   const gauges = new Float64Array(GAUGES_BYTES / 8);
   const seen = { looks: 0, beats: 0, went: 0, fenced: '' };
@@ -21,22 +21,30 @@ function watched() {
       return answer();
     },
   };
-  const watch = new LeaseWatch({
-    clock,
-    lease,
-    gauges,
-    fence: (reason) => {
-      seen.fenced = reason;
+  gauges[GAUGES.withoutLease] = waiting === '' ? 0 : 1;
+  const claim = { attempt: async () => waiting };
+  const watch = new LeaseWatch(
+    {
+      clock,
+      lease,
+      claimant: { attempt: () => claim.attempt() },
+      gauges,
+      fence: (reason) => {
+        seen.fenced = reason;
+      },
+      looked: () => {
+        seen.went += 1;
+      },
+      log: () => {},
     },
-    looked: () => {
-      seen.went += 1;
-    },
-    log: () => {},
-  });
+    waiting,
+  );
   return {
     clock,
     watch,
     seen,
+    claim,
+    readOnly: () => gauges[GAUGES.withoutLease] === 1,
     answers: (next: () => Promise<void>) => {
       answer = next;
     },
@@ -98,4 +106,38 @@ test('at the end nobody waits for a look any more', async () => {
   watch.end();
   assert.ok(lately());
   assert.equal(seen.went, 1);
+});
+
+test('without the lease each look tries to take it, and beats only begin when it is there', async () => {
+  const { clock, watch, seen, claim, readOnly } = watched('too few stores');
+  for (let at = 0; at < 30; at++) {
+    await clock.run(3000);
+    await watch.look();
+  }
+  assert.deepEqual([seen.looks, seen.beats], [0, 0]);
+  assert.equal(watch.waiting, 'too few stores');
+  claim.attempt = () => Promise.reject(new Error('a store went away in the middle'));
+  await watch.look();
+  assert.ok(readOnly());
+  assert.equal(watch.waiting, 'a store went away in the middle');
+  claim.attempt = async () => '';
+  await watch.look();
+  assert.ok(!readOnly());
+  assert.equal(watch.waiting, '');
+  await watch.look();
+  assert.deepEqual([seen.looks, seen.beats], [1, 0], 'the beat of the taking counts');
+  await clock.run(60_000);
+  await watch.look();
+  assert.deepEqual([seen.looks, seen.beats], [1, 1]);
+});
+
+test('who waits for the lease and finds it taken by another is fenced, and stays read-only', async () => {
+  const { watch, seen, claim, readOnly } = watched('too few stores');
+  claim.attempt = () => Promise.reject(new QsfsError('QSFS_E_FENCED', 'taken over'));
+  await watch.look();
+  assert.equal(seen.fenced, 'taken over');
+  assert.ok(readOnly());
+  claim.attempt = async () => '';
+  await watch.look();
+  assert.ok(readOnly(), 'it does not try again');
 });

@@ -1,57 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { SimulatedClock, SimulatedDisk, SimulatedRandom } from '@qsfs/io/simulated';
+import { SimulatedClock, SimulatedDisk } from '@qsfs/io/simulated';
 import type { Context } from '../src/context.ts';
 import { QsfsError } from '../src/errors.ts';
-import type { Identity } from '../src/identity.ts';
 import { type FoundLease, HEARTBEAT_MS, LeaseHolder, livenessOf, readLease } from '../src/lease.ts';
+import { identity, machine } from './machines.ts';
 import { MemoryZstor } from './memory-zstor.ts';
-
-interface Machine {
-  readonly context: Context;
-  alive: boolean;
-}
-
-/** A machine with its own boot id, on a shared clock. */
-function machine(clock: SimulatedClock, bootId: string): Machine {
-  const disk = new SimulatedDisk();
-  const write = (path: string, text: string) => {
-    disk.makeDirectory(path.slice(0, path.lastIndexOf('/')));
-    const file = disk.open(path, 'create');
-    file.write(Buffer.from(text), 0);
-    file.close();
-  };
-  write('/proc/sys/kernel/random/boot_id', bootId);
-  write('/proc/sys/kernel/hostname', `host-${bootId}`);
-  write('/proc/self/ns/pid', '');
-  write('/proc/7/stat', `7 (node (x) y) S ${'0 '.repeat(18)}12345 0`);
-  const made = { alive: true } as { alive: boolean; context?: Context };
-  made.context = {
-    disk,
-    clock,
-    network: {} as never,
-    random: new SimulatedRandom(1),
-    processes: { pid: 7, alive: () => made.alive } as unknown as Context['processes'],
-    workingDirectory: '/',
-    program: '',
-    print: () => {},
-    warn: () => {},
-    terminal: false,
-  };
-  return made as Machine;
-}
-
-function identity(frontend: string, epoch: number): Identity {
-  return {
-    volumeId: '11'.repeat(16),
-    frontendId: frontend.repeat(16),
-    epoch,
-    generation: 0,
-    stripeBytes: 4096,
-    segmentBytes: 65536,
-    createdMs: 0,
-  };
-}
 
 function setting() {
   const clock = new SimulatedClock();
@@ -149,4 +103,18 @@ test('backends that cannot be asked are no proof of anything', async () => {
   await assert.rejects(holder.heartbeat(), /switched off/);
   zstor.mode = 'up';
   await holder.heartbeat();
+});
+
+test('while the backends take no lease, silence is no proof of death', async () => {
+  const { clock, zstor, holder } = setting();
+  const there = machine(clock, 'boot-b').context;
+  await holder.take(undefined);
+  const lease = await found(zstor);
+  zstor.mode = 'readable';
+  assert.equal(await livenessOf(there, zstor, lease, () => assert.fail()), 'unknown');
+  zstor.mode = 'up';
+  const verdict = livenessOf(there, zstor, lease, () => {});
+  await clock.run(HEARTBEAT_MS);
+  zstor.mode = 'readable';
+  assert.equal(await clock.until(verdict), 'unknown', 'not when they stop to take it meanwhile, either');
 });

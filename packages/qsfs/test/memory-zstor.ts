@@ -48,7 +48,7 @@ export class MemoryZstor implements Zstor {
   readonly objects = new Map<string, Stored>();
   readonly stripeBytes: number;
   readonly #disk: Disk;
-  mode: 'up' | 'degraded' | 'down' = 'up';
+  mode: 'up' | 'degraded' | 'readable' | 'down' = 'up';
   /** What `inspect` answers. */
   inspection: Inspection = { incarnations: new Map(), blankStores: [] };
   /** Calls of `fetch` so far, as `name#stripe`. */
@@ -72,7 +72,7 @@ export class MemoryZstor implements Zstor {
   }
 
   async put(name: string, source: ObjectSource, options: PutOptions = {}): Promise<ObjectRecord> {
-    await this.#pass();
+    await this.#passWriting();
     const content = new Uint8Array(source.lengthBytes);
     const file = this.#disk.open(source.path, 'read');
     file.read(content, source.offset ?? 0);
@@ -82,7 +82,7 @@ export class MemoryZstor implements Zstor {
   }
 
   async putSmall(name: string, content: Uint8Array): Promise<ObjectRecord> {
-    await this.#pass();
+    await this.#passWriting();
     return this.#store(name, content.slice());
   }
 
@@ -136,7 +136,7 @@ export class MemoryZstor implements Zstor {
   }
 
   async delete(name: string): Promise<boolean> {
-    await this.#pass();
+    await this.#passWriting();
     return this.objects.delete(name);
   }
 
@@ -165,7 +165,7 @@ export class MemoryZstor implements Zstor {
   }
 
   async rebuild(name: string): Promise<RebuildReport> {
-    await this.#pass();
+    await this.#passWriting();
     const stored = this.#find(name);
     if (stored.wiped === 2) throw new ZstorError('QSFS_E_DAMAGED', `too little is left of ${name}`);
     stored.record = { ...stored.record, missingShards: this.mode === 'up' ? 0 : 1 };
@@ -193,6 +193,7 @@ export class MemoryZstor implements Zstor {
     await Promise.resolve();
     const tolerance = this.tolerance();
     const up = this.mode === 'up';
+    const writable = up || this.mode === 'degraded';
     return {
       backends: [],
       data: {
@@ -202,7 +203,7 @@ export class MemoryZstor implements Zstor {
         redundantNodes: 0,
         tolerance,
         promised: tolerance,
-        writable: this.mode !== 'down',
+        writable,
         placeable: up,
         reason: '',
       },
@@ -211,8 +212,8 @@ export class MemoryZstor implements Zstor {
         minimalStores: 1,
         writeQuorum: 1,
         tolerance: 0,
-        readable: true,
-        writable: true,
+        readable: this.mode !== 'down',
+        writable,
         reason: '',
       },
       repair: { pendingObjects: 0 },
@@ -230,6 +231,11 @@ export class MemoryZstor implements Zstor {
   async #pass(): Promise<void> {
     await Promise.resolve();
     if (this.mode === 'down') throw new ZstorError('QSFS_E_UNAVAILABLE', 'the backends are switched off');
+  }
+
+  async #passWriting(): Promise<void> {
+    await this.#pass();
+    if (this.mode === 'readable') throw new ZstorError('QSFS_E_UNAVAILABLE', 'the backends take nothing');
   }
 
   #store(name: string, content: Uint8Array): ObjectRecord {

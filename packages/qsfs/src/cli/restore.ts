@@ -4,8 +4,9 @@ import { detach } from '../detach.ts';
 import { QsfsError } from '../errors.ts';
 import { layoutOf } from '../layout.ts';
 import { count, formatSize } from '../quantities.ts';
+import { describeReadOnly } from '../read-only.ts';
 import { restore } from '../restore.ts';
-import { CACHE_SIZE_OPTION, cacheBytesOf, JSON_OPTION, report, type Verb } from './verb.ts';
+import { CACHE_SIZE_OPTION, cacheBytesOf, JSON_OPTION, READ_ONLY_OPTION, report, type Verb } from './verb.ts';
 
 export const restoreVerb: Verb = {
   grammar: {
@@ -17,6 +18,7 @@ export const restoreVerb: Verb = {
       { name: 'mount', value: 'M', help: 'mount it then, in the background' },
       CACHE_SIZE_OPTION,
       { name: 'take-over', help: 'do not wait for a sign of life of the last frontend' },
+      READ_ONLY_OPTION,
       JSON_OPTION,
     ],
   },
@@ -38,6 +40,8 @@ export const restoreVerb: Verb = {
     if (from === undefined || directory === undefined) {
       throw new QsfsError('QSFS_E_USAGE', '"qsfs restore" needs --from CONFIG and --dir NEW');
     }
+    const readOnly = words.has(READ_ONLY_OPTION.name);
+    const flag = readOnly ? ` --${READ_ONLY_OPTION.name}` : '';
     const tell = (line: string) => {
       if (!words.has('json')) context.warn(line);
     };
@@ -47,6 +51,7 @@ export const restoreVerb: Verb = {
       mount: mount === undefined ? undefined : absolute(mount),
       cacheBytes: cacheBytesOf(words),
       takeOver: words.has('take-over'),
+      readOnly,
       progress: tell,
       log: (level, message) => {
         if (level !== 'info') tell(message);
@@ -54,7 +59,8 @@ export const restoreVerb: Verb = {
     });
     report(context, words, done, () => [
       `restored the state of ${new Date(done.stateOfMs).toISOString()} (sync point ${done.generation}): ${count(done.dataFiles, 'data file')}, ${formatSize(done.dataBytes)}, in ${done.directory}`,
-      ...(mount === undefined ? [`mount it with "qsfs up --dir ${directory} --mount M"`] : []),
+      ...(done.readOnly && mount === undefined ? [describeReadOnly(done.readOnly)] : []),
+      ...(mount === undefined ? [`mount it with "qsfs up --dir ${directory} --mount M${flag}"`] : []),
     ]);
     if (mount === undefined) return 0;
     const layout = layoutOf(absolute(directory));
@@ -63,6 +69,7 @@ export const restoreVerb: Verb = {
       mount: absolute(mount),
       config: undefined,
       cacheBytes: undefined,
+      readOnly,
       json: words.has('json'),
       quiet: words.has('json'),
     });

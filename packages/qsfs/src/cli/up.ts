@@ -8,6 +8,7 @@ import {
   DIRECTORY_OPTION,
   JSON_OPTION,
   layoutFor,
+  READ_ONLY_OPTION,
   type Verb,
 } from './verb.ts';
 
@@ -25,6 +26,7 @@ export const up: Verb = {
       { name: 'config', value: 'C', help: 'configuration to use (default DIR/qsfs.toml; made when missing)' },
       CACHE_SIZE_OPTION,
       { name: 'detach', help: 'return when mounted; goes on in the background' },
+      READ_ONLY_OPTION,
       JSON_OPTION,
       INTERNAL_OPTION,
     ],
@@ -49,6 +51,7 @@ export const up: Verb = {
       mount: absolute(words.value('mount')),
       config: absolute(words.value('config')),
       cacheBytes: cacheBytesOf(words),
+      readOnly: words.has(READ_ONLY_OPTION.name),
       json: words.has('json'),
     };
     if (words.has('detach')) return await detach(context, options);

@@ -32,6 +32,11 @@ export const DIRECTORY_OPTION: OptionRow = {
 };
 export const JSON_OPTION: OptionRow = { name: 'json', help: 'print JSON' };
 
+export const READ_ONLY_OPTION: OptionRow = {
+  name: 'read-only',
+  help: 'only look: change nothing on the backends, whoever has them',
+};
+
 export const CACHE_SIZE_OPTION: OptionRow = {
   name: 'cache-size',
   value: 'S',

@@ -1,0 +1,23 @@
+// Why a mount can only be read, and how that is said.
+
+/** Why a mount can only be read. */
+export interface ReadOnly {
+  /** `no-lease`: the backends do not take it yet; `asked`: `--read-only`; `replaced`: another frontend has the volume. */
+  readonly cause: 'no-lease' | 'asked' | 'replaced';
+  readonly reason: string;
+}
+
+/** Of `asked`. */
+export const READ_ONLY_REASON = 'that was asked for with --read-only';
+
+/** One line for the operator. */
+export function describeReadOnly({ cause, reason }: ReadOnly): string {
+  switch (cause) {
+    case 'no-lease':
+      return `it can only be read, until the lease of the volume can be taken: ${reason}`;
+    case 'asked':
+      return `it can only be read: ${reason}`;
+    case 'replaced':
+      return `it can only be read from now on: ${reason}`;
+  }
+}
