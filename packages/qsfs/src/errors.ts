@@ -26,7 +26,7 @@ export const ERROR_KINDS = {
   QSFS_E_MOUNT: { exitCode: 7, hint: 'Choose another folder with --mount.' },
   QSFS_E_FENCED: {
     exitCode: 8,
-    hint: 'Only one frontend may use a set of backends: stop the other one with "qsfs down" there.',
+    hint: 'Only one frontend may use a set of backends: stop the other one with "qsfs down" there, or look at the volume with "qsfs restore --read-only".',
   },
   QSFS_E_EXISTS: { exitCode: 9, hint: 'Choose another folder with --dir.' },
   QSFS_E_NO_VOLUME: { exitCode: 10, hint: 'Check that the configuration and its key are the right ones.' },

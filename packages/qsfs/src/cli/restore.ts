@@ -27,6 +27,8 @@ export const restoreVerb: Verb = {
     'Finds the newest sync point on the backends and makes a frontend of it; data comes back when it is read. Local backends that',
     'are down are started where they are. The frontend that had the volume before is refused from then on; when it is still alive,',
     'restore is refused instead. When it ran on another machine and ended without a word, that is waited for up to 2.5 minutes.',
+    'When the backends can be read but not be written, all is restored and mounted all the same; it takes the volume over, and can be written,',
+    'when enough of them are back. With --read-only it never does: that looks at a volume that another frontend has, and goes on having.',
   ],
   examples: [
     'qsfs restore --from .qsfs/qsfs.toml --dir ./again --mount ./mnt2',

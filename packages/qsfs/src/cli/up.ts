@@ -36,6 +36,8 @@ export const up: Verb = {
     'Without a configuration it makes one in DIR/qsfs.toml, with a fresh key and eight local backends in four groups below',
     'DIR/backends, any whole group and one backend in every other group of which may be lost.',
     'Local backends that do not run are started; they go on when qsfs is killed.',
+    'When the backends can be read but not be written, it mounts all the same: nothing can be changed until enough of them are back, which',
+    'is noticed by itself. With --read-only it is never tried: the volume stays with the frontend that has it.',
     'Ctrl-C (or SIGTERM) unmounts, writes everything to DIR/frontend and stops the local backends; what is not on the backends',
     'yet is offloaded after the next "qsfs up". "qsfs down" offloads it first.',
   ],
