@@ -445,9 +445,9 @@ export class SyncPoints {
     const { context, emptied, zstor } = this.#parts;
     const end = context.clock.monotonicMs() + PATIENCE_MS;
     while (emptied.blankStores.length > 0 && context.clock.monotonicMs() < end) {
-      const { failures } = await zstor.repairPending();
+      await zstor.repairPending();
       await emptied.look();
-      if (failures.length > 0) await context.clock.sleep(RETRY_MS);
+      if (emptied.blankStores.length > 0) await context.clock.sleep(RETRY_MS);
     }
     return emptied.blankStores;
   }
