@@ -438,19 +438,12 @@ export class StoreNamespace implements Namespace {
   /** Whether the stored value equals the new one; when it cannot be read (other than not being here) it counts as changed. */
   #isSame(key: Uint8Array, place: Place, payload: Payload, length: number, crc: number): boolean {
     if (place.payloadBytes !== length || place.crc !== crc) return false;
-    let stored: Uint8Array;
     try {
-      stored = this.#reader.read(key, place);
+      return this.#reader.holds(key, place, payload);
     } catch (error) {
       if (error instanceof NotLocal) throw error;
       return false;
     }
-    let at = 0;
-    for (const part of payload instanceof Uint8Array ? [payload] : payload) {
-      if (Buffer.compare(stored.subarray(at, at + part.length), part) !== 0) return false;
-      at += part.length;
-    }
-    return true;
   }
 
   /** Size checks of a payload. @returns its length */

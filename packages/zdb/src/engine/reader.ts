@@ -1,5 +1,6 @@
 // Reads payloads of records and verifies them. Nothing leaves here that does not match the checksum in the index.
 import { checksum, checksumAt } from './checksum.ts';
+import { RECORD_COPY_MAX_BYTES } from './data-cache.ts';
 import {
   DATA_DELETED,
   DATA_ENTRY_BYTES,
@@ -10,13 +11,13 @@ import {
 import { ID_BYTES } from './index-format.ts';
 import type { Log } from './log.ts';
 import type { Place } from './place.ts';
-import { type RawEntry, StoreError } from './types.ts';
+import { type Payload, type RawEntry, StoreError } from './types.ts';
 import { VerifiedRecords } from './verified.ts';
 
 /** A buffer for whole records of partial reads stays allocated up to this size. */
 const SCRATCH_KEPT_BYTES = 1 << 20;
 
-/** Up to this size a loop copies faster than a view and a call. */
+/** Up to this size a loop copies and compares faster than a view and a call. */
 const COPY_LOOP_BYTES = 96;
 
 /** Reads of one namespace. */
@@ -64,15 +65,35 @@ export class RecordReader {
     else target.set(bytes.subarray(from, from + length), at);
   }
 
+  /**
+   * Whether the record at `place` is whole and its payload is just this one, whose checksum is `place.crc`: then no checksum has to
+   * be computed. @throws NotLocal; StoreError('missing-data'); IoError
+   */
+  holds(key: Uint8Array, place: Place, payload: Payload): boolean {
+    const log = this.#log;
+    const length = DATA_ENTRY_BYTES + key.length + place.payloadBytes;
+    let bytes: Uint8Array;
+    let at = 0;
+    if (length <= RECORD_COPY_MAX_BYTES) {
+      log.viewRecord(place.dataFile, place.dataOffset, length);
+      ({ bytes, at } = log);
+    } else {
+      bytes = this.#memory(length);
+      log.readData(place.dataFile, place.dataOffset, bytes);
+    }
+    if (!standsAt(key, place, bytes, at)) return false;
+    at += DATA_ENTRY_BYTES + key.length;
+    if (payload instanceof Uint8Array) return sameBytes(bytes, at, payload);
+    for (const part of payload) {
+      if (!sameBytes(bytes, at, part)) return false;
+      at += part.length;
+    }
+    return true;
+  }
+
   /** @throws StoreError('corrupt') when the entry at `bytes[at]` is not the one at `place` */
   #compare(key: Uint8Array, place: Place, bytes: Uint8Array, at: number): void {
-    if (
-      dataEntry.keyBytes(bytes, at) !== key.length ||
-      dataEntry.payloadBytes(bytes, at) !== place.payloadBytes ||
-      dataEntry.crc(bytes, at) !== place.crc ||
-      (dataEntry.flags(bytes, at) & DATA_DELETED) !== 0 ||
-      !sameKey(bytes, at + DATA_ENTRY_BYTES, key)
-    )
+    if (!standsAt(key, place, bytes, at))
       throw this.#corrupt(place, 'another entry stands where the index points');
   }
 
@@ -97,9 +118,7 @@ export class RecordReader {
         throw this.#corrupt(place, 'the checksum does not match');
       }
     } else {
-      if (this.#scratch.length < place.payloadBytes) this.#scratch = new Uint8Array(place.payloadBytes);
-      const whole = this.#scratch.subarray(0, place.payloadBytes);
-      if (this.#scratch.length > SCRATCH_KEPT_BYTES) this.#scratch = new Uint8Array(0);
+      const whole = this.#memory(place.payloadBytes);
       this.#log.readData(place.dataFile, start, whole);
       if (checksum(whole) !== place.crc) throw this.#corrupt(place, 'the checksum does not match');
       part.set(whole.subarray(offset, offset + length));
@@ -146,6 +165,14 @@ export class RecordReader {
     this.#verified.clear();
   }
 
+  /** Memory that is good until the next read. */
+  #memory(lengthBytes: number): Uint8Array {
+    if (this.#scratch.length < lengthBytes) this.#scratch = new Uint8Array(lengthBytes);
+    const memory = this.#scratch.subarray(0, lengthBytes);
+    if (this.#scratch.length > SCRATCH_KEPT_BYTES) this.#scratch = new Uint8Array(0);
+    return memory;
+  }
+
   /** Records of the batch are still in memory: nothing to verify, nothing to remember. */
   #pending(place: Place): boolean {
     for (const segment of this.#log.segments)
@@ -170,7 +197,21 @@ export class RecordReader {
   }
 }
 
-function sameKey(bytes: Uint8Array, at: number, key: Uint8Array): boolean {
-  for (let byte = 0; byte < key.length; byte++) if (bytes[at + byte] !== key[byte]) return false;
+/** Whether the entry at `bytes[at]` is the one at `place`. */
+function standsAt(key: Uint8Array, place: Place, bytes: Uint8Array, at: number): boolean {
+  return (
+    dataEntry.keyBytes(bytes, at) === key.length &&
+    dataEntry.payloadBytes(bytes, at) === place.payloadBytes &&
+    dataEntry.crc(bytes, at) === place.crc &&
+    (dataEntry.flags(bytes, at) & DATA_DELETED) === 0 &&
+    sameBytes(bytes, at + DATA_ENTRY_BYTES, key)
+  );
+}
+
+/** Whether `bytes[at…]` begins with `other`. */
+function sameBytes(bytes: Uint8Array, at: number, other: Uint8Array): boolean {
+  const length = other.length;
+  if (length > COPY_LOOP_BYTES) return Buffer.compare(bytes.subarray(at, at + length), other) === 0;
+  for (let byte = 0; byte < length; byte++) if (bytes[at + byte] !== other[byte]) return false;
   return true;
 }
