@@ -9,6 +9,8 @@ import type { Context } from './context.ts';
 import { messageOf, QsfsError } from './errors.ts';
 
 const START_TIMEOUT_MS = 60_000;
+/** How long a frontend that starts waits for one that runs and is silent: its process hangs, or its disk. */
+const DEAF_TIMEOUT_MS = 5000;
 const STOP_TIMEOUT_MS = 10_000;
 const KILL_TIMEOUT_MS = 2000;
 const POLL_MS = 25;
@@ -69,14 +71,18 @@ export class LocalBackends {
 
   /**
    * Starts a backend and waits until it serves; fine when it runs already.
-   * @param spawned called when its process was made, before it serves
    * @returns false when it ran already
    * @throws QsfsError QSFS_E_LOCAL_BACKEND with the end of its log
    */
-  async start(backend: LocalBackend, spawned: () => void = () => {}): Promise<boolean> {
+  start(backend: LocalBackend): Promise<boolean> {
+    return this.#start(backend, START_TIMEOUT_MS, () => {});
+  }
+
+  /** @param deafMs how long one that runs already may be silent @param spawned called when its process was made, before it serves */
+  async #start(backend: LocalBackend, deafMs: number, spawned: () => void): Promise<boolean> {
     const { clock } = this.#context;
     if (this.#pid(backend) !== undefined) {
-      await this.#untilServing(backend, undefined);
+      await this.#untilServing(backend, deafMs, undefined);
       return false;
     }
     let child: Child;
@@ -96,19 +102,27 @@ export class LocalBackends {
     child.ended.then(done, done);
     // A process that ends at once must not leave its number behind.
     await clock.sleep(0);
-    await this.#untilServing(backend, () => ended);
+    await this.#untilServing(backend, START_TIMEOUT_MS, () => ended);
     return true;
   }
 
   /**
-   * Starts all that do not run, side by side.
+   * Starts all that do not run, side by side. Those that do not serve are lost ones like any others: whether enough are left is
+   * for the store to say.
    * @param started called with the name of each for which a process was made
-   * @throws the first failure, when all others are through
+   * @returns what is wrong with each that does not serve, when all others are through
+   * @throws the first failure when none serves
    */
-  async startAll(started: (name: string) => void = () => {}): Promise<void> {
-    const starts = this.backends.map((backend) => this.start(backend, () => started(backend.name)));
-    for (const result of await Promise.allSettled(starts))
-      if (result.status === 'rejected') throw result.reason;
+  async startAll(started: (name: string) => void = () => {}): Promise<readonly unknown[]> {
+    const starts = this.backends.map((backend) =>
+      this.#start(backend, DEAF_TIMEOUT_MS, () => started(backend.name)),
+    );
+    const results = await Promise.allSettled(starts);
+    const failures = results.flatMap((result) =>
+      result.status === 'rejected' ? [result.reason as unknown] : [],
+    );
+    if (failures.length > 0 && failures.length === results.length) throw failures[0];
+    return failures;
   }
 
   /** Ends a backend in order, or by force when it does not; fine when it does not run. @returns false in that case */
@@ -206,13 +220,17 @@ export class LocalBackends {
     return this.#context.disk.space(backend.directory).totalBytes;
   }
 
-  async #untilServing(backend: LocalBackend, ended: (() => boolean) | undefined): Promise<void> {
+  async #untilServing(
+    backend: LocalBackend,
+    timeoutMs: number,
+    ended: (() => boolean) | undefined,
+  ): Promise<void> {
     let silence: string | undefined = '';
     const look = async () => {
-      silence = await this.#silence(backend, START_QUESTION_MS);
+      silence = await this.#silence(backend, Math.min(timeoutMs, START_QUESTION_MS));
       return silence === undefined || (ended?.() ?? false);
     };
-    await this.#until(look, START_TIMEOUT_MS);
+    await this.#until(look, timeoutMs);
     if (silence === undefined) {
       await this.#prepareNamespaces(backend);
       return;
@@ -220,7 +238,7 @@ export class LocalBackends {
     if (ended?.()) this.#forget(backend);
     const verdict = ended?.()
       ? `ended at once${this.#lastWords(backend)}`
-      : `does not answer within ${START_TIMEOUT_MS / 1000} s: ${silence}`;
+      : `does not answer within ${timeoutMs / 1000} s: ${silence}`;
     throw new QsfsError(
       'QSFS_E_LOCAL_BACKEND',
       `backend ${backend.name} ${verdict}`,

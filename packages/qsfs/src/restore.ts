@@ -17,7 +17,7 @@ import {
   writeConfiguration,
 } from './configuration.ts';
 import type { Context } from './context.ts';
-import { QsfsError } from './errors.ts';
+import { messageOf, QsfsError } from './errors.ts';
 import { type Identity, writeIdentity } from './identity.ts';
 import { asKnownError } from './known-errors.ts';
 import { type Layout, layoutOf } from './layout.ts';
@@ -102,7 +102,8 @@ export async function restore(context: Context, options: RestoreOptions): Promis
   const started = new Set<string>();
   let done = false;
   try {
-    await local.startAll((name) => started.add(name));
+    for (const error of await local.startAll((name) => started.add(name)))
+      options.log('warning', `warning: ${messageOf(error)}`);
     if (started.size > 0) options.progress(`started the local backends ${[...started].join(', ')}`);
     const report = await restoreFrom(context, { source, configuration, layout, options });
     done = true;

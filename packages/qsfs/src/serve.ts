@@ -81,7 +81,9 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
     let mine = false;
     const started = new Set<string>();
     undo.add('stop local backends', () => local.stopAll((name) => mine || started.has(name)));
-    await local.startAll((name) => started.add(name));
+    const silent = await local.startAll((name) => started.add(name));
+    // A volume begins with all of its own backends.
+    if (plan.fresh && silent.length > 0) throw silent[0];
     stopping.check();
     const early = await openStore(context, configuration, undefined, log);
     let zstor: Zstor | undefined = early;
@@ -96,7 +98,10 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
     logFile = new LogFile(disk, clock, layout.log);
     undo.add('close the log', () => logFile?.close());
     // It goes without them; they do not get better by waiting.
-    const warnings = (await misconfigured(early)).map((backend) => warningOf(backend, configuration.path));
+    const warnings = [
+      ...silent.map((error) => messageOf(error)),
+      ...(await misconfigured(early)).map((backend) => warningOf(backend, configuration.path)),
+    ];
     for (const warning of warnings) log('warning', warning);
     // Only now there is a folder for the list of repairs; the right to repair comes with the lease.
     await early.close();
