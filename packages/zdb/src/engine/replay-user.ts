@@ -10,6 +10,7 @@ import { INDEX_HEADER_BYTES, indexEntry } from './index-format.ts';
 import type { Loading, PairState } from './loading.ts';
 import type { Log } from './log.ts';
 import { emptyPlace } from './place.ts';
+import { UnorderedEntries } from './unordered-entries.ts';
 import type { UserRecords } from './user-records.ts';
 
 /** Repairs are written when this many are pending. */
@@ -119,28 +120,22 @@ class KnownEntries {
   /** Whether the entry last found describes the record as its header does; told of flagged ones only. */
   agrees = true;
   readonly #entries: IndexEntries;
-  #more: boolean;
-  /** Without order: index offset by data offset, negative when flagged. */
-  readonly #all: Map<number, number> | undefined;
+  #more = false;
+  readonly #unordered: UnorderedEntries | undefined;
 
   constructor(log: Log, file: number, monotonic: boolean) {
-    this.#entries = new IndexEntries(log.index, file, log.indexEnds[file]!);
-    this.#more = this.#entries.next();
-    if (monotonic) return;
-    // Written over a lost data file by a program that did not notice: the newest entry for an offset counts.
-    this.#all = new Map();
-    for (; this.#more; this.#more = this.#entries.next()) {
-      const { offset, deleted } = this.#entries;
-      this.#all.set(this.#entries.dataOffset, deleted ? -offset : offset);
-    }
+    const end = log.indexEnds[file]!;
+    this.#entries = new IndexEntries(log.index, file, end);
+    if (monotonic) this.#more = this.#entries.next();
+    else this.#unordered = new UnorderedEntries(this.#entries, end);
   }
 
   /** Offset of the index entry for the record at the scanner; 0: none. To be asked in ascending order. */
   find(dataOffset: number, scanner: DataScanner): number {
-    if (this.#all) {
-      const offset = this.#all.get(dataOffset) ?? 0;
-      this.deleted = offset < 0;
-      return Math.abs(offset);
+    if (this.#unordered) {
+      const offset = this.#unordered.find(dataOffset);
+      this.deleted = this.#unordered.deleted;
+      return offset;
     }
     const entries = this.#entries;
     while (this.#more && entries.dataOffset < dataOffset) this.#more = entries.next();

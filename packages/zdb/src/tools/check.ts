@@ -5,6 +5,7 @@ import { DataScanner } from '../engine/data-scanner.ts';
 import { looksHollow } from '../engine/hollow.ts';
 import type { Machine } from '../server/machine.ts';
 import { type IndexFileEntry, numberedFiles, openIndexFile } from './index-file.ts';
+import { OffsetList } from './offset-list.ts';
 import { printable, TOOL_EXIT, type Tool, ToolError, type ToolRequest } from './tool.ts';
 
 /** The tool. */
@@ -50,7 +51,7 @@ function check(request: ToolRequest, machine: Machine): number {
   const [file] = request.words;
   if (file !== undefined) {
     const findings = emptyFindings(file);
-    checkDataFile(disk, file, undefined, findings);
+    checkDataFile(disk, file, findings);
     reports.push(findings);
   } else {
     const indexRoot = request.required('index');
@@ -85,8 +86,20 @@ function emptyFindings(name: string): Findings {
   };
 }
 
-/** Offsets of the data entries that index entries name, by data file, and whether one that is alive does. */
-type Named = Map<number, Map<number, boolean>>;
+/** Offsets of the data entries of one data file that index entries name: live ones, and flagged ones. */
+interface NamedOffsets {
+  readonly live: OffsetList;
+  readonly flagged: OffsetList;
+}
+
+type Named = Map<number, NamedOffsets>;
+
+/** A record that no index entry names. */
+interface Unnamed {
+  readonly file: number;
+  readonly offset: number;
+  readonly key: Uint8Array;
+}
 
 function checkNamespace(disk: Disk, name: string, dataDirectory: string, indexDirectory: string): Findings {
   const findings = emptyFindings(name);
@@ -99,18 +112,59 @@ function checkNamespace(disk: Disk, name: string, dataDirectory: string, indexDi
   } finally {
     data.close();
   }
+  const unnamed: Unnamed[] = [];
   for (const file of numberedFiles(disk, dataDirectory, 'd')) {
-    checkDataFile(disk, `${dataDirectory}/d${file}`, named.get(file) ?? new Map(), findings);
+    checkDataFile(disk, `${dataDirectory}/d${file}`, findings, {
+      file,
+      named: named.get(file) ?? noOffsets(),
+      unnamed,
+    });
+    named.delete(file);
+  }
+  const superseded = supersededIds(disk, indexDirectory, unnamed);
+  for (const { file, offset, key } of unnamed) {
+    if (superseded.has(hexOf(key))) continue;
+    const what = `${printable(key)} is not in the index; opening the store adds it`;
+    findings.problems.push({ path: `${dataDirectory}/d${file}`, offset, what });
   }
   return findings;
 }
 
-/** @param named the entries the index knows; undefined: there is no index to compare with */
+/** Ids of sequential records without index entry whose slot points at something newer: only a step of their history is lost. */
+function supersededIds(disk: Disk, indexDirectory: string, unnamed: readonly Unnamed[]): Set<string> {
+  const newest = new Map<string, Unnamed>();
+  for (const record of unnamed) newest.set(hexOf(record.key), record);
+  const found = new Set<string>();
+  for (const file of newest.size > 0 ? numberedFiles(disk, indexDirectory, 'i') : []) {
+    const index = openIndexFile(disk, `${indexDirectory}/i${file}`);
+    try {
+      if (index.header.kind !== 'good' || index.header.mode !== 'seq') continue;
+      for (const { key, dataFile, dataOffset } of index.entries()) {
+        const record = newest.get(hexOf(key));
+        if (!record || dataFile < record.file) continue;
+        if (dataFile > record.file || dataOffset > record.offset) found.add(hexOf(key));
+      }
+    } finally {
+      index.close();
+    }
+  }
+  return found;
+}
+
+function hexOf(key: Uint8Array): string {
+  return Buffer.from(key).toString('hex');
+}
+
+function noOffsets(): NamedOffsets {
+  return { live: new OffsetList(), flagged: new OffsetList() };
+}
+
+/** @param known the entries the index knows, and where others are noted; undefined: there is no index to compare with */
 function checkDataFile(
   disk: Disk,
   path: string,
-  named: ReadonlyMap<number, boolean> | undefined,
   findings: Findings,
+  known?: { readonly file: number; readonly named: NamedOffsets; readonly unnamed: Unnamed[] },
 ): void {
   const file = disk.open(path, 'read');
   try {
@@ -125,15 +179,15 @@ function checkDataFile(
       findings.dataBytes += scanner.payloadBytes;
       const { offset } = scanner;
       const truncated = (scanner.flags & 2) !== 0;
+      const live = known?.named.live.has(offset);
+      const flagged = known?.named.flagged.has(offset);
       // The server gives the room of dead records back: of those the index says that they are dead.
-      const givenUp = named?.get(offset) === false && looksHollow(scanner, file);
+      const givenUp = flagged && !live && looksHollow(scanner, file);
       if (!truncated && !givenUp && !scanner.intact()) {
         findings.problems.push({ path, offset, what: `checksum of ${printable(scanner.key())} is wrong` });
       }
-      if (named !== undefined && !scanner.deleted && !named.has(offset)) {
-        const what = `${printable(scanner.key())} is not in the index; opening the store adds it`;
-        findings.problems.push({ path, offset, what });
-      }
+      if (known && !scanner.deleted && !live && !flagged)
+        known.unnamed.push({ file: known.file, offset, key: scanner.key() });
     }
     if (scanner.nextOffset < size) {
       const what = `${size - scanner.nextOffset} bytes are no whole entry`;
@@ -164,10 +218,10 @@ function checkIndexFile(
       const dataFile = index.header.mode === 'seq' ? entry.dataFile : number;
       let offsets = named.get(dataFile);
       if (offsets === undefined) {
-        offsets = new Map();
+        offsets = noOffsets();
         named.set(dataFile, offsets);
       }
-      offsets.set(entry.dataOffset, !entry.deleted || (offsets.get(entry.dataOffset) ?? false));
+      (entry.deleted ? offsets.flagged : offsets.live).add(entry.dataOffset);
       if (entry.deleted) continue;
       findings.liveEntries++;
       const scanner = data.scanner(dataFile);
