@@ -14,6 +14,8 @@ import { backendReports, type StatusReport } from './status.ts';
 import type { SyncReport } from './sync-point.ts';
 
 const PROGRESS_MS = 500;
+const DAMAGED_HINT =
+  'Bring back backends that were taken away, with what they held. Everything else is on the backends; DIR/frontend/log names the data files.';
 /** Degraded objects whose own tolerance is looked at for `status`; beyond that their number says enough. */
 const TOLERANCE_SAMPLE_MAX = 64;
 
@@ -109,7 +111,8 @@ export class ControlService {
     const { context, configuration, layout } = options;
     const local = new LocalBackends(context, localBackendsOf(configuration));
     const [status, states] = await Promise.all([zstor.status(), localStates(local)]);
-    const { pendingFiles, pendingBytes, degradedFiles, storedFiles, storedBytes, stuck } = offload.status;
+    const { pendingFiles, pendingBytes, degradedFiles, damagedFiles, storedFiles, storedBytes, stuck } =
+      offload.status;
     const { stateOfMs } = syncPoints;
     const lost = new Set([...emptied.emptied, ...emptied.blankStores]);
     const problems = [
@@ -118,6 +121,7 @@ export class ControlService {
       lost.size === 0
         ? ''
         : `lost what it held: ${[...lost].join(', ')}; it is written again from the other backends`,
+      damagedText(damagedFiles),
       stuck === '' ? '' : `nothing can be stored: ${stuck}`,
       syncPoints.lastError === '' ? '' : `the last sync failed: ${syncPoints.lastError}`,
       status.data.reason,
@@ -211,6 +215,10 @@ export class ControlService {
         `everything is on the backends and readable, but ${blankStores.join(', ')} lost metadata records and ${blankStores.length === 1 ? 'has' : 'have'} not got all of them again`,
       );
     }
+    const { damagedFiles } = this.#frontend.offload.status;
+    if (damagedFiles > 0) {
+      throw new QsfsError('QSFS_E_DEGRADED', damagedText(damagedFiles), DAMAGED_HINT);
+    }
     const { backends } = await this.#frontend.zstor.status();
     const down = [...new Set(backends.filter((backend) => backend.state !== 'up').map(({ name }) => name))];
     throw new QsfsError(
@@ -279,6 +287,12 @@ export class ControlService {
     }
     return { complete: reason === '', reason, fenced: this.#frontend.fenced !== '' };
   }
+}
+
+/** What is lost on the backends, for the operator; empty when nothing is. */
+function damagedText(files: number): string {
+  if (files === 0) return '';
+  return `${count(files, 'data file')} lost too many shards on the backends: parts of what ${files === 1 ? 'it holds' : 'they hold'} cannot be read`;
 }
 
 /** States of the local backends by name. */

@@ -45,6 +45,8 @@ export interface OffloadStatus {
   readonly pendingFiles: number;
   readonly pendingBytes: number;
   readonly degradedFiles: number;
+  /** Of the degraded ones those found to have too few good shards left: parts of them cannot be read, nor made whole from here. */
+  readonly damagedFiles: number;
   readonly storedFiles: number;
   readonly storedBytes: number;
   /** Bytes sent since the start, those of objects under way included. */
@@ -59,6 +61,7 @@ export class Offload {
   readonly #queue: Job[] = [];
   readonly #known = new Set<string>();
   readonly #degraded = new Map<string, Job>();
+  readonly #damaged = new Set<string>();
   readonly #waiters = new Set<() => void>();
   readonly #abort = new AbortController();
   #running = 0;
@@ -97,6 +100,7 @@ export class Offload {
       pendingFiles: this.#known.size,
       pendingBytes: this.#pendingBytes,
       degradedFiles: this.#degraded.size,
+      damagedFiles: this.#damaged.size,
       storedFiles: this.#storedFiles,
       storedBytes: this.#storedBytes,
       movedBytes: this.#movedBytes,
@@ -171,15 +175,17 @@ export class Offload {
         let record = await this.#parts.zstor.head(name);
         if (rebuild && !(record && this.#isWhole(record)))
           record = (await this.#parts.zstor.rebuild(name)).record;
+        if (rebuild) this.#damaged.delete(key);
         if (record && this.#isWhole(record)) {
           this.#degraded.delete(key);
+          this.#damaged.delete(key);
           this.#settle(job, record);
         }
       } catch (error) {
         if (!isZstorError(error)) throw error;
         if (isZstorError(error, 'QSFS_E_UNAVAILABLE')) break;
         if (isZstorError(error, 'QSFS_E_DAMAGED') || isZstorError(error, 'QSFS_E_NOT_FOUND'))
-          this.#again(key, job);
+          this.#again(key, job, messageOf(error));
       }
     }
     return this.#degraded.size;
@@ -190,16 +196,21 @@ export class Offload {
     return isComplete(record) && !this.#parts.zstor.lacksShards(record);
   }
 
-  /** The backends have lost too much of an object: it is stored anew when all of the file is still here. */
-  #again(key: string, job: Job): void {
+  /** The backends have lost too much of an object: it is stored anew when all of the file is still here, else it is counted as damaged. */
+  #again(key: string, job: Job, reason: string): void {
     const { volume, log } = this.#parts;
     const files = volume[job.namespace];
-    if (!files.presence.absent.isEmpty(job.file)) return;
+    if (!files.presence.absent.isEmpty(job.file)) {
+      if (!this.#damaged.has(key)) log('error', `${job.namespace}/d${job.file}: ${reason}`);
+      this.#damaged.add(key);
+      return;
+    }
     log(
       'warning',
       `${job.namespace}/d${job.file} was lost on the backends and is stored again from the local copy`,
     );
     this.#degraded.delete(key);
+    this.#damaged.delete(key);
     this.#storedFiles -= 1;
     this.#storedBytes -= files.sizeOf(job.file);
     files.catalog.setData(job.file, { safety: 'pending', sizeBytes: 0, epoch: 0 });

@@ -122,6 +122,23 @@ test('what the backends have lost altogether is stored again from the local copy
   assert.equal(offload.status.storedFiles, 1);
 });
 
+test('what the backends have lost altogether, and is not here either, is counted as damaged', async () => {
+  const made = fixture();
+  made.addFiles(2);
+  const { offload } = offloadOf(made);
+  await offload.start();
+  await made.clock.until(offload.drain());
+  made.volume['zdbfs-data'].recordAbsent(0, 0, 1);
+  made.zstor.wipedShards = 2;
+  offload.doubt();
+  await made.clock.until(offload.heal(true));
+  assert.equal(offload.status.damagedFiles, 1);
+  assert.equal(offload.status.degradedFiles, 1);
+  made.zstor.wipedShards = 0;
+  await made.clock.until(offload.heal(true));
+  assert.equal(offload.status.damagedFiles, 0);
+});
+
 test('an evicted file whose catalog entry is lost is found on the backends', async () => {
   const made = fixture();
   made.addFiles(1);

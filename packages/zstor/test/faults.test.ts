@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { test } from 'node:test';
 import { SimulatedClock } from '@qsfs/io/simulated';
 import { isZstorError } from '../src/errors.ts';
 import { openZstor } from '../src/index.ts';
+import type { StoredRecord } from '../src/metadata/record.ts';
 import { capabilities, openRig, type Rig, randomFile } from './support.ts';
 
 const unavailable = (error: unknown) => isZstorError(error, 'QSFS_E_UNAVAILABLE');
@@ -94,6 +95,33 @@ test('changed bytes on up to n - k backends are noticed, replaced, reported and 
   assert.equal((await rig.zstor.check('name', { deep: true })).verdict, 'complete');
   assert.equal(shardFiles(rig).length, 32, 'the wrong ones are gone');
   assert.ok(content.equals(await rig.zstor.getSmall('name')));
+});
+
+test('a stripe that is lost does not keep the others from being repaired', async (t) => {
+  const rig = await openRig(t);
+  const content = await stored(rig);
+  const { stripes } = (await rig.zstor.head('name')) as StoredRecord;
+  const spoil = (stripe: number, count: number) => {
+    for (const { backend, location } of stripes.places(stripe).slice(0, count)) {
+      const path = shardFiles(rig, backend).find(
+        (file) => Number.parseInt(basename(file), 16) === location.key,
+      );
+      writeFileSync(path as string, 'spoilt');
+    }
+  };
+  spoil(1, 6);
+  for (const stripe of [0, 2, 3]) spoil(stripe, 5);
+  await assert.rejects(rig.zstor.rebuild('name', { deep: true }), (error) =>
+    isZstorError(error, 'QSFS_E_DAMAGED'),
+  );
+  const report = await rig.zstor.check('name', { deep: true });
+  assert.equal(report.badShards, 6, 'those of the lost stripe');
+  assert.ok(
+    content
+      .subarray(65_536 * 2)
+      .equals(await rig.zstor.read('name', 65_536 * 2, content.length - 65_536 * 2)),
+  );
+  assert.equal(shardFiles(rig).length, 32, 'nothing is left over');
 });
 
 test('a backend that lies, also when asked to check, is found by reading', async (t) => {

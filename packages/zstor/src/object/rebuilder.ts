@@ -51,6 +51,8 @@ interface Work {
   /** Shards that keep their places although their backends do not answer. */
   unreachable: number;
   reason: string;
+  /** Why a stripe is lost: too few good shards are left of it. */
+  lost: ZstorError | undefined;
 }
 
 /** Repairs objects. */
@@ -61,7 +63,7 @@ export class Rebuilder {
     this.#parts = parts;
   }
 
-  /** See `Zstor.rebuild`. */
+  /** See `Zstor.rebuild`. Stripes that are lost (QSFS_E_DAMAGED) do not keep the others from being rebuilt first. */
   async rebuild(name: string, options: RebuildOptions): Promise<RebuildReport> {
     for (let attempt = 1; attempt <= MOST_ATTEMPTS; attempt++) {
       const record = await this.#parts.records.head(name);
@@ -80,7 +82,7 @@ export class Rebuilder {
     const { backends, records } = this.#parts;
     await backends.refreshSpace();
     const table = record.stripes.copy();
-    const work: Work = { record, table, options, rewritten: 0, unreachable: 0, reason: '' };
+    const work: Work = { record, table, options, rewritten: 0, unreachable: 0, reason: '', lost: undefined };
     let doneStripes = 0;
     let saved: StoredRecord | undefined;
     try {
@@ -89,11 +91,19 @@ export class Rebuilder {
         REBUILD_WINDOW,
         options.signal,
         async (stripe, signal) => {
-          await this.#rebuildStripe(work, stripe, signal);
+          try {
+            await this.#rebuildStripe(work, stripe, signal);
+          } catch (error) {
+            if (!(error instanceof ZstorError) || error.code !== 'QSFS_E_DAMAGED') throw error;
+            // The other stripes shall not be lost, too.
+            work.lost ??= error;
+          }
           options.progress?.(++doneStripes);
         },
       );
-      const verification = options.deep && work.unreachable === 0 ? 'checked' : record.verification;
+      if (work.lost && work.rewritten === 0) throw work.lost;
+      const isSure = options.deep && work.unreachable === 0 && !work.lost;
+      const verification = isSure ? 'checked' : record.verification;
       const changed = new StoredRecord({ ...record, verification }, work.table, 0n);
       if (work.rewritten === 0 && changed.missingShards === record.missingShards) return report(record, work);
       saved = await records.locked(record.name, async () => {
@@ -110,6 +120,7 @@ export class Rebuilder {
     // Whoever lost has garbage on the backends: our new shards, or the places the record has left.
     if (saved) await removeShards(record.stripes, backends, saved.stripes);
     else await removeShards(work.table, backends, record.stripes);
+    if (saved && work.lost) throw work.lost;
     return saved && report(saved, work);
   }
 
