@@ -17,7 +17,14 @@ const SCM_RIGHTS = 1;
 const CONTROL_BYTES = 64;
 const DESCRIPTOR_AT = 16;
 /** Names of the program, newest first. */
-const PROGRAMS = ['fusermount3', 'fusermount'];
+export const PROGRAMS = ['fusermount3', 'fusermount'];
+
+/** What to do when there is none. */
+export const MISSING_FUSERMOUNT =
+  'mounting without being root needs fusermount3; install the package fuse3 ("apt install fuse3", "dnf install fuse3", "apk add fuse3"), or run as root';
+/** What to do when other users may not open the device. */
+export const ROOT_ONLY_DEVICE =
+  '/dev/fuse may only be used by root here; let everybody use it ("chmod 666 /dev/fuse" as root; who may mount where is checked elsewhere), or run as root';
 
 /**
  * Mounts with fusermount3.
@@ -59,10 +66,7 @@ function runFusermount(processes: Processes, socket: number, parameters: readonl
       if (!['ENOENT', 'EACCES'].includes(errorCode(error) ?? '')) throw error;
     }
   }
-  throw new MountError(
-    'no-fusermount',
-    'mounting without being root needs fusermount3; install the package fuse3 ("apt install fuse3", "dnf install fuse3", "apk add fuse3"), or run as root',
-  );
+  throw new MountError('no-fusermount', MISSING_FUSERMOUNT);
 }
 
 function refusal(program: string, said: string): MountError {
@@ -73,10 +77,7 @@ function refusal(program: string, said: string): MountError {
     );
   }
   if (/\/dev\/fuse: Permission denied/.test(said)) {
-    return new MountError(
-      'not-permitted',
-      '/dev/fuse may only be used by root here; let everybody use it ("chmod 666 /dev/fuse" as root; who may mount where is checked elsewhere), or run as root',
-    );
+    return new MountError('not-permitted', ROOT_ONLY_DEVICE);
   }
   if (/\/dev\/fuse|device not found/.test(said)) {
     return new MountError('no-device', `${program} cannot use /dev/fuse (${said}); ${DEVICE_HINT}`);

@@ -2,6 +2,7 @@
 export { deadMounts, detach, type MountIo } from './dead-mount.ts';
 export * from './filesystem.ts';
 export { type MountedDevice, type Mounting, type MountOptions, mount } from './mount.ts';
+export { checkMounting } from './mount-check.ts';
 export { MountError, type MountErrorReason } from './mount-error.ts';
 export { isFuse, type MountEntry, mountedAt, mountTable } from './mount-table.ts';
 export type { Negotiated } from './negotiation.ts';

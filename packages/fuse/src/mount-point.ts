@@ -2,11 +2,14 @@
 //
 // A mount whose server died answers ENOTCONN ("Transport endpoint is not connected") to everything. It is recognised by
 // that and by the table of mounts, and detached before anything else; a living mount is never touched.
+import { dirname } from 'node:path';
 import { type Disk, errorCode } from '@qsfs/io';
 import { detach, isDead, type MountIo } from './dead-mount.ts';
 import { MountError } from './mount-error.ts';
-import { isFuse, mountedAt } from './mount-table.ts';
+import { isFuse, mountAbove, mountedAt } from './mount-table.ts';
 
+/** Types of filesystems in which no directory can be made. */
+const NOTHING_MADE = new Set(['proc', 'sysfs', 'devpts', 'cgroup', 'cgroup2']);
 /** Stacked stale mounts that are cleared at most. */
 const STALE_MAX = 16;
 
@@ -51,8 +54,44 @@ function prepare(
   );
 }
 
-/** False when nothing is mounted there, true when a dead mount was and is no more. @throws MountError when it lives */
-function clearStale(io: MountIo, absolutePath: string): boolean {
+/**
+ * Finds out whether `path` can be mounted on, as `prepareMountPoint` would, without changing anything. A missing directory is fine where
+ * one can be made.
+ * @throws MountError
+ */
+export function checkMountPoint(io: MountIo, path: string): void {
+  const { disk } = io;
+  if (path === '') throw new MountError('no-mount-point', 'no mount point was given');
+  try {
+    const beside = besideMount(disk, path);
+    if (beside !== undefined && isStale(io, beside)) return;
+    const absolute = resolveDirectory(disk, path);
+    if (absolute === undefined) checkParent(disk, path);
+    else isStale(io, absolute);
+  } catch (error) {
+    if (errorCode(error) === undefined) throw error;
+    throw new MountError('no-mount-point', `${path} cannot be a mount point: ${(error as Error).message}`);
+  }
+}
+
+/** The nearest directory above a missing one: something can be made there. */
+function checkParent(disk: Disk, path: string): void {
+  const above = dirname(path);
+  const status = disk.stat(above);
+  if (!status) {
+    if (above !== path) checkParent(disk, above);
+    return;
+  }
+  if (status.kind !== 'directory') {
+    throw new MountError('not-a-directory', `${above} is not a directory; ${path} cannot be made in it`);
+  }
+  const type = mountAbove(disk, disk.resolve(above))?.type ?? '';
+  if (NOTHING_MADE.has(type))
+    throw new MountError('no-mount-point', `no directory can be made in ${above} (${type})`);
+}
+
+/** False when nothing is mounted there, true when a dead mount is. @throws MountError when it lives */
+function isStale(io: MountIo, absolutePath: string): boolean {
   const entry = mountedAt(io.disk, absolutePath);
   if (!entry) return false;
   if (!isFuse(entry) || !isDead(io, absolutePath)) {
@@ -62,6 +101,12 @@ function clearStale(io: MountIo, absolutePath: string): boolean {
       `${absolutePath} is already a mount point (${entry.type}, ${entry.source}); unmount it first ("${command} ${absolutePath}") or choose another directory`,
     );
   }
+  return true;
+}
+
+/** False when nothing is mounted there, true when a dead mount was and is no more. @throws MountError when it lives */
+function clearStale(io: MountIo, absolutePath: string): boolean {
+  if (!isStale(io, absolutePath)) return false;
   if (detach(io.processes, absolutePath)) return true;
   throw new MountError(
     'not-permitted',

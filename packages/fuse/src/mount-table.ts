@@ -39,6 +39,18 @@ export function mountedAt(disk: Disk, path: string): MountEntry | undefined {
   return mountTable(disk).findLast((entry) => entry.mountPoint === path);
 }
 
+/** The mount that an absolute path without symlinks is on. */
+export function mountAbove(disk: Disk, path: string): MountEntry | undefined {
+  const isAbove = ({ mountPoint }: MountEntry) =>
+    mountPoint === '/' || `${path}/`.startsWith(`${mountPoint}/`);
+  return mountTable(disk)
+    .filter(isAbove)
+    .reduce<MountEntry | undefined>(
+      (best, entry) => (best && best.mountPoint.length > entry.mountPoint.length ? best : entry),
+      undefined,
+    );
+}
+
 /** One line of the table; undefined when it is none. */
 export function parseMount(line: string): MountEntry | undefined {
   const words = line.split(' ');

@@ -13,6 +13,7 @@ import {
 } from '@qsfs/io';
 import { detach, PLAIN_MESSAGES } from './dead-mount.ts';
 import { DEVICE_HINT, mountWithFusermount } from './fusermount.ts';
+import { DEVICE_PATH } from './mount-check.ts';
 import { MountError } from './mount-error.ts';
 import { prepareMountPoint } from './mount-point.ts';
 import { mountedAt } from './mount-table.ts';
@@ -72,7 +73,6 @@ export interface MountedDevice {
   close(): void;
 }
 
-const DEVICE_PATH = '/dev/fuse';
 /** Where the kernel lets root set the readahead of a mount. */
 const READAHEAD_PATH = '/sys/class/bdi';
 const READAHEAD_BYTES = 1024 * 1024;

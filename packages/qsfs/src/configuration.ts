@@ -1,7 +1,7 @@
 // The configuration of a volume: what zstor understands, plus our own `[qsfs]` table (docs/formats/config.md).
 // Reading finds everything that can be wrong without touching anything; nothing is changed on disk by it.
 import { dirname, isAbsolute, join, relative, sep } from 'node:path';
-import { type Disk, type Random, readWhole, replaceWhole } from '@qsfs/io';
+import { type Disk, errorCode, type Random, readWhole, replaceWhole } from '@qsfs/io';
 import { formatConfig, isZstorError, parseConfig, type ZstorConfig } from '@qsfs/zstor';
 import { QsfsError } from './errors.ts';
 import { count, formatExactSize, parseDuration, parseSize } from './quantities.ts';
@@ -68,7 +68,9 @@ export function readConfiguration(disk: Disk, path: string): Configuration {
   try {
     content = readWhole(disk, path);
   } catch (error) {
-    throw new QsfsError('QSFS_E_CONFIG', `${path} cannot be read: ${(error as Error).message}`);
+    const code = errorCode(error);
+    const hint = code === 'EACCES' ? 'Run the command as the user whom it belongs to.' : undefined;
+    throw new QsfsError('QSFS_E_CONFIG', `${path} cannot be read: ${(error as Error).message}`, hint);
   }
   if (!content && disk.stat(path)) {
     throw new QsfsError('QSFS_E_CONFIG', `${path} is no file`, 'Give the path of a configuration file.');

@@ -220,13 +220,15 @@ export class ControlService {
       throw new QsfsError('QSFS_E_DEGRADED', damagedText(damagedFiles), DAMAGED_HINT);
     }
     const { backends } = await this.#frontend.zstor.status();
-    const down = [...new Set(backends.filter((backend) => backend.state !== 'up').map(({ name }) => name))];
+    const down = new Map(
+      backends.flatMap(({ name, state, reason }) =>
+        state === 'up' ? [] : [[name, `${name} is not up (${reason})`]],
+      ),
+    );
     throw new QsfsError(
       'QSFS_E_DEGRADED',
       `everything is on the backends and readable, but ${count(report.degradedObjects, 'object')} of sync point ${report.generation} lack shards, because ${
-        down.length > 0
-          ? `${down.join(', ')} ${down.length === 1 ? 'is' : 'are'} not up`
-          : 'backends refused them'
+        down.size > 0 ? [...down.values()].join(', ') : 'backends refused them'
       }`,
     );
   }

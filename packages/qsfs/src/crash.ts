@@ -10,6 +10,7 @@ import type { Layout } from './layout.ts';
 import { readLease } from './lease.ts';
 import { LocalBackends } from './local-backends.ts';
 import { openStore } from './opening.ts';
+import { shellWord } from './shell-word.ts';
 
 /** Whether a process serves the folder, by its lock. */
 export function isServed(context: Context, layout: Layout): boolean {
@@ -31,12 +32,19 @@ export function deadMountsOf(context: Context, layout: Layout): string[] {
 /** The error of a command that needs a running qsfs, when there is none: says whether it ended in a crash. */
 export function notRunning(context: Context, layout: Layout): QsfsError {
   const dead = deadMountsOf(context, layout);
+  if (dead.length === 0 && !context.disk.stat(layout.root)) {
+    return new QsfsError(
+      'QSFS_E_NOT_RUNNING',
+      `no qsfs is running on ${layout.root}: there is no such folder`,
+      `Name the folder with --dir, or make a new one with "qsfs up --dir ${shellWord(layout.root)} --mount M".`,
+    );
+  }
   if (dead.length === 0)
     return new QsfsError('QSFS_E_NOT_RUNNING', `no qsfs is running on ${layout.root}`, startHint(layout));
   return new QsfsError(
     'QSFS_E_NOT_RUNNING',
     `no qsfs is running on ${layout.root}: it was killed or crashed, and ${dead.join(', ')} answers "Transport endpoint is not connected" until it is started again`,
-    `${safetyOf(context, layout)} Start it with "qsfs up --dir ${layout.root} --mount ${dead[0]}", or clear what is left with "qsfs down".`,
+    `${safetyOf(context, layout)} Start it with "qsfs up --dir ${shellWord(layout.root)} --mount ${shellWord(dead[0] as string)}", or clear what is left with "qsfs down".`,
   );
 }
 
@@ -74,7 +82,7 @@ export async function clearAfterCrash(context: Context, layout: Layout): Promise
 /** Whether what was written is still there, as far as the folder shows. */
 export function safetyOf(context: Context, layout: Layout): string {
   return readIdentityOf(context, layout) === undefined
-    ? `But ${layout.frontend} is missing: "qsfs restore --from ${layout.config}" brings back what was synced.`
+    ? `But ${layout.frontend} is missing: "qsfs restore --from ${shellWord(layout.config)}" brings back what was synced.`
     : `Nothing is lost: all that was written is in ${layout.frontend}.`;
 }
 
@@ -121,7 +129,7 @@ function readIdentityOf(context: Context, layout: Layout): ReturnType<typeof rea
 }
 
 function startHint(layout: Layout): string {
-  return `Start it with "qsfs up --dir ${layout.root} --mount M".`;
+  return `Start it with "qsfs up --dir ${shellWord(layout.root)} --mount M".`;
 }
 
 function isSame(context: Context, left: string, right: string): boolean {

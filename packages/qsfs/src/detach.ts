@@ -8,6 +8,7 @@ import { messageOf, QsfsError } from './errors.ts';
 import type { Layout } from './layout.ts';
 import { hiddenText } from './mounting.ts';
 import { describeReadOnly } from './read-only.ts';
+import { shellWord } from './shell-word.ts';
 
 /** Tells the child that it is one. Not for people. */
 export const INTERNAL_OPTION: OptionRow = { name: 'in-background', help: 'used by --detach', hidden: true };
@@ -77,7 +78,7 @@ export async function detach(context: Context, options: DetachOptions): Promise<
         context.print(JSON.stringify({ mountPoint, pid, directory: layout.root, readOnly }));
       else if (!options.quiet) {
         context.print(
-          `mounted at ${mountPoint} (process ${pid}); stop with "qsfs down --dir ${layout.root}"`,
+          `mounted at ${mountPoint} (process ${pid}); stop with "qsfs down --dir ${shellWord(layout.root)}"`,
         );
       }
       return 0;

@@ -7,8 +7,9 @@ import { messageOf, QsfsError } from './errors.ts';
 export function asKnownError(thrown: unknown): QsfsError {
   if (thrown instanceof QsfsError) return thrown;
   if (!isZstorError(thrown)) {
-    const code = errorCode(thrown) === undefined ? 'QSFS_E_INTERNAL' : 'QSFS_E_DISK';
-    return new QsfsError(code, messageOf(thrown));
+    const code = errorCode(thrown);
+    if (code === undefined) return new QsfsError('QSFS_E_INTERNAL', messageOf(thrown));
+    return new QsfsError('QSFS_E_DISK', messageOf(thrown), diskHint(code));
   }
   const message = ours(thrown.message);
   const hint = ours(thrown.hint) || undefined;
@@ -32,6 +33,15 @@ export function asKnownError(thrown: unknown): QsfsError {
     default:
       return new QsfsError('QSFS_E_INTERNAL', message);
   }
+}
+
+/** What to do about an error of the local disk; undefined where the registry's hint fits. */
+export function diskHint(code: string | undefined): string | undefined {
+  if (code === 'EACCES' || code === 'EPERM')
+    return 'Run the command as the user whom that belongs to, or give another folder with --dir.';
+  if (code === 'EROFS')
+    return 'That disk can only be read: mount it for writing, or give another folder with --dir.';
+  return undefined;
 }
 
 /** A sentence of zstor with our command in it: its user has no zstor configuration at hand. */

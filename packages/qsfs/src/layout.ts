@@ -27,7 +27,9 @@ export interface Layout {
   /** Objects that need repair, one name a line. */
   readonly repairs: string;
   readonly controlSocket: string;
-  /** Locked by the running process; holds its id. */
+  /** Locked by whoever makes or serves the folder (folder-lock.ts). */
+  readonly folderLock: string;
+  /** Locked by the running process. */
   readonly lock: string;
   readonly log: string;
   /** Present while a restore is under way: what is in `frontend` then is not a frontend yet. */
@@ -53,6 +55,7 @@ export function layoutOf(root: string): Layout {
     incarnations: join(frontend, 'incarnations'),
     repairs: join(frontend, 'repairs'),
     controlSocket: join(frontend, 'control.sock'),
+    folderLock: join(root, 'lock'),
     lock: join(frontend, 'lock'),
     log: join(frontend, 'log'),
     restoring: join(frontend, 'restoring'),

@@ -12,6 +12,7 @@ import { type FoundLease, fencedBy, readLease } from './lease.ts';
 import type { Log } from './log-file.ts';
 import { MANIFEST_PREFIX, type Manifest, parseManifestName, type Version } from './manifest.ts';
 import { RepairFile } from './repair-file.ts';
+import { shellWord } from './shell-word.ts';
 
 /** A backend that was just started may take a moment to be reached by everybody. */
 const ATTEMPTS = 3;
@@ -165,14 +166,14 @@ export async function decideOwnership(
     throw new QsfsError(
       'QSFS_E_EXISTS',
       `a restore into ${layout.root} was interrupted`,
-      `Type "qsfs restore --from CONFIG --dir ${layout.root}" again.`,
+      `Type "qsfs restore --from CONFIG --dir ${shellWord(layout.root)}" again.`,
     );
   }
   if (context.disk.stat(layout.data)) {
     throw new QsfsError(
       'QSFS_E_DISK',
       `${layout.frontend} holds data but not who it belongs to (the file "identity" is missing)`,
-      `Put the file back, or move the folder away and type "qsfs restore --from ${layout.config} --dir ${layout.root}".`,
+      `Put the file back, or move the folder away and type "qsfs restore --from ${shellWord(layout.config)} --dir ${shellWord(layout.root)}".`,
     );
   }
   const [newest] = await asking(context, configPath, zstor, () => manifestVersions(zstor));
@@ -186,7 +187,7 @@ export async function decideOwnership(
     throw new QsfsError(
       'QSFS_E_EXISTS',
       `these backends hold a volume already, but ${layout.frontend} is missing`,
-      `Bring it back with "qsfs restore --from ${layout.config} --dir ${layout.root}".`,
+      `Bring it back with "qsfs restore --from ${shellWord(layout.config)} --dir ${shellWord(layout.root)}".`,
     );
   }
   return { kind: 'fresh' };

@@ -18,6 +18,7 @@ import {
 } from './configuration.ts';
 import type { Context } from './context.ts';
 import { messageOf, QsfsError } from './errors.ts';
+import { lockFolder } from './folder-lock.ts';
 import { type Identity, writeIdentity } from './identity.ts';
 import { asKnownError } from './known-errors.ts';
 import { type Layout, layoutOf } from './layout.ts';
@@ -39,6 +40,7 @@ import {
   type Version,
 } from './manifest.ts';
 import { OFFLOADED, type OffloadedName } from './messages.ts';
+import { checkMount } from './mounting.ts';
 import { isComplete } from './offload.ts';
 import {
   asking,
@@ -98,6 +100,27 @@ export async function restore(context: Context, options: RestoreOptions): Promis
   const source = readConfiguration(disk, options.from);
   const configuration = successorConfiguration(context, source, layout, options);
   refuseOccupied(disk, layout);
+  if (options.mount !== undefined) checkMount(context, options.mount);
+  const unlock = lockFolder(disk, layout);
+  try {
+    refuseOccupied(disk, layout);
+    return await restoreLocked(context, { source, configuration, layout, options });
+  } finally {
+    unlock();
+  }
+}
+
+/** What a restore works with. */
+interface RestorePlan {
+  readonly source: Configuration;
+  readonly configuration: Configuration;
+  readonly layout: Layout;
+  readonly options: RestoreOptions;
+}
+
+/** The part that needs the folder; starts local backends that are down. */
+async function restoreLocked(context: Context, plan: RestorePlan): Promise<RestoreReport> {
+  const { source, options } = plan;
   const local = new LocalBackends(context, localBackendsOf(source));
   const started = new Set<string>();
   let done = false;
@@ -105,7 +128,7 @@ export async function restore(context: Context, options: RestoreOptions): Promis
     for (const error of await local.startAll((name) => started.add(name)))
       options.log('warning', `warning: ${messageOf(error)}`);
     if (started.size > 0) options.progress(`started the local backends ${[...started].join(', ')}`);
-    const report = await restoreFrom(context, { source, configuration, layout, options });
+    const report = await restoreFrom(context, plan);
     done = true;
     return report;
   } finally {
@@ -114,10 +137,7 @@ export async function restore(context: Context, options: RestoreOptions): Promis
 }
 
 /** The part that needs the backends. */
-async function restoreFrom(
-  context: Context,
-  plan: { source: Configuration; configuration: Configuration; layout: Layout; options: RestoreOptions },
-): Promise<RestoreReport> {
+async function restoreFrom(context: Context, plan: RestorePlan): Promise<RestoreReport> {
   const { source, configuration, layout, options } = plan;
   const zstor = await openStore(context, source, undefined, options.log);
   try {

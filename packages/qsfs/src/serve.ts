@@ -13,14 +13,21 @@ import {
 import type { Context } from './context.ts';
 import { serveControl } from './control.ts';
 import { ControlService } from './control-service.ts';
+import { isServed } from './crash.ts';
 import { messageOf, QsfsError } from './errors.ts';
+import { lockFolder } from './folder-lock.ts';
 import { Frontend } from './frontend.ts';
 import type { Layout } from './layout.ts';
 import { LocalBackends } from './local-backends.ts';
 import { LogFile, type LogLevel } from './log-file.ts';
+import { checkMount } from './mounting.ts';
 import { decideOwnership, misconfigured, newIdentity, openStore, warningOf } from './opening.ts';
 import { formatSize } from './quantities.ts';
 import { describeReadOnly } from './read-only.ts';
+import { shellWord } from './shell-word.ts';
+
+/** Where the explanations of the commands begin that are suggested. */
+const COMMAND_WIDTH = 40;
 
 /** What `up` was asked to do. */
 export interface ServeOptions {
@@ -68,14 +75,15 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
     if (!background && level !== 'info') context.warn(`${level}: ${message}`);
   };
   try {
+    if (isServed(context, layout)) throw running(layout);
+    checkMount(context, makePlan(context, options).mountPoint);
+    undo.add('unlock the folder', lockFolder(disk, layout));
+    // Again: whoever had the lock may have made the configuration meanwhile.
     const plan = makePlan(context, options);
     const { configuration, mountPoint } = plan;
     // An existing frontend is locked first: nothing is touched while another process serves it.
     if (disk.stat(layout.frontend)) undo.add('unlock', lock(context, layout));
-    if (plan.fresh) {
-      disk.makeDirectory(layout.root);
-      writeConfiguration(disk, configuration);
-    }
+    if (plan.fresh) writeConfiguration(disk, configuration);
     const local = new LocalBackends(context, localBackendsOf(configuration));
     // Those that ran before may serve somebody else, until it is clear that this is their frontend.
     let mine = false;
@@ -198,11 +206,9 @@ function makePlan(context: Context, options: ServeOptions): Plan {
     );
   }
   const inside = `${mountPoint}/`;
-  if (`${layout.frontend}/`.startsWith(inside) || inside.startsWith(`${layout.frontend}/`)) {
-    throw new QsfsError(
-      'QSFS_E_MOUNT',
-      `the mount ${mountPoint} and the state folder ${layout.root} contain each other`,
-    );
+  for (const folder of [layout.frontend, configuration.settings.localBackends ?? layout.backends]) {
+    if (!`${folder}/`.startsWith(inside) && !inside.startsWith(`${folder}/`)) continue;
+    throw new QsfsError('QSFS_E_MOUNT', `the mount ${mountPoint} and ${folder} contain each other`);
   }
   return { configuration, mountPoint, fresh };
 }
@@ -217,13 +223,17 @@ function lock(context: Context, layout: Layout): () => void {
   }
   if (!file.tryLock()) {
     file.close();
-    throw new QsfsError(
-      'QSFS_E_RUNNING',
-      `a qsfs is running on ${layout.root} already`,
-      'Look at it with "qsfs status".',
-    );
+    throw running(layout);
   }
   return () => file.close();
+}
+
+function running({ root }: Layout): QsfsError {
+  return new QsfsError(
+    'QSFS_E_RUNNING',
+    `a qsfs is running on ${root} already`,
+    `Look at it with "qsfs status --dir ${shellWord(root)}".`,
+  );
 }
 
 /** Waits for whatever ends the process. */
@@ -308,15 +318,24 @@ function announce(
     );
     return;
   }
-  const { minimalShards: k, expectedShards: n, groups } = configuration.zstor;
+  const {
+    minimalShards: k,
+    expectedShards: n,
+    groups,
+    redundantGroups,
+    redundantNodes,
+  } = configuration.zstor;
   const names = groups.map(
     (group) => `${group.name} (${group.backends.map((backend) => backend.name).join(' ')})`,
   );
-  const where = layout.root === `${context.workingDirectory}/.qsfs` ? '' : ` --dir ${layout.root}`;
-  const [first, second] = groups;
-  const lost = [...(first?.backends ?? []), ...(second?.backends.slice(0, 1) ?? [])].map(
-    (backend) => backend.name,
-  );
+  const where = layout.root === `${context.workingDirectory}/.qsfs` ? '' : ` --dir ${shellWord(layout.root)}`;
+  // All that may fail at once: whole groups, and more in every other one.
+  const lost = groups
+    .flatMap(({ backends }, index) =>
+      index < redundantGroups ? backends : backends.slice(0, redundantNodes),
+    )
+    .map(({ name }) => name);
+  const command = (verb: string, does: string) => `  ${verb}${where}`.padEnd(COMMAND_WIDTH) + ` ${does}`;
   for (const line of [
     `QSFS is mounted at ${frontend.mountPoint}${frontend.readOnly ? ', to be read only' : ''}`,
     `  backends  ${names.join(', ')}`,
@@ -324,13 +343,17 @@ function announce(
     `  cache     ${formatSize(cacheBytes)} in ${layout.frontend}; the key is in ${configuration.path}`,
     '',
     'In another terminal:',
-    `  cp -a /usr/share/perl5 ${frontend.mountPoint}/     write something`,
-    `  bin/qsfs sync${where}            bring it to all backends`,
-    `  bin/qsfs evict --all${where}     drop the local copies`,
+    `  cp -a /usr/share/perl5 ${shellWord(frontend.mountPoint)}/`.padEnd(COMMAND_WIDTH) + ' write something',
+    command('bin/qsfs sync', 'bring it to all backends'),
+    command('bin/qsfs evict --all', 'drop the local copies'),
     ...(configuration.settings.localBackends === undefined
       ? []
-      : [`  for b in ${lost.join(' ')}; do bin/qsfs backend stop $b${where}; done`]),
-    `  bin/qsfs status${where}          what is where, and what may still fail`,
+      : [
+          `  for b in ${lost.join(' ')}; do bin/qsfs backend stop $b${where}; done`,
+          `  diff -r /usr/share/perl5 ${shellWord(frontend.mountPoint)}/perl5 && echo "nothing is lost"`,
+          `  for b in ${lost.join(' ')}; do bin/qsfs backend start $b${where}; done`,
+        ]),
+    command('bin/qsfs status', 'what is where, and what may still fail'),
     '',
     'Ctrl-C unmounts and stops.',
   ]) {

@@ -96,6 +96,25 @@ test('unreachable backends: said, with their names, and nothing changed on disk'
   assert.deepEqual(readdirSync(path), ['far.toml']);
 });
 
+test('a place that cannot be mounted on is refused before anything is made', (context) => {
+  const path = folder(context);
+  writeFileSync(join(path, 'file'), '');
+  const state = join(path, 'new');
+  for (const [place, message] of [
+    [join(path, 'file'), /is not a directory/],
+    ['/proc/x', /no directory can be made in \/proc/],
+    ['/proc', /already a mount point/],
+    [join(state, 'backends'), /contain each other/],
+    [join(state, 'frontend', 'mnt'), /contain each other/],
+  ] as const) {
+    const { code, errors } = qsfs('up', '--mount', place, '--dir', state);
+    assert.equal(code, 7, errors);
+    assert.match(errors, message);
+  }
+  assert.equal(qsfs('up', '--mount', join(path, 'mnt'), '--dir', join(path, 'file')).code, 11);
+  assert.deepEqual(readdirSync(path), ['file']);
+});
+
 test('wrong words and folders without a qsfs', (context) => {
   const path = folder(context);
   assert.equal(qsfs('help').code, 0);
@@ -113,6 +132,28 @@ test('wrong words and folders without a qsfs', (context) => {
   assert.equal(json.error.code, 'QSFS_E_NOT_RUNNING');
   assert.equal(qsfs('backend', 'list', '--dir', path).code, 4);
   assert.deepEqual(readdirSync(path), []);
+});
+
+test('of two that start on one folder at once one goes on, and the other says why it does not', {
+  timeout: 60_000,
+}, async (context) => {
+  const running = scratchFor(context)();
+  const starts = [running.mountPoint, `${running.mountPoint}-2`].map((mountPoint) => {
+    const words = [PROGRAM, 'up', '--dir', running.directory, '--mount', mountPoint, '--detach'];
+    const child = spawn(process.execPath, words, { stdio: ['ignore', 'ignore', 'pipe'] });
+    let errors = '';
+    child.stderr.on('data', (chunk: Buffer) => {
+      errors += chunk.toString();
+    });
+    return new Promise<{ code: number | null; errors: string }>((resolve) =>
+      child.once('close', (code) => resolve({ code, errors })),
+    );
+  });
+  const [one, two] = (await Promise.all(starts)).sort((left, right) => (left.code ?? 0) - (right.code ?? 0));
+  assert.equal(one?.code, 0, one?.errors);
+  assert.equal(two?.code, 13, two?.errors);
+  assert.match(two?.errors ?? '', /QSFS_E_RUNNING/);
+  running.must('down');
 });
 
 test('in the foreground: says where and what next; Ctrl-C unmounts, stops the backends and keeps everything', {

@@ -190,7 +190,7 @@ test('what cannot be read or stored now has its own exit code, and status says w
   assert.equal((await run('test')).exitCode, 5);
   assert.equal((await run('check', '-f', path)).exitCode, 5);
   const status = await run('status');
-  assert.equal(status.exitCode, 0);
+  assert.equal(status.exitCode, 5);
   assert.match(status.output, /\| a: a0 .*\| No /);
   assert.match(status.output, /CANNOT STORE: 2 of 8 backends/);
   assert.match(status.output, /survive the loss of nothing/);

@@ -4,6 +4,7 @@ import type { DownAnswer } from '../control-service.ts';
 import { clearAfterCrash, isServed, safetyOf } from '../crash.ts';
 import { QsfsError } from '../errors.ts';
 import type { Layout } from '../layout.ts';
+import { shellWord } from '../shell-word.ts';
 import { syncProgress } from './sync.ts';
 import { ask, DIRECTORY_OPTION, JSON_OPTION, layoutFor, report, type Verb } from './verb.ts';
 
@@ -70,6 +71,6 @@ async function afterCrash(context: Context, layout: Layout): Promise<QsfsError> 
   return new QsfsError(
     'QSFS_E_INCOMPLETE',
     `it was not running any more, it had been killed or had crashed; ${did.join('; ')}`,
-    `${safetyOf(context, layout)} Type "qsfs up --dir ${layout.root} --mount M" to go on from there, then "qsfs down" to have it all on the backends.`,
+    `${safetyOf(context, layout)} Type "qsfs up --dir ${shellWord(layout.root)} --mount M" to go on from there, then "qsfs down" to have it all on the backends.`,
   );
 }

@@ -6,6 +6,7 @@ import { layoutOf } from '../layout.ts';
 import { count, formatSize } from '../quantities.ts';
 import { describeReadOnly } from '../read-only.ts';
 import { restore } from '../restore.ts';
+import { shellWord } from '../shell-word.ts';
 import { CACHE_SIZE_OPTION, cacheBytesOf, JSON_OPTION, READ_ONLY_OPTION, report, type Verb } from './verb.ts';
 
 export const restoreVerb: Verb = {
@@ -62,7 +63,9 @@ export const restoreVerb: Verb = {
     report(context, words, done, () => [
       `restored the state of ${new Date(done.stateOfMs).toISOString()} (sync point ${done.generation}): ${count(done.dataFiles, 'data file')}, ${formatSize(done.dataBytes)}, in ${done.directory}`,
       ...(done.readOnly && mount === undefined ? [describeReadOnly(done.readOnly)] : []),
-      ...(mount === undefined ? [`mount it with "qsfs up --dir ${directory} --mount M${flag}"`] : []),
+      ...(mount === undefined
+        ? [`mount it with "qsfs up --dir ${shellWord(directory)} --mount M${flag}"`]
+        : []),
     ]);
     if (mount === undefined) return 0;
     const layout = layoutOf(absolute(directory));

@@ -201,7 +201,7 @@ class Invocation {
   /** Some backend did not take its shards: a disk that stalled for a second will have gone on by now. */
   async #completed(zstor: Zstor, record: ObjectRecord): Promise<ObjectRecord> {
     try {
-      await zstor.status(); // asks those that were down
+      await zstor.inspect(); // asks those that were down
       return (await zstor.rebuild(record.name)).record;
     } catch (error) {
       // It is stored, and what it lacks is told.
@@ -308,7 +308,13 @@ class Invocation {
     this.#world.output(
       this.#arguments.flags.has('json') ? `${JSON.stringify(status)}\n` : statusText(status),
     );
-    return 0;
+    const { data, metadata } = status;
+    if (metadata.readable && data.tolerance.backends >= 0) return 0;
+    throw new ZstorError(
+      'QSFS_E_UNAVAILABLE',
+      `nothing can be read now: too few ${metadata.readable ? 'data backends' : 'metadata stores'} answer`,
+      'bring back those that are not up',
+    );
   }
 
   /** Succeeds when there is something to work with; single dead backends are a warning (defect D36). */

@@ -1,0 +1,51 @@
+// One command at a time makes, serves or restores a state folder: DIR/lock is locked (flock) by it, from before anything is made until
+// it ends. (DIR/frontend/lock tells the other commands that a frontend is served; it goes with the frontend.)
+import { type Disk, type DiskFile, errorCode } from '@qsfs/io';
+import { messageOf, QsfsError } from './errors.ts';
+import { diskHint } from './known-errors.ts';
+import type { Layout } from './layout.ts';
+
+/**
+ * Takes the lock; makes the folder when it is missing.
+ * @returns the undoing, which leaves no trace when nothing else was made
+ * @throws QsfsError QSFS_E_RUNNING; QSFS_E_DISK
+ */
+export function lockFolder(disk: Disk, layout: Layout): () => void {
+  const { root, folderLock: path } = layout;
+  const status = disk.stat(root);
+  if (status && status.kind !== 'directory') {
+    throw new QsfsError('QSFS_E_DISK', `${root} is not a folder`, 'Choose another one with --dir.');
+  }
+  const isNew = !status;
+  let file: DiskFile;
+  try {
+    disk.makeDirectory(root);
+    file = disk.open(path, 'create');
+  } catch (error) {
+    throw new QsfsError(
+      'QSFS_E_DISK',
+      `${root} cannot be used: ${messageOf(error)}`,
+      diskHint(errorCode(error)),
+    );
+  }
+  // Whoever had it before us may have removed the file: then the lock is worth nothing.
+  if (!file.tryLock() || !disk.stat(path)) {
+    file.close();
+    throw new QsfsError(
+      'QSFS_E_RUNNING',
+      `another qsfs is working on ${root}: it runs, or is just starting`,
+      'Look at it with "qsfs status".',
+    );
+  }
+  return () => {
+    try {
+      if (disk.list(root).length > 1) return;
+      disk.remove(path);
+      if (isNew) disk.remove(root);
+    } catch (error) {
+      if (errorCode(error) === undefined) throw error;
+    } finally {
+      file.close();
+    }
+  };
+}
