@@ -1,22 +1,25 @@
 // What a qsfs that was killed leaves behind, and how it is told of and cleared: its mount, which answers errors until then (so
 // that nobody takes the folder below it for the volume), and its local backends, which go on.
 import { deadMounts, detach } from '@qsfs/fuse';
-import { errorCode } from '@qsfs/io';
+import { type Disk, errorCode } from '@qsfs/io';
 import { localBackendsOf, readConfiguration } from './configuration.ts';
 import type { Context } from './context.ts';
 import { messageOf, QsfsError } from './errors.ts';
 import { readIdentity } from './identity.ts';
 import type { Layout } from './layout.ts';
-import { readLease } from './lease.ts';
+import { holderOf, readLease } from './lease.ts';
 import { LocalBackends } from './local-backends.ts';
 import { openStore } from './opening.ts';
 import { shellWord } from './shell-word.ts';
 
 /** Whether a process serves the folder, by its lock. */
 export function isServed(context: Context, layout: Layout): boolean {
-  const { disk } = context;
-  if (!disk.stat(layout.lock)) return false;
-  const file = disk.open(layout.lock, 'write');
+  return isLocked(context.disk, layout.lock);
+}
+
+function isLocked(disk: Disk, path: string): boolean {
+  if (!disk.stat(path)) return false;
+  const file = disk.open(path, 'write');
   try {
     return !file.tryLock();
   } finally {
@@ -40,11 +43,15 @@ export function notRunning(context: Context, layout: Layout): QsfsError {
     );
   }
   if (dead.length === 0)
-    return new QsfsError('QSFS_E_NOT_RUNNING', `no qsfs is running on ${layout.root}`, startHint(layout));
+    return new QsfsError(
+      'QSFS_E_NOT_RUNNING',
+      `no qsfs is running on ${layout.root}`,
+      startHint(context, layout),
+    );
   return new QsfsError(
     'QSFS_E_NOT_RUNNING',
     `no qsfs is running on ${layout.root}: it was killed or crashed, and ${dead.join(', ')} answers "Transport endpoint is not connected" until it is started again`,
-    `${safetyOf(context, layout)} Start it with "qsfs up --dir ${shellWord(layout.root)} --mount ${shellWord(dead[0] as string)}", or clear what is left with "qsfs down".`,
+    `${safetyOf(context, layout)} ${readIdentityOf(context, layout) ? `Start it with "qsfs up --dir ${shellWord(layout.root)} --mount ${shellWord(dead[0] as string)}", or clear` : 'Before that, clear'} what is left with "qsfs down --dir ${shellWord(layout.root)}".`,
   );
 }
 
@@ -82,7 +89,7 @@ export async function clearAfterCrash(context: Context, layout: Layout): Promise
 /** Whether what was written is still there, as far as the folder shows. */
 export function safetyOf(context: Context, layout: Layout): string {
   return readIdentityOf(context, layout) === undefined
-    ? `But ${layout.frontend} is missing: "qsfs restore --from ${shellWord(layout.config)}" brings back what was synced.`
+    ? `But ${layout.frontend} is missing: ${restoreCommand(layout)} brings back what was synced.`
     : `Nothing is lost: all that was written is in ${layout.frontend}.`;
 }
 
@@ -92,6 +99,8 @@ async function stopBackends(
   layout: Layout,
 ): Promise<{ stopped: readonly string[]; left: string }> {
   const none = { stopped: [], left: '' };
+  if (isLocked(context.disk, layout.folderLock))
+    return { stopped: [], left: 'another qsfs works on that folder' };
   const identity = readIdentityOf(context, layout);
   if (!context.disk.stat(layout.config)) return none;
   const configuration = readConfiguration(context.disk, layout.config);
@@ -101,13 +110,16 @@ async function stopBackends(
     if ((await local.state(backend)) !== 'stopped') running.push(backend.name);
   if (running.length === 0) return none;
   const names = running.join(', ');
-  if (!identity) return { stopped: [], left: `the local backends ${names} still run` };
   try {
     const zstor = await openStore(context, configuration, undefined, () => {});
     try {
       const found = await readLease(zstor);
-      if (found?.lease.frontendId !== identity.frontendId)
-        return { stopped: [], left: `the local backends ${names} serve another frontend now` };
+      // After a fire nobody knows who it was; that its folder was this one is enough, as nobody works on it.
+      const isOurs = identity
+        ? found?.lease.frontendId === identity.frontendId
+        : found?.lease.directory === layout.root;
+      const others = found ? holderOf(found.lease) : 'nobody that is known';
+      if (!isOurs) return { stopped: [], left: `the local backends ${names} run for ${others}` };
     } finally {
       await zstor.close();
     }
@@ -119,6 +131,11 @@ async function stopBackends(
   return { stopped: running, left: '' };
 }
 
+/** Whether there is a frontend to go on with. */
+export function hasFrontend(context: Context, layout: Layout): boolean {
+  return readIdentityOf(context, layout) !== undefined;
+}
+
 /** Undefined also when it cannot be read. */
 function readIdentityOf(context: Context, layout: Layout): ReturnType<typeof readIdentity> {
   try {
@@ -128,7 +145,13 @@ function readIdentityOf(context: Context, layout: Layout): ReturnType<typeof rea
   }
 }
 
-function startHint(layout: Layout): string {
+function restoreCommand(layout: Layout): string {
+  return `"qsfs restore --from ${shellWord(layout.config)} --dir ${shellWord(layout.root)}"`;
+}
+
+function startHint(context: Context, layout: Layout): string {
+  if (context.disk.stat(layout.config) && readIdentityOf(context, layout) === undefined)
+    return `It has a configuration and no frontend, or none any more: "qsfs up --dir ${shellWord(layout.root)} --mount M" makes a volume; if there was one, ${restoreCommand(layout)} brings back what was synced.`;
   return `Start it with "qsfs up --dir ${shellWord(layout.root)} --mount M".`;
 }
 

@@ -170,10 +170,12 @@ export class LeaseHolder {
 
 /** The error of a frontend that is not the holder. */
 export function fencedBy(lease: Lease): QsfsError {
-  return new QsfsError(
-    'QSFS_E_FENCED',
-    `these backends belong to the frontend in ${lease.directory} on ${lease.hostName} (epoch ${lease.epoch})`,
-  );
+  return new QsfsError('QSFS_E_FENCED', `these backends belong to ${holderOf(lease)} (epoch ${lease.epoch})`);
+}
+
+/** Who holds a lease, for people. */
+export function holderOf({ directory, hostName }: Lease): string {
+  return `the frontend in ${directory} on ${hostName}`;
 }
 
 /** Whether the holder of a lease still runs. `unknown`: it could not write a heartbeat now if it did. */

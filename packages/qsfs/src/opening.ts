@@ -8,7 +8,7 @@ import { QsfsError } from './errors.ts';
 import { type Identity, readIdentity } from './identity.ts';
 import { asKnownError } from './known-errors.ts';
 import type { Layout } from './layout.ts';
-import { type FoundLease, fencedBy, readLease } from './lease.ts';
+import { type FoundLease, fencedBy, holderOf, readLease } from './lease.ts';
 import type { Log } from './log-file.ts';
 import { MANIFEST_PREFIX, type Manifest, parseManifestName, type Version } from './manifest.ts';
 import { RepairFile } from './repair-file.ts';
@@ -184,10 +184,14 @@ export async function decideOwnership(
     );
   }
   if (lease || newest) {
+    const back = `"qsfs restore --from ${shellWord(layout.config)} --dir ${shellWord(layout.root)}"`;
+    const elsewhere = lease && lease.lease.directory !== layout.root ? holderOf(lease.lease) : '';
     throw new QsfsError(
       'QSFS_E_EXISTS',
-      `these backends hold a volume already, but ${layout.frontend} is missing`,
-      `Bring it back with "qsfs restore --from ${shellWord(layout.config)} --dir ${shellWord(layout.root)}".`,
+      `these backends hold a volume already, but ${layout.frontend} is missing${elsewhere && `; ${elsewhere} has the volume now`}`,
+      elsewhere
+        ? `Go on there; when it is stopped or lost, ${back} brings the volume here.`
+        : `Bring it back with ${back}.`,
     );
   }
   return { kind: 'fresh' };

@@ -90,9 +90,10 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
     const started = new Set<string>();
     undo.add('stop local backends', () => local.stopAll((name) => mine || started.has(name)));
     const silent = await local.startAll((name) => started.add(name));
+    // A Ctrl-C may reach a backend before it is in a session of its own: then that is the reason.
+    stopping.check();
     // A volume begins with all of its own backends.
     if (plan.fresh && silent.length > 0) throw silent[0];
-    stopping.check();
     const early = await openStore(context, configuration, undefined, log);
     let zstor: Zstor | undefined = early;
     undo.add('close the store', () => zstor?.close());

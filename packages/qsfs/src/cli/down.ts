@@ -1,7 +1,7 @@
 // `qsfs down`: sync, unmount, stop.
 import type { Context } from '../context.ts';
 import type { DownAnswer } from '../control-service.ts';
-import { clearAfterCrash, isServed, safetyOf } from '../crash.ts';
+import { clearAfterCrash, hasFrontend, isServed, safetyOf } from '../crash.ts';
 import { QsfsError } from '../errors.ts';
 import type { Layout } from '../layout.ts';
 import { shellWord } from '../shell-word.ts';
@@ -60,7 +60,7 @@ async function afterCrash(context: Context, layout: Layout): Promise<QsfsError> 
       `no qsfs is running on ${layout.root}${rest}`,
       left === ''
         ? 'There is nothing to stop.'
-        : 'Stop them with "qsfs backend stop NAME" if nobody needs them.',
+        : 'Stop what uses them with "qsfs down --dir" and its folder; or, if nobody needs them, each with "qsfs backend stop NAME".',
     );
   }
   const did = [
@@ -71,6 +71,8 @@ async function afterCrash(context: Context, layout: Layout): Promise<QsfsError> 
   return new QsfsError(
     'QSFS_E_INCOMPLETE',
     `it was not running any more, it had been killed or had crashed; ${did.join('; ')}`,
-    `${safetyOf(context, layout)} Type "qsfs up --dir ${shellWord(layout.root)} --mount M" to go on from there, then "qsfs down" to have it all on the backends.`,
+    hasFrontend(context, layout)
+      ? `${safetyOf(context, layout)} Type "qsfs up --dir ${shellWord(layout.root)} --mount M" to go on from there, then "qsfs down" to have it all on the backends.`
+      : safetyOf(context, layout),
   );
 }
