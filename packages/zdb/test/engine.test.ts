@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { realClock } from '@qsfs/io';
 import { SimulatedCrash, SimulatedDisk } from '@qsfs/io/simulated';
+import { decodeDescriptor, encodeDescriptor } from '../src/engine/descriptor-format.ts';
 import { type Engine, StoreError, type StoreErrorReason } from '../src/index.ts';
 import { idKey, openScratch, openSimulated, scratchDirectory } from './scratch.ts';
 
@@ -419,6 +420,24 @@ test('a flush removes everything for good; a crash inside leaves all or nothing'
     assert.equal(id, again.entries - 1);
   }
   assert.ok(points > 5);
+});
+
+test('a descriptor that is cut in its password keeps the rest, and lets nobody in without one', () => {
+  const whole = encodeDescriptor(Buffer.from('n'), {
+    password: Buffer.from('secret'),
+    public: false,
+    worm: true,
+    maxSizeBytes: 77,
+  });
+  for (let end = 15; end < whole.length; end++) {
+    const read = decodeDescriptor(whole.subarray(0, end))!;
+    assert.deepEqual(
+      [read.public, read.worm, read.maxSizeBytes, read.password?.length],
+      [false, true, 77, 6],
+    );
+    assert.notEqual(Buffer.from(read.password!).toString(), 'secret');
+  }
+  assert.equal(decodeDescriptor(whole.subarray(0, 14)), undefined);
 });
 
 test('a removal cut by a crash is finished at the next opening', () => {

@@ -13,7 +13,7 @@ import { ID_BYTES } from './index-format.ts';
 import type { NamespaceMode } from './types.ts';
 
 const WINDOW_BYTES = 256 * 1024;
-/** After a jump over a payload only this much is read: the next entry may be large too. */
+/** After a jump over a payload, or back, only this much is read: the next entry may be large too. */
 const JUMP_BYTES = 4096;
 /** Disks write at least so many bytes at once. */
 const SECTOR_BYTES = 512;
@@ -167,7 +167,7 @@ export class DataScanner {
   #load(offset: number): void {
     const needed = Math.min(offset + HEAD_MAX_BYTES, this.size);
     if (offset >= this.#start && needed <= this.#end) return;
-    const jumped = offset > this.#end;
+    const jumped = offset > this.#end || offset < this.#start;
     const length = Math.min(jumped ? JUMP_BYTES : WINDOW_BYTES, this.size - offset);
     this.#start = offset;
     this.#end = offset + this.#open().read(this.#window.subarray(0, length), offset);

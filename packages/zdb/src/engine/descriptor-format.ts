@@ -48,7 +48,7 @@ export function encodeDescriptor(name: Uint8Array, descriptor: Descriptor): Uint
 
 /**
  * Reads a descriptor; bytes behind the password are left-overs and ignored.
- * @returns undefined when the bytes are too short to be one
+ * @returns undefined when the bytes are too short to be one; a cut name or password does not count
  * @throws RangeError on another version
  */
 export function decodeDescriptor(bytes: Uint8Array): Descriptor | undefined {
@@ -57,9 +57,11 @@ export function decodeDescriptor(bytes: Uint8Array): Descriptor | undefined {
   if (version !== VERSION) throw new RangeError(`version ${version}, this program knows version ${VERSION}`);
   const passwordAt = HEADER_BYTES + bytes[4]!;
   const passwordBytes = bytes[5]!;
-  if (passwordAt + passwordBytes > bytes.length) return undefined;
+  // Of a cut one the lost bytes are zeros: nobody comes in without the password because a part of it is gone.
+  const password = new Uint8Array(passwordBytes);
+  password.set(bytes.subarray(passwordAt, passwordAt + passwordBytes));
   return {
-    password: passwordBytes === 0 ? undefined : bytes.slice(passwordAt, passwordAt + passwordBytes),
+    password: passwordBytes === 0 ? undefined : password,
     public: (bytes[14]! & PUBLIC) !== 0,
     worm: (bytes[14]! & WORM) !== 0,
     maxSizeBytes: get64(bytes, 6),
