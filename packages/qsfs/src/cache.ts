@@ -53,15 +53,21 @@ export interface Dropped {
 
 const NOTHING_DROPPED: Dropped = { bytes: 0, stripes: 0 };
 
+/** Stripes the filesystem thread was asked to give up. */
+interface Offer {
+  readonly stripes: readonly Stripes[];
+  readonly promise: Promise<Dropped>;
+  readonly resolve: (dropped: Dropped) => void;
+  readonly reject: (error: unknown) => void;
+}
+
 /** The local cache. Owned by the main thread. */
 export class Cache {
   readonly #parts: CacheParts;
   /** Files with local stripes that may be dropped, oldest first. */
   readonly #queues: Record<OffloadedName, Set<number>> = { 'zdbfs-meta': new Set(), 'zdbfs-data': new Set() };
-  readonly #answers = new Map<
-    number,
-    { readonly resolve: (dropped: Dropped) => void; readonly reject: (error: Error) => void }
-  >();
+  /** What was offered to the filesystem thread and not answered yet. */
+  readonly #offers = new Map<number, Offer>();
   #nextId = 1;
   #shrinking: Promise<void> | undefined;
   #unsupported = false;
@@ -153,22 +159,41 @@ export class Cache {
     return { bytes, stripes };
   }
 
+  /**
+   * A stripe that the filesystem thread was asked to give up may be gone for it already: until its answer nobody may tell it that the
+   * stripe is here.
+   * @returns what ends with the answer; undefined when the stripe was not offered
+   */
+  leaving(namespace: OffloadedName, file: number, stripe: number): Promise<unknown> | undefined {
+    for (const { stripes, promise } of this.#offers.values()) {
+      const isOffered = stripes.some(
+        (run) =>
+          run.namespace === namespace &&
+          run.file === file &&
+          stripe >= run.first &&
+          stripe < run.first + run.count,
+      );
+      if (isOffered) return promise;
+    }
+    return undefined;
+  }
+
   /** The filesystem thread's answer to a `drop`. */
   dropped(id: number, stripes: readonly Stripes[]): void {
-    const answer = this.#answers.get(id);
-    this.#answers.delete(id);
+    const offer = this.#offers.get(id);
+    this.#offers.delete(id);
     try {
       const result = this.#apply(stripes);
-      answer?.resolve(result);
+      offer?.resolve(result);
     } catch (error) {
-      answer?.reject(error as Error);
+      offer?.reject(error);
     }
   }
 
   /** Nobody will answer any more. */
   close(): void {
-    for (const answer of this.#answers.values()) answer.resolve(NOTHING_DROPPED);
-    this.#answers.clear();
+    for (const offer of this.#offers.values()) offer.resolve(NOTHING_DROPPED);
+    this.#offers.clear();
   }
 
   async #shrink(excessBytes: number): Promise<void> {
@@ -216,11 +241,11 @@ export class Cache {
     try {
       // The knowledge that they are safe must outlive us before the bytes go.
       this.#parts.volume[head.namespace].catalog.flush();
-      return await new Promise<Dropped>((resolve, reject) => {
-        const id = this.#nextId++;
-        this.#answers.set(id, { resolve, reject });
-        this.#parts.send({ kind: 'drop', id, stripes: batch, keepTouched });
-      });
+      const id = this.#nextId++;
+      const answer = Promise.withResolvers<Dropped>();
+      this.#offers.set(id, { stripes: batch, ...answer });
+      this.#parts.send({ kind: 'drop', id, stripes: batch, keepTouched });
+      return await answer.promise;
     } finally {
       for (const file of new Set(batch.map((run) => run.file))) this.consider(head.namespace, file);
     }

@@ -132,6 +132,7 @@ export async function openParts(
       send: (message) => filesystem.send(message),
       makeRoom: (bytes) => late.cache?.tend(bytes),
       came: (namespace, file) => late.cache?.consider(namespace, file),
+      leaving: (namespace, file, stripe) => late.cache?.leaving(namespace, file, stripe),
       aheadLimitBytes: () => options.cacheBytes / 4,
       log,
     });

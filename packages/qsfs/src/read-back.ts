@@ -40,6 +40,8 @@ export interface ReadBackParts {
   readonly makeRoom: (bytes: number) => void;
   /** Called when a stripe came: its file can be evicted again. */
   readonly came: (namespace: OffloadedName, file: number) => void;
+  /** Ends when it is known whether a stripe that is being given up stays; undefined when it is not being given up (Cache). */
+  readonly leaving: (namespace: OffloadedName, file: number, stripe: number) => Promise<unknown> | undefined;
   /** How many bytes may be brought ahead of need. */
   readonly aheadLimitBytes: () => number;
   readonly log: (level: 'info' | 'warning' | 'error', message: string) => void;
@@ -139,8 +141,22 @@ export class ReadBack {
   }
 
   #demand(namespace: OffloadedName, file: number, stripe: number): void {
+    if (this.#closed) {
+      this.#parts.send({ kind: 'failed', namespace, file, first: stripe, count: 1 });
+      return;
+    }
     const files = this.#parts.volume[namespace];
     if (!files.presence.absent.has(file, stripe)) {
+      const answer = this.#parts.leaving(namespace, file, stripe);
+      if (answer) {
+        // Told that it is here, the filesystem thread would read the hole that is left of it.
+        const again = () => {
+          this.#demand(namespace, file, stripe);
+          this.#pump();
+        };
+        answer.then(again, again);
+        return;
+      }
       // It came while the question was on its way.
       this.#parts.send({ kind: 'brought', ahead: false, namespace, file, first: stripe, count: 1 });
       return;

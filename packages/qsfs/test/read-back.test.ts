@@ -28,6 +28,7 @@ async function evicted(files: number): Promise<Fixture & { readBack: ReadBack; c
     send: made.send,
     makeRoom: () => {},
     came: (_, file) => void came.push(file),
+    leaving: () => undefined,
     aheadLimitBytes: () => 64 * STRIPE,
     log: made.log,
   });
