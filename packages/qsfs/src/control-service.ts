@@ -6,9 +6,10 @@ import type { ControlRequest } from './control.ts';
 import { messageOf, QsfsError } from './errors.ts';
 import type { Frontend } from './frontend.ts';
 import { asKnownError } from './known-errors.ts';
+import { WATCH_MS } from './lease.ts';
 import { LocalBackends, type LocalState } from './local-backends.ts';
 import { GAUGES } from './messages.ts';
-import { count, formatSize } from './quantities.ts';
+import { count, formatDuration, formatSize } from './quantities.ts';
 import type { ReadOnly } from './read-only.ts';
 import { backendReports, type StatusReport } from './status.ts';
 import type { SyncReport } from './sync-point.ts';
@@ -115,8 +116,12 @@ export class ControlService {
       offload.status;
     const { stateOfMs } = syncPoints;
     const lost = new Set([...emptied.emptied, ...emptied.blankStores]);
+    const { leaseUnseenMs } = this.#frontend;
     const problems = [
       fenced,
+      readOnly !== null || leaseUnseenMs < WATCH_MS
+        ? ''
+        : `for ${formatDuration(leaseUnseenMs)} it cannot be seen whether another frontend has taken the volume over; if one has, what is written here since stays here only`,
       this.#frontend.syncFailure,
       lost.size === 0
         ? ''

@@ -69,6 +69,7 @@ export class Frontend {
   /** The mount goes because we unmount it. */
   #leaving = false;
   #whenGone: (reason: string) => void = () => {};
+  #whenWritable: () => void = () => {};
 
   private constructor(parts: Parts, mounted: MountedDevice, mountPoint: string) {
     this.options = parts.options;
@@ -92,6 +93,7 @@ export class Frontend {
         claimant: parts.claimant,
         gauges: parts.gauges,
         fence: (reason) => this.fence(reason),
+        taken: () => this.#whenWritable(),
         looked: () => this.#filesystem.send({ kind: 'go-on' }),
         log: parts.options.log,
       },
@@ -181,6 +183,11 @@ export class Frontend {
     return { cause: this.options.readOnly ? 'asked' : 'no-lease', reason: waiting };
   }
 
+  /** For how long the backends could not be asked whether another frontend took over. */
+  get leaseUnseenMs(): number {
+    return this.#leaseWatch.unseenMs;
+  }
+
   /** The filesystem thread died: the mount is dead, and stays until the next start. */
   get crashed(): boolean {
     return this.#filesystem.dead;
@@ -194,6 +201,11 @@ export class Frontend {
   /** Calls once when the mount went away by itself (somebody unmounted it, the thread died). */
   whenGone(call: (reason: string) => void): void {
     this.#whenGone = call;
+  }
+
+  /** Calls once when a mount that could only be read can be written. */
+  whenWritable(call: () => void): void {
+    this.#whenWritable = call;
   }
 
   /** Everything written so far, to the backends. @throws QsfsError */

@@ -27,6 +27,8 @@ export interface LeaseWatchParts {
   readonly gauges: Float64Array;
   /** Another frontend took over. */
   readonly fence: (reason: string) => void;
+  /** The lease that could not be taken at the start is ours now. */
+  readonly taken: () => void;
   /** Changes that waited for the look may be tried again. */
   readonly looked: () => void;
   readonly log: Log;
@@ -37,6 +39,7 @@ export class LeaseWatch {
   readonly #parts: LeaseWatchParts;
   #attempt: Promise<void> | undefined;
   #beatAtMs: number;
+  #seenAtMs: number;
   #ended = false;
   #waiting: string;
 
@@ -45,7 +48,13 @@ export class LeaseWatch {
     this.#parts = parts;
     this.#waiting = waiting;
     this.#beatAtMs = parts.clock.monotonicMs();
+    this.#seenAtMs = this.#beatAtMs;
     this.#note();
+  }
+
+  /** For how long the backends have not said that the lease is ours. */
+  get unseenMs(): number {
+    return this.#parts.clock.monotonicMs() - this.#seenAtMs;
   }
 
   /** Why the lease could not be taken yet; empty when it was. */
@@ -81,6 +90,7 @@ export class LeaseWatch {
     try {
       if (this.#waiting !== '') await this.#claim();
       else await (beats ? lease.heartbeat() : lease.confirm());
+      this.#seenAtMs = clock.monotonicMs();
     } catch (error) {
       if (error instanceof QsfsError && error.code === 'QSFS_E_FENCED') {
         this.#ended = true;
@@ -90,7 +100,7 @@ export class LeaseWatch {
   }
 
   async #claim(): Promise<void> {
-    const { claimant, clock, gauges, log } = this.#parts;
+    const { claimant, clock, gauges, taken } = this.#parts;
     const waiting = await claimant.attempt().catch((error: unknown) => {
       if (error instanceof QsfsError && error.code === 'QSFS_E_FENCED') throw error;
       return messageOf(error);
@@ -100,7 +110,7 @@ export class LeaseWatch {
     this.#beatAtMs = clock.monotonicMs();
     this.#note();
     gauges[GAUGES.withoutLease] = 0;
-    log('info', 'the lease is taken: the mount can be written from now on');
+    taken();
   }
 
   #note(): void {

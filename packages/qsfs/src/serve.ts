@@ -149,6 +149,11 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
     log('info', `mounted at ${frontend.mountPoint} (process ${context.processes.pid})`);
     if (frontend.readOnly) log('warning', describeReadOnly(frontend.readOnly));
     frontend.whenGone((reason) => stopping.stop(reason));
+    frontend.whenWritable(() => {
+      const line = 'the lease is taken: the mount can be written from now on';
+      log('info', line);
+      if (!background) context.warn(line);
+    });
     undo.add('control socket', await serveRequests(context, layout, { frontend, warnings }, stopping));
     announce(context, options, { configuration, frontend, cacheBytes, started: [...started] });
     const reason = await stopping.reason;
@@ -337,13 +342,8 @@ function announce(
     )
     .map(({ name }) => name);
   const command = (verb: string, does: string) => `  ${verb}${where}`.padEnd(COMMAND_WIDTH) + ` ${does}`;
-  for (const line of [
-    `QSFS is mounted at ${frontend.mountPoint}${frontend.readOnly ? ', to be read only' : ''}`,
-    `  backends  ${names.join(', ')}`,
-    `  survives  ${describePolicy(configuration.zstor)}: any ${k} of ${n} shards give everything back`,
-    `  cache     ${formatSize(cacheBytes)} in ${layout.frontend}; the key is in ${configuration.path}`,
-    '',
-    'In another terminal:',
+  const status = command('bin/qsfs status', 'what is where, and what may still fail');
+  const todo = [
     `  cp -a /usr/share/perl5 ${shellWord(frontend.mountPoint)}/`.padEnd(COMMAND_WIDTH) + ' write something',
     command('bin/qsfs sync', 'bring it to all backends'),
     command('bin/qsfs evict --all', 'drop the local copies'),
@@ -354,7 +354,16 @@ function announce(
           `  diff -r /usr/share/perl5 ${shellWord(frontend.mountPoint)}/perl5 && echo "nothing is lost"`,
           `  for b in ${lost.join(' ')}; do bin/qsfs backend start $b${where}; done`,
         ]),
-    command('bin/qsfs status', 'what is where, and what may still fail'),
+    status,
+  ];
+  for (const line of [
+    `QSFS is mounted at ${frontend.mountPoint}${frontend.readOnly ? ', to be read only' : ''}`,
+    `  backends  ${names.join(', ')}`,
+    `  survives  ${describePolicy(configuration.zstor)}: any ${k} of ${n} shards give everything back`,
+    `  cache     ${formatSize(cacheBytes)} in ${layout.frontend}; the key is in ${configuration.path}`,
+    '',
+    'In another terminal:',
+    ...(frontend.readOnly ? [status] : todo),
     '',
     'Ctrl-C unmounts and stops.',
   ]) {

@@ -9,7 +9,7 @@ import { GAUGES, GAUGES_BYTES } from '../src/messages.ts';
 function watched(waiting = '') {
   const clock = new SimulatedClock();
   const gauges = new Float64Array(GAUGES_BYTES / 8);
-  const seen = { looks: 0, beats: 0, went: 0, fenced: '' };
+  const seen = { looks: 0, beats: 0, went: 0, taken: 0, fenced: '' };
   let answer: () => Promise<void> = async () => {};
   const lease = {
     confirm: () => {
@@ -31,6 +31,9 @@ function watched(waiting = '') {
       gauges,
       fence: (reason) => {
         seen.fenced = reason;
+      },
+      taken: () => {
+        seen.taken += 1;
       },
       looked: () => {
         seen.went += 1;
@@ -90,6 +93,22 @@ test('backends that do not answer do not hold changes up for long, and their lat
   assert.equal(seen.fenced, 'taken over');
 });
 
+test('how long the lease was not seen is counted from the last look that was answered', async () => {
+  const { clock, watch, answers } = watched();
+  await clock.run(3000);
+  await watch.look();
+  assert.equal(watch.unseenMs, 0);
+  answers(() => Promise.reject(new Error('no backend answers')));
+  for (let at = 0; at < 10; at++) {
+    await clock.run(3000);
+    await watch.look();
+  }
+  assert.equal(watch.unseenMs, 30_000);
+  answers(async () => {});
+  await watch.look();
+  assert.equal(watch.unseenMs, 0);
+});
+
 test('now and then a look is a heartbeat', async () => {
   const { clock, watch, seen } = watched();
   for (let at = 0; at < 45; at++) {
@@ -123,7 +142,7 @@ test('without the lease each look tries to take it, and beats only begin when it
   claim.attempt = async () => '';
   await watch.look();
   assert.ok(!readOnly());
-  assert.equal(watch.waiting, '');
+  assert.deepEqual([watch.waiting, seen.taken], ['', 1]);
   await watch.look();
   assert.deepEqual([seen.looks, seen.beats], [1, 0], 'the beat of the taking counts');
   await clock.run(60_000);

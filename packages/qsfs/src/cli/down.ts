@@ -41,7 +41,7 @@ export const down: Verb = {
         'QSFS_E_INCOMPLETE',
         `stopped, but not everything is on all backends: ${answer.reason}`,
         answer.fenced
-          ? 'The volume goes on there; what was written here since the last sync is in no other place than DIR/frontend.'
+          ? 'The volume goes on there; what was written here since the last sync is in no other place than DIR/frontend: "qsfs up --read-only" shows it.'
           : 'Nothing is lost as long as DIR/frontend is there: the next "qsfs up" offloads the rest.',
       );
     }
