@@ -200,6 +200,13 @@ function makePlan(context: Context, options: ServeOptions): Plan {
       'Put the configuration back: it holds the key.',
     );
   }
+  if (fresh && options.readOnly) {
+    throw new QsfsError(
+      'QSFS_E_NO_VOLUME',
+      `there is no volume in ${layout.root} to look at`,
+      `Type "qsfs restore --read-only --from CONFIG --dir ${layout.root}" first.`,
+    );
+  }
   const configuration = fresh
     ? defaultConfiguration(layout.config, random, { mount, cacheBytes })
     : readConfiguration(disk, path);
