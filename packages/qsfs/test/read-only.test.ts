@@ -99,7 +99,7 @@ function assertBecomesWritable(running: Running): void {
 }
 
 test('after the tolerated loss a killed frontend starts, and a lost one is restored, to be read only until the backends are back', {
-  timeout: 200_000,
+  timeout: 400_000,
 }, async (context) => {
   const make = scratchFor(context);
   const first = make('first');
