@@ -20,8 +20,11 @@ export const MAX_REQUEST_BYTES = MAX_ARGUMENT_BYTES + 1024 * 1024;
 export const MAX_LINE_BYTES = 8192;
 /** From this size on a cut argument gets a reusable buffer that the socket loop fills directly. */
 const LARGE_BYTES = 16 * 1024;
+/** A type and up to eight digits: the header lines that are read without looking for their end first. */
+const USUAL_LINE_BYTES = 9;
 
 const LF = 10;
+const CR = 13;
 const DOLLAR = 36;
 const STAR = 42;
 const EMPTY = new Uint8Array(0);
@@ -43,6 +46,8 @@ export class RequestDecoder {
   #input: Uint8Array = EMPTY;
   #at = 0;
   #end = 0;
+  /** Where `lookAhead` is. */
+  #ahead = 0;
 
   /** Arguments announced by the unfinished request; -1 when its first line was not seen. */
   #expected = -1;
@@ -131,6 +136,55 @@ export class RequestDecoder {
   byteOf(position: number, offset: number): number {
     const own = this.#own[position];
     return own !== undefined ? own[offset]! : this.#base[this.#starts[position]! + offset]!;
+  }
+
+  /** The bytes that `lookAhead` speaks of. */
+  get input(): Uint8Array {
+    return this.#input;
+  }
+
+  /**
+   * Finds the first arguments behind the command words of requests that are here and not decoded yet. Stops without a word at whatever
+   * is not whole or not usual; nothing is decoded by it.
+   * @param positions filled with where each begins in `input`, and its length in bytes
+   * @returns how many were found
+   */
+  lookAhead(positions: Int32Array): number {
+    if ((this.#expected >= 0 && !this.#delivered) || this.#line !== undefined) return 0;
+    let found = 0;
+    this.#ahead = this.#at;
+    while (2 * found < positions.length) {
+      const words = this.#headerAhead(STAR);
+      if (words < 2) break;
+      for (let word = 0; word < words; word++) {
+        const length = this.#headerAhead(DOLLAR);
+        if (length < 0 || this.#ahead + length > this.#end) return found;
+        if (word === 1) {
+          positions[2 * found] = this.#ahead;
+          positions[2 * found + 1] = length;
+          found++;
+        }
+        this.#ahead += length + 2;
+      }
+    }
+    return found;
+  }
+
+  /** The number of a usual header line at `#ahead`, which moves behind it; -1 for anything else. */
+  #headerAhead(type: number): number {
+    const input = this.#input;
+    const end = this.#end;
+    let at = this.#ahead;
+    if (at >= end || input[at] !== type) return -1;
+    let value = 0;
+    for (at++; at < end; at++) {
+      const digit = input[at]! - 48;
+      if (digit < 0 || digit > 9) break;
+      value = value * 10 + digit;
+    }
+    if (at + 1 >= end || input[at] !== CR || at - this.#ahead > USUAL_LINE_BYTES) return -1;
+    this.#ahead = at + 2;
+    return value;
   }
 
   /** Drops the last argument of the current request (owner ids of replication masters). */
@@ -258,7 +312,7 @@ export class RequestDecoder {
       value = value * 10 + digit;
       at++;
     }
-    if (at + 1 < end && input[at] === 13 && input[at + 1] === LF && at - start <= 9) {
+    if (at + 1 < end && input[at] === CR && input[at + 1] === LF && at - start <= USUAL_LINE_BYTES) {
       this.#at = at + 2;
       return value;
     }

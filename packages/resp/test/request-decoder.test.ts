@@ -8,7 +8,13 @@ import { LargeBuffers, laxNumber, ProtocolError, RequestDecoder } from '../src/i
 function decode(pieces: readonly Uint8Array[]): { requests: string[][]; error: string | undefined | null } {
   const decoder = new RequestDecoder(new LargeBuffers());
   const requests: string[][] = [];
+  const positions = new Int32Array(8);
   const drain = () => {
+    const count = decoder.lookAhead(positions);
+    const ahead = Array.from({ length: count }, (_, i) => {
+      const start = positions[2 * i]!;
+      return Buffer.from(decoder.input.slice(start, start + positions[2 * i + 1]!)).toString('latin1');
+    });
     while (decoder.next()) {
       const words: string[] = [];
       for (let i = 0; i < decoder.count; i++) {
@@ -18,6 +24,7 @@ function decode(pieces: readonly Uint8Array[]): { requests: string[][]; error: s
         words.push(Buffer.from(bytes).toString('latin1'));
       }
       requests.push(words);
+      if (ahead.length > 0) assert.equal(words[1], ahead.shift(), 'what was looked at before is decoded');
       decoder.takeLent();
     }
   };

@@ -76,3 +76,21 @@ test('keys of all lengths are told apart, through removal, reuse of their places
     if (round > 0) assert.equal(table.memoryBytes, before, 'the places are used again');
   }
 });
+
+test('fetching keys changes nothing: those that are there, those that are not, and more of them than are fetched', () => {
+  const table = new KeyTable(777);
+  const bytes = Buffer.alloc(40_000 * 20);
+  for (let number = 0; number < 40_000; number++) bytes.writeUInt32LE(number, 20 * number);
+  for (let number = 0; number < 39_000; number++) {
+    assert.equal(table.find(bytes, 20 * number, 20), -1);
+    table.place(table.add(20), number, 0, 0, 0, 0, 0);
+  }
+  const positions = new Int32Array(200);
+  for (let first = 38_950; first < 39_050; first++) {
+    for (let i = 0; i < 100; i++) positions.set([20 * (first + i), i === 7 ? 300 : i === 8 ? 0 : 20], 2 * i);
+    table.fetch(bytes, positions, 100);
+    const entry = table.find(bytes, 20 * first, 20);
+    assert.equal(entry < 0 ? -1 : table.file(entry), first < 39_000 ? first : -1);
+  }
+  assert.equal(table.size, 39_000);
+});

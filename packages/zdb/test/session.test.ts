@@ -25,6 +25,40 @@ describe('a session', () => {
     assert.ok(two.take().includes(values.b));
     await local.close();
   });
+
+  it('answers a long pipeline in order where there are many keys, whatever stands between the requests', async () => {
+    const loop = new ManualLoop();
+    const local = await LocalServer.start(new SimulatedDisk(), 1, {}, loop);
+    const client = loop.connect();
+    for (let first = 0; first < 40_000; first += 400) {
+      const keys = Array.from({ length: 400 }, (_, i) => `key ${first + i}`);
+      client.send(Buffer.concat(keys.map((key) => encode(['SET', key, `value of ${key}`]))));
+      loop.turn();
+      assert.equal(client.take().toString(), keys.map((key) => `$${key.length}\r\n${key}\r\n`).join(''));
+    }
+    const requests: Buffer[] = [];
+    let expected = '';
+    for (let number = 39_900; number < 40_100; number++) {
+      const value = `value of key ${number}`;
+      requests.push(encode(['GET', `key ${number}`]));
+      expected += number < 40_000 ? `$${value.length}\r\n${value}\r\n` : '$-1\r\n';
+      if (number % 7 === 0) requests.push(encode(['PING']));
+      if (number % 7 === 0) expected += '+PONG\r\n';
+      if (number % 11 === 0) requests.push(encode(['SET', `key ${number}`, value]));
+      if (number % 11 === 0)
+        expected += number < 40_000 ? '$-1\r\n' : `$${`key ${number}`.length}\r\nkey ${number}\r\n`;
+      if (number % 13 === 0)
+        requests.push(encode(['GET', Buffer.alloc(300)]), encode(['EXISTS', 'key 1', '']));
+      if (number % 13 === 0) expected += '-Invalid key\r\n-Unexpected arguments\r\n';
+    }
+    const bytes = Buffer.concat(requests);
+    const middle = bytes.length >> 1;
+    client.send(bytes.subarray(0, middle));
+    client.send(bytes.subarray(middle));
+    loop.turn();
+    assert.equal(client.take().toString(), expected);
+    await local.close();
+  });
 });
 
 describe('a server that nobody asks for anything', () => {

@@ -27,6 +27,8 @@ const PARTS = 256;
 const PART_SHIFT = 24;
 /** Entries that are moved to a larger part in one go. */
 const MOVED_TOGETHER = 256;
+/** Keys fetched in one go, at most. */
+const FETCHED_TOGETHER = 64;
 /** 8 bits of key length, 24 of payload length. */
 const LENGTH_MASK = 0xffffff;
 const NONE = 0xffffffff;
@@ -66,6 +68,13 @@ export class KeyTable {
   /** For `#move`: what is being moved. */
   readonly #moving = { entries: new Uint32Array(MOVED_TOGETHER), touched: 0 };
 
+  /** For `fetch`. */
+  readonly #fetching = {
+    hashes: new Uint32Array(FETCHED_TOGETHER),
+    entries: new Uint32Array(FETCHED_TOGETHER),
+    touched: 0,
+  };
+
   /** @param seed random, so that nobody can choose keys that collide */
   constructor(seed: number) {
     this.#seed = seed >>> 0;
@@ -103,6 +112,33 @@ export class KeyTable {
     const { slots, tags } = this.#part(hash);
     const slot = place(hash, slots.length);
     return slots[slot]! + tags[slot]!;
+  }
+
+  /**
+   * Has the processor fetch the memory that `find` will look at for each of some keys: many waits at once instead of one after the
+   * other. The loops are short, so that it sees many of them at a time.
+   * @param positions where the keys begin in `bytes` and their lengths, in pairs
+   */
+  fetch(bytes: Uint8Array, positions: Int32Array, count: number): void {
+    if (this.#parts.length === 1) return; // All of it is in the processor's cache.
+    const { hashes, entries } = this.#fetching;
+    const keys = Math.min(count, FETCHED_TOGETHER);
+    for (let i = 0; i < keys; i++)
+      hashes[i] = this.#take(bytes, positions[2 * i]!, Math.min(positions[2 * i + 1]!, KEY_MAX_BYTES));
+    let touched = 0;
+    for (let i = 0; i < keys; i++) {
+      const { slots, tags } = this.#parts[hashes[i]! >>> PART_SHIFT]!;
+      const slot = place(hashes[i]!, slots.length);
+      entries[i] = slots[slot]!;
+      touched += tags[slot]!;
+    }
+    for (let i = 0; i < keys; i++) {
+      const number = entries[i]!;
+      if (number === 0) continue;
+      const words = this.#words[(number - 1) >>> ARENA_SHIFT]!;
+      touched += words[(number - 1) & ARENA_MASK]! + words[((number - 1) & ARENA_MASK) + FIELDS]!;
+    }
+    this.#fetching.touched = touched;
   }
 
   /** Adds the key for which `find` just answered -1, of `length` bytes. @returns its entry, with all fields still to be set */

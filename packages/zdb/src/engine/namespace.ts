@@ -184,6 +184,10 @@ export class StoreNamespace implements Namespace {
     return this.find(key) < 0 ? undefined : this.#reader.read(key, this.#place);
   }
 
+  expect(bytes: Uint8Array, positions: Int32Array, count: number): void {
+    this.#user?.table.fetch(bytes, positions, count);
+  }
+
   find(key: Uint8Array): number {
     return this.#records.locate(key, this.#place) ? this.#place.payloadBytes : -1;
   }

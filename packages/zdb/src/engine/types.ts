@@ -235,6 +235,12 @@ export interface Namespace {
    *   StoreError('missing-data') when the file is too short, StoreError('corrupt') when checksum or key do not match; IoError
    */
   get(key: Uint8Array): Uint8Array | undefined;
+  /**
+   * Says which keys the next calls will be about, so that the processor can fetch what it needs for them. Changes nothing.
+   * @param positions where each key begins in `bytes`, and its length, in pairs
+   * @param count number of keys
+   */
+  expect(bytes: Uint8Array, positions: Int32Array, count: number): void;
   /** Length of the value of a key, or -1: no such key. For a server: `copyFound` or `readFound` follows, with the same key. */
   find(key: Uint8Array): number;
   /** Copies the value that `find` found, of less than 16 KiB, to `target[at…]`. @throws as `get`; `target` is then unchanged */

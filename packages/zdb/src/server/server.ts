@@ -14,6 +14,7 @@ import type { Counters, ServerOptions } from './server-options.ts';
 import { type Host, Session } from './session.ts';
 import { Slot } from './slot.ts';
 import type { ServerSocket, SocketEvents, SocketLoop } from './sockets.ts';
+import { WriteMarks } from './write-marks.ts';
 
 /** Bytes written and not committed that make a commit happen in the middle of a turn: while they are in the processor's cache. */
 const COMMIT_BYTES = 1024 * 1024;
@@ -39,15 +40,6 @@ export interface ServerParts {
   readonly random: Random;
   readonly log: Log;
   readonly hooks: Hooks | undefined;
-}
-
-/** A write whose reply is in this turn: where, and what it becomes when the commit fails. */
-interface WriteMark {
-  readonly session: Session;
-  readonly memory: Uint8Array;
-  readonly start: number;
-  readonly end: number;
-  readonly failure: string;
 }
 
 /** A running server. */
@@ -92,7 +84,7 @@ export class Server implements Host {
   #attended: Session[] = [];
   #resumable: Session[] = [];
   #lent: Uint8Array[] = [];
-  #marks: WriteMark[] = [];
+  readonly #marks = new WriteMarks();
   #uncommitted = false;
   #uncommittedBytes = 0;
   readonly #commitBytes: number;
@@ -277,7 +269,7 @@ export class Server implements Host {
     const { replies } = this;
     this.#uncommitted = true;
     this.#uncommittedBytes += lengthBytes;
-    this.#marks.push({ session, memory: replies.memory, start, end: replies.offset, failure });
+    this.#marks.add(session, replies.memory, start, replies.offset, failure);
     if (this.#cautious || this.#uncommittedBytes >= this.#commitBytes) this.commit();
   }
 
@@ -294,7 +286,7 @@ export class Server implements Host {
     }
     this.#uncommitted = false;
     this.#uncommittedBytes = 0;
-    this.#marks = [];
+    this.#marks.clear();
     this.#cautious = false;
     this.#unsynced = true;
     this.#returnLent();
@@ -316,8 +308,6 @@ export class Server implements Host {
   /** The engine could not write and has forgotten what was not committed: the replies given for it become errors. */
   #writeFailed(error: unknown): void {
     this.log.line('error', `cannot write: ${(error as Error).message}`);
-    const marks = this.#marks;
-    this.#marks = [];
     this.#uncommitted = false;
     this.#uncommittedBytes = 0;
     this.#cautious = true;
@@ -328,7 +318,7 @@ export class Server implements Host {
       this.replies.begin();
       this.replies.checkpoint();
     }
-    for (const mark of marks) mark.session.segments = replaced(mark.session.segments, mark);
+    this.#marks.fail();
   }
 
   /** For the engine's events: a namespace closed its active files. */
@@ -548,19 +538,4 @@ export class Server implements Host {
     };
     this.clock.after(periodMs, again, true);
   }
-}
-
-/** Segments with the bytes of one reply replaced by an error. */
-function replaced(segments: readonly Uint8Array[], mark: WriteMark): Uint8Array[] {
-  const first = mark.memory.byteOffset + mark.start;
-  const last = mark.memory.byteOffset + mark.end;
-  return segments.flatMap((segment) => {
-    const from = segment.byteOffset;
-    const to = from + segment.length;
-    if (segment.buffer !== mark.memory.buffer || first < from || last > to) return [segment];
-    const error = Buffer.from(`-${mark.failure}\r\n`, 'latin1');
-    return [segment.subarray(0, first - from), error, segment.subarray(last - from)].filter(
-      (part) => part.length > 0,
-    );
-  });
 }

@@ -18,6 +18,12 @@ import type { ServerSocket, SocketEvents } from './sockets.ts';
 const OUTPUT_BYTES = 256 * 1024;
 /** Replies of one session that leave at once instead of at the end of the turn: while they are in the processor's cache. */
 const SEND_BYTES = 64 * 1024;
+/** With so many bytes received there may be several requests: their keys are looked for first. */
+const EXPECT_BYTES = 256;
+/** With fewer keys nearly everything is in the processor's cache. */
+const EXPECT_ENTRIES = 32_768;
+/** Where the keys of the next requests are: pairs, see RequestDecoder.lookAhead. */
+const EXPECTED = new Int32Array(2 * 64);
 /** Copies waiting for a mirror client that end its connection. */
 const MIRROR_BYTES = 64 * 1024 * 1024;
 
@@ -207,11 +213,14 @@ export class Session implements SocketEvents {
       server.resume(this, rest);
       this.#settle();
     }
+    let expected = 0;
     while (!this.#parked && !this.closing) {
       if (this.congested) {
         this.#block();
         break;
       }
+      if (expected > 0) expected--;
+      else if (request.waitingBytes >= EXPECT_BYTES) expected = this.#expect();
       try {
         if (!request.next()) break;
       } catch (error) {
@@ -231,6 +240,16 @@ export class Session implements SocketEvents {
     if (request.waitingBytes > 0) request.hold();
     if (this.#inputOver && !this.#parked && !this.#backlogged) this.leave();
     server.gathered(writtenBytes);
+  }
+
+  /** Tells the namespace which keys come next. @returns for how many requests behind the next one that holds */
+  #expect(): number {
+    const { namespace } = this.slot;
+    if (namespace.mode !== 'user' || namespace.entries < EXPECT_ENTRIES) return 0;
+    const count = this.request.lookAhead(EXPECTED);
+    if (count < 2) return 0;
+    namespace.expect(this.request.input, EXPECTED, count);
+    return count - 1;
   }
 
   /** Sends what is answered so far, in the middle of the turn. @returns false when this session has to wait until the client took it */
