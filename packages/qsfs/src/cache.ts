@@ -21,9 +21,12 @@ const BATCH_FILES = 64;
 const METADATA_SHARE = 0.5;
 /** Data files are not closed below this size (docs/formats/config.md, `segment_size`). */
 const SMALLEST_FILE_BYTES = 2 ** 20;
-/** Of a disk that is nearly full this much, or this part, is left to others. */
-const FREE_BYTES_MIN = 64 * 2 ** 20;
-const FREE_SHARE = 0.02;
+/**
+ * Of a disk that is nearly full this much, or this part, is kept free: twice what the volume leaves to its own records, so that
+ * programs can write as long as there is something to drop.
+ */
+const FREE_BYTES_MIN = 128 * 2 ** 20;
+const FREE_SHARE = 1 / 8;
 
 /** Of the limit no data file takes more than one part in so many: what is written and what is on its way is whole files. */
 const FILES_MIN = 8;

@@ -112,6 +112,9 @@ class Server {
       case 'sync-point':
         this.#syncPoint(message);
         return;
+      case 'survey':
+        this.#send({ kind: 'surveyed', id: message.id, survey: (this.#state as SyncState).survey() });
+        return;
       case 'list-cached':
         this.#send({
           kind: 'cached',
@@ -323,7 +326,7 @@ class Server {
   }
 
   #syncPoint(message: Extract<ToFilesystem, { kind: 'sync-point' }>): void {
-    const { id, stagingDirectory, suspects } = message;
+    const { id, stagingDirectory, suspects, giveBack } = message;
     const volume = this.#volume as Volume;
     const state = this.#state as SyncState;
     const refuse = (reason: string) => this.#send({ kind: 'refused', id, message: reason });
@@ -338,7 +341,8 @@ class Server {
 
         function* makeState(): SyncSteps {
           yield* volume.checkpointSteps();
-          yield* state.makeSteps(stagingDirectory, suspects, namespaces);
+          yield* volume.emptySteps();
+          yield* state.makeSteps(stagingDirectory, suspects, namespaces, giveBack);
         }
       },
       refuse,

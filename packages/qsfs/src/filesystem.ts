@@ -6,8 +6,10 @@ import { messageOf, QsfsError } from './errors.ts';
 import type {
   FilesystemInput,
   FromFilesystem,
+  GiveBack,
   OffloadedName,
   OpenedNamespace,
+  Survey,
   SyncedNamespace,
   ToFilesystem,
 } from './messages.ts';
@@ -103,9 +105,22 @@ export class Filesystem {
   async makeState(
     stagingDirectory: string,
     suspects: Readonly<Record<OffloadedName, readonly number[]>>,
+    giveBack: GiveBack = { hollow: [], discard: [] },
   ): Promise<readonly SyncedNamespace[]> {
-    const answer = await this.#ask((id) => ({ kind: 'sync-point', id, stagingDirectory, suspects }));
+    const answer = await this.#ask((id) => ({
+      kind: 'sync-point',
+      id,
+      stagingDirectory,
+      suspects,
+      giveBack,
+    }));
     return answer.kind === 'synced' ? answer.namespaces : [];
+  }
+
+  /** What is dead in the data files; undefined when the thread cannot tell. */
+  async survey(): Promise<Survey | undefined> {
+    const answer = await this.#ask((id) => ({ kind: 'survey', id }));
+    return answer.kind === 'surveyed' ? answer.survey : undefined;
   }
 
   /** Inodes whose contents the kernel may have cached. */
@@ -197,6 +212,7 @@ export class Filesystem {
         this.#answer(message.id)?.reject(new QsfsError('QSFS_E_INCOMPLETE', message.message));
         break;
       case 'synced':
+      case 'surveyed':
       case 'cached':
         this.#answer(message.id)?.resolve(message);
     }

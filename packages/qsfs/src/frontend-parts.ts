@@ -24,6 +24,9 @@ import { READ_ONLY_REASON } from './read-only.ts';
 import { SyncPoints } from './sync-point.ts';
 import { type Volume, VolumeFiles } from './volume-files.ts';
 
+/** A disk is taken for so many times what the cache could be when data files are given their size. */
+const DISK_PARTS = 8;
+
 /** What a frontend is opened with. */
 export interface FrontendOptions {
   readonly context: Context;
@@ -98,7 +101,7 @@ export async function openParts(
       dataDirectory: layout.data,
       indexDirectory: layout.index,
       segmentBytes,
-      fileBytes: fileBytesFor(options.cacheBytes, stripeBytes, segmentBytes),
+      fileBytes: fileBytesFor(cacheShareOf(options), stripeBytes, segmentBytes),
       stripeBytes,
       absent: {
         'zdbfs-meta': volume['zdbfs-meta'].presence.absent.snapshot(),
@@ -193,7 +196,7 @@ export async function openParts(
       identity,
       cleanStart,
       emptied,
-      makeState: (staging, suspects) => filesystem.makeState(staging, suspects),
+      makeState: (staging, suspects, giveBack) => filesystem.makeState(staging, suspects, giveBack),
       log,
     });
     syncHook.points = syncPoints;
@@ -229,6 +232,11 @@ export async function openParts(
     await closeParts({ volume, housekeeper });
     throw error;
   }
+}
+
+/** The cache limit, or less on a disk that is small: room comes back in whole files first of all. */
+function cacheShareOf({ context, layout, cacheBytes }: FrontendOptions): number {
+  return Math.min(cacheBytes, context.disk.space(layout.frontend).totalBytes / DISK_PARTS);
 }
 
 function openVolumeFiles(options: FrontendOptions): Volume {

@@ -5,7 +5,7 @@
 // filesystem thread, mount, then the loops. Order of closing: the reverse, and the lease last.
 import { join } from 'node:path';
 import type { MountedDevice } from '@qsfs/fuse';
-import type { Timer } from '@qsfs/io';
+import { errorCode, type Timer } from '@qsfs/io';
 import type { Zstor } from '@qsfs/zstor';
 import type { Cache } from './cache.ts';
 import { capacityOf } from './capacity.ts';
@@ -14,6 +14,7 @@ import type { EmptiedBackends } from './emptied-backends.ts';
 import { messageOf, QsfsError } from './errors.ts';
 import type { Filesystem } from './filesystem.ts';
 import { closeParts, type FrontendOptions, LateEvents, openParts, type Parts } from './frontend-parts.ts';
+import { RoomKeeper } from './give-back.ts';
 import type { Housekeeping } from './housekeeper.ts';
 import { type Identity, writeIdentity } from './identity.ts';
 import type { LeaseHolder } from './lease.ts';
@@ -32,6 +33,7 @@ const TICK_MS = 100;
 const RECORD_PRESENCE_MS = 5000;
 const HEAL_MS = 30_000;
 const CAPACITY_MS = 30_000;
+const ROOM_MS = 1000;
 /** How often backends are asked whether they are what they were. */
 const EMPTIED_MS = 10_000;
 /** After a sync point that could not be brought to the backends, the next attempt waits this long. */
@@ -60,6 +62,7 @@ export class Frontend {
   readonly #mounted: MountedDevice;
   readonly #pace: PaceKeeper;
   readonly #courtesy: Courtesy;
+  readonly #room: RoomKeeper;
   readonly #timers = new Map<string, Timer>();
   /** Why this frontend may not write to the backends any more; empty otherwise. */
   #fenced = '';
@@ -103,6 +106,14 @@ export class Frontend {
     this.mountPoint = mountPoint;
     const { gauges, cache, offload, courtesy } = parts;
     const { clock } = parts.options.context;
+    this.#room = new RoomKeeper({
+      disk: parts.options.context.disk,
+      dataDirectory: parts.options.layout.data,
+      volume: parts.volume,
+      offload,
+      syncPoints: parts.syncPoints,
+      survey: () => parts.filesystem.survey(),
+    });
     this.#pace = new PaceKeeper({ gauges, cache, offload, clock, mayOffload: () => courtesy.mayBegin });
   }
 
@@ -320,6 +331,7 @@ export class Frontend {
     this.#every('capacity', CAPACITY_MS, () => this.#measureCapacity());
     this.#every('emptied backends', EMPTIED_MS, () => this.lookForEmptied());
     this.#every('sync', 1000, () => this.#syncWhenDue());
+    this.#every('room', ROOM_MS, () => this.#makeRoom());
     void this.#measureCapacity();
     this.#bringMetadata();
     void this.#lookAtDegraded().catch((error: unknown) =>
@@ -410,8 +422,7 @@ export class Frontend {
         const files = presence.unrecorded();
         for (const file of files) {
           const mark = presence.mark(file);
-          await this.#housekeeper.datasync(this.volume[name].dataPath(file));
-          presence.recordPresent(mark);
+          if (await this.#isSynced(this.volume[name].dataPath(file))) presence.recordPresent(mark);
         }
         if (files.length > 0) presence.flush();
         this.volume[name].catalog.flush();
@@ -419,6 +430,22 @@ export class Frontend {
     } finally {
       this.#recording = false;
     }
+  }
+
+  /** Syncs a data file. @returns false when it was removed meanwhile, as nothing in it was alive */
+  async #isSynced(path: string): Promise<boolean> {
+    try {
+      await this.#housekeeper.datasync(path);
+      return true;
+    } catch (error) {
+      if (errorCode(error) === 'ENOENT') return false;
+      throw error;
+    }
+  }
+
+  async #makeRoom(): Promise<void> {
+    // Nothing is removed any more where another frontend may have a use for it.
+    if (!this.readOnly && !this.#filesystem.dead) await this.#room.tend();
   }
 
   async #measureCapacity(): Promise<void> {

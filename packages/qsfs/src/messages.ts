@@ -35,6 +35,14 @@ export interface FilesystemInput {
   readonly groupId: number;
 }
 
+/** Data files of `zdbfs-data` from which a state may give back what is dead. Nobody reads them for the backends meanwhile. */
+export interface GiveBack {
+  /** On no backend, wholly here: their dead records may become holes. */
+  readonly hollow: readonly number[];
+  /** To be removed where nothing in them is alive. */
+  readonly discard: readonly number[];
+}
+
 /** Main thread to filesystem thread. */
 export type ToFilesystem =
   /** Serve this mount until it is gone. */
@@ -56,7 +64,10 @@ export type ToFilesystem =
       readonly id: number;
       readonly stagingDirectory: string;
       readonly suspects: Readonly<Record<OffloadedName, readonly number[]>>;
+      readonly giveBack: GiveBack;
     }
+  /** How much is dead in the data files; answered by `surveyed`. */
+  | { readonly kind: 'survey'; readonly id: number }
   /** The inodes whose contents the kernel may have cached. */
   | { readonly kind: 'list-cached'; readonly id: number }
   /** Look whether writes, and changes that wait for a look at the lease, may go on. */
@@ -79,6 +90,19 @@ export interface SyncedNamespace {
   readonly closed: readonly { readonly file: number; readonly sizeBytes: number }[];
   /** Index files copied to the staging folder as `<namespace>-i<file>`; times are of the original. */
   readonly copied: readonly CopiedIndex[];
+  /** Data files that are gone, of those that might be discarded. */
+  readonly removed: readonly number[];
+}
+
+/** What is dead in the data files of `zdbfs-data`. */
+export interface Survey {
+  /** Numbers of the closed files, and what in each is dead and not known to be given back. */
+  readonly files: Float64Array;
+  readonly deadBytes: Float64Array;
+  /** Numbers of those that would be removed. */
+  readonly discardable: Float64Array;
+  /** The same of the file that is written. */
+  readonly activeDeadBytes: number;
 }
 
 /** One copied index file. */
@@ -128,6 +152,7 @@ export type FromFilesystem =
   | { readonly kind: 'look' }
   | { readonly kind: 'dropped'; readonly id: number; readonly stripes: readonly Stripes[] }
   | { readonly kind: 'synced'; readonly id: number; readonly namespaces: readonly SyncedNamespace[] }
+  | { readonly kind: 'surveyed'; readonly id: number; readonly survey: Survey }
   /** The request could not be done (disk full, data not to be had, …). */
   | { readonly kind: 'refused'; readonly id: number; readonly message: string }
   | { readonly kind: 'cached'; readonly id: number; readonly inodes: Float64Array }

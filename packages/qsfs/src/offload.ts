@@ -55,6 +55,11 @@ export interface OffloadStatus {
   readonly stuck: string;
 }
 
+/** Thrown by `drain`: nothing goes on, and something that makes room wants to be done first. */
+export class DrainInterrupted extends Error {
+  override readonly name = 'DrainInterrupted';
+}
+
 /** The offload queue. Owned by the main thread. */
 export class Offload {
   readonly #parts: OffloadParts;
@@ -63,6 +68,11 @@ export class Offload {
   readonly #degraded = new Map<string, Job>();
   readonly #damaged = new Set<string>();
   readonly #waiters = new Set<() => void>();
+  /** Being stored. */
+  readonly #storing = new Set<string>();
+  /** While not 0 nothing begins: somebody changes files that wait. */
+  #holds = 0;
+  #interruptions = 0;
   readonly #abort = new AbortController();
   #running = 0;
   /** Calls of `drain` under way: then nothing is put off. */
@@ -131,11 +141,12 @@ export class Offload {
 
   /**
    * Returns when everything added so far is on the backends.
-   * @throws QsfsError QSFS_E_BACKENDS when for a while nothing but failures came
+   * @throws QsfsError QSFS_E_BACKENDS when for a while nothing but failures came; DrainInterrupted
    */
   async drain(): Promise<void> {
     const wanted = new Set(this.#known);
     const failuresBefore = this.#failures;
+    const interruptionsBefore = this.#interruptions;
     this.#drains += 1;
     try {
       // Do not wait out a long back-off: somebody asks now.
@@ -149,11 +160,55 @@ export class Offload {
         if (failing && this.#parts.clock.monotonicMs() - this.#failingSinceMs > PATIENCE_MS) {
           throw new QsfsError('QSFS_E_BACKENDS', `nothing can be stored at present: ${this.#stuck}`);
         }
+        if (failing && this.#interruptions > interruptionsBefore) throw new DrainInterrupted();
         await new Promise<void>((resolve) => this.#waiters.add(resolve));
       }
     } finally {
       this.#drains -= 1;
     }
+  }
+
+  /** Ends calls of `drain` that only meet failures. */
+  interrupt(): void {
+    this.#interruptions += 1;
+    this.#wake();
+  }
+
+  /** Nothing begins to be stored until `release`. */
+  hold(): void {
+    this.#holds += 1;
+  }
+
+  release(): void {
+    this.#holds -= 1;
+    this.#pump();
+  }
+
+  /** Files that are wholly here, on no backend, and not on their way. */
+  waiting(namespace: OffloadedName): number[] {
+    const { absent } = this.#parts.volume[namespace].presence;
+    return this.#queue
+      .filter((job) => job.namespace === namespace && absent.isEmpty(job.file))
+      .map(({ file }) => file);
+  }
+
+  isStoring(namespace: OffloadedName, file: number): boolean {
+    return this.#storing.has(keyOf(namespace, file));
+  }
+
+  /** A file that was not on its way is about to be removed, as nothing in it is alive. */
+  forget(namespace: OffloadedName, file: number): void {
+    const key = keyOf(namespace, file);
+    const files = this.#parts.volume[namespace];
+    if (this.#known.delete(key)) this.#pendingBytes -= files.sizeOf(file);
+    else if (files.data(file).safety !== 'pending') {
+      this.#storedFiles -= 1;
+      this.#storedBytes -= files.sizeOf(file);
+    }
+    const place = this.#queue.findIndex((job) => job.namespace === namespace && job.file === file);
+    if (place >= 0) this.#queue.splice(place, 1);
+    this.#degraded.delete(key);
+    this.#damaged.delete(key);
   }
 
   /**
@@ -176,6 +231,8 @@ export class Offload {
         if (rebuild && !(record && this.#isWhole(record)))
           record = (await this.#parts.zstor.rebuild(name)).record;
         if (rebuild) this.#damaged.delete(key);
+        // Removed meanwhile, as nothing in it was alive.
+        if (!this.#degraded.has(key)) continue;
         if (record && this.#isWhole(record)) {
           this.#degraded.delete(key);
           this.#damaged.delete(key);
@@ -184,6 +241,7 @@ export class Offload {
       } catch (error) {
         if (!isZstorError(error)) throw error;
         if (isZstorError(error, 'QSFS_E_UNAVAILABLE')) break;
+        if (!this.#degraded.has(key)) continue;
         if (isZstorError(error, 'QSFS_E_DAMAGED') || isZstorError(error, 'QSFS_E_NOT_FOUND'))
           this.#again(key, job, messageOf(error));
       }
@@ -245,13 +303,16 @@ export class Offload {
   }
 
   #pump(): void {
-    while (!this.#closed && !this.#backoff && this.#running < CONCURRENT_MAX) {
+    while (!this.#closed && !this.#backoff && this.#holds === 0 && this.#running < CONCURRENT_MAX) {
       if (this.#queue.length === 0 || (this.#drains === 0 && !this.#parts.mayBegin())) return;
       const job = this.#queue.shift();
       if (!job) return;
       this.#running += 1;
+      const key = keyOf(job.namespace, job.file);
+      this.#storing.add(key);
       void this.#store(job).finally(() => {
         this.#running -= 1;
+        this.#storing.delete(key);
         this.#pump();
       });
     }

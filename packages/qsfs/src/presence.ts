@@ -85,6 +85,12 @@ export class Presence {
     return [...this.#unrecorded];
   }
 
+  /** A file is gone. */
+  forget(file: number): void {
+    this.#drops += 1;
+    this.#unrecorded.delete(file);
+  }
+
   /** What is present of a file now; taken before the file is synced. */
   mark(file: number): PresenceMark {
     return { file, absentBits: this.absent.encode(file), drops: this.#drops };

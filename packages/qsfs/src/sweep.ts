@@ -46,8 +46,10 @@ function isNamed(name: string, manifest: Manifest, volume: Volume, epoch: number
   const files = volume[namespace];
   switch (kind) {
     case 'd': {
+      const { epoch: storedEpoch, safety } = files.data(number);
+      // Removed, as nothing in it was alive.
+      if (number < files.activeFile && files.sizeOf(number) === 0 && safety === 'pending') return false;
       // Files of this epoch may be on their way at this moment.
-      const { epoch: storedEpoch } = files.data(number);
       return name === dataName(namespace, number, epoch) || name === dataName(namespace, number, storedEpoch);
     }
     case 'i': {

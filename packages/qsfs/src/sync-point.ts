@@ -9,6 +9,7 @@ import { isZstorError, type ObjectRecord, type Verification, type Zstor } from '
 import type { Context } from './context.ts';
 import type { EmptiedBackends } from './emptied-backends.ts';
 import { messageOf } from './errors.ts';
+import { forgetRemoved, givable } from './give-back.ts';
 import type { Housekeeping } from './housekeeper.ts';
 import { type Identity, writeIdentity } from './identity.ts';
 import { asKnownError } from './known-errors.ts';
@@ -29,10 +30,12 @@ import {
   parsePartName,
   type Version,
 } from './manifest.ts';
-import { OFFLOADED, type OffloadedName, type SyncedNamespace } from './messages.ts';
-import { isComplete, type Offload } from './offload.ts';
+import { type GiveBack, OFFLOADED, type OffloadedName, type SyncedNamespace } from './messages.ts';
+import { DrainInterrupted, isComplete, type Offload } from './offload.ts';
+import { inParallel } from './parallel.ts';
 import { count } from './quantities.ts';
 import { SmallObjects } from './small-objects.ts';
+import { findSuspects } from './suspects.ts';
 import { findGarbage } from './sweep.ts';
 import type { Volume } from './volume-files.ts';
 
@@ -41,8 +44,6 @@ const CONCURRENT_MAX = 4;
 /** How long a small object is tried again while the backends do not take it, and how often. */
 const PATIENCE_MS = 10_000;
 const RETRY_MS = 500;
-/** An index file changed this shortly before it was copied may have changed again with the same time stamp. */
-const RACY_MS = 2000;
 
 /** What sync points need. */
 export interface SyncParts {
@@ -63,6 +64,7 @@ export interface SyncParts {
   readonly makeState: (
     stagingDirectory: string,
     suspects: Readonly<Record<OffloadedName, readonly number[]>>,
+    giveBack: GiveBack,
   ) => Promise<readonly SyncedNamespace[]>;
   readonly log: (level: 'info' | 'warning' | 'error', message: string) => void;
 }
@@ -101,7 +103,7 @@ export class SyncPoints {
   #stateKnown = false;
   /** Something was lost on the backends that only a new state stores again. */
   #restoring = false;
-  #running: Promise<SyncReport> | undefined;
+  #running: Promise<unknown> | undefined;
   #queued: Promise<SyncReport> | undefined;
   #sweepWanted: boolean;
   /** Monotonic time of the last state that was made. */
@@ -190,12 +192,26 @@ export class SyncPoints {
 
   /** Sends what an earlier sync point left unsent. */
   finish(): Promise<SyncReport> {
-    return this.#running ?? this.#begin(false);
+    const begin = () => this.#begin(false);
+    return this.#running?.then(begin, begin) ?? begin();
+  }
+
+  /**
+   * Has a state made for the room it gives on this machine (`GiveBack`), whether the backends can be reached or not. When another
+   * state is on its way and does not get on, this one takes its place.
+   */
+  async makeRoom(): Promise<void> {
+    if (this.#running) this.#parts.offload.interrupt();
+    else await this.#exclusively(this.#makeState());
   }
 
   #begin(newState: boolean): Promise<SyncReport> {
     this.#queued = undefined;
-    const running = this.#perform(newState).finally(() => {
+    return this.#exclusively(this.#perform(newState));
+  }
+
+  #exclusively<Result>(work: Promise<Result>): Promise<Result> {
+    const running = work.finally(() => {
       if (this.#running === running) this.#running = undefined;
     });
     this.#running = running;
@@ -207,14 +223,17 @@ export class SyncPoints {
     const startMs = clock.monotonicMs();
     try {
       await this.#parts.lease.confirm();
-      if (newState || this.#restoring) await this.#makeState();
-      if (this.#state) await this.#send(this.#state);
+      for (let isNew = newState; ; isNew = true) {
+        if (isNew || this.#restoring) await this.#makeState();
+        if (!this.#state || (await this.#sent(this.#state))) break;
+      }
       // What was stored long ago must be there, too.
       await this.#parts.emptied.look();
       const degradedObjects = await this.#heal();
       const blankStores = await this.#fillStores();
       this.lastError = '';
-      if (degradedObjects === 0) await this.#cleanUp();
+      // Data that lacks shards is named by older manifests too: they are of no use for it.
+      if (this.#small.size === 0) await this.#cleanUp();
       return {
         generation: this.generation,
         degradedObjects,
@@ -229,14 +248,16 @@ export class SyncPoints {
 
   async #makeState(): Promise<void> {
     const { context, volume, layout, identity, offload } = this.#parts;
-    const suspects = await this.#suspects();
+    const suspects = this.#suspectsKnown
+      ? { 'zdbfs-meta': [], 'zdbfs-data': [] }
+      : await findSuspects(context, volume, this.#parts.housekeeper, this.#parts.cleanStart);
     const generation = identity.current.generation + 1;
     identity.current = { ...identity.current, generation };
     writeIdentity(context.disk, layout.identity, identity.current);
     const staging = join(layout.staging, `${generation}`);
     context.disk.makeDirectory(staging);
     const copiedMs = context.clock.nowMs();
-    const state = await this.#parts.makeState(staging, suspects);
+    const state = await this.#changedFiles((giveBack) => this.#parts.makeState(staging, suspects, giveBack));
     this.madeAtMs = context.clock.monotonicMs();
     // The filesystem thread has forgotten what it copied: if we cannot take it over, the next state looks at all index files.
     this.#suspectsKnown = false;
@@ -254,11 +275,41 @@ export class SyncPoints {
         const { file, modifiedMs } = copy;
         this.#staged.set(`${namespace}/${file}`, { namespace, file, path, modifiedMs, copiedMs });
       }
+      for (const file of synced.removed) {
+        const name = forgetRemoved(volume, offload, synced.namespace, file);
+        if (name !== undefined) this.#supersede(name);
+        this.#dirtyPages[synced.namespace].add(Math.floor(file / PAGE_FILES));
+      }
     }
     this.#suspectsKnown = true;
     if (this.#state || this.#restoring || this.#differs(state)) this.#state = state;
     this.#restoring = false;
     this.#stateKnown = true;
+  }
+
+  /** Makes a state that may give back what is dead in data files which are not on their way to the backends. */
+  async #changedFiles<Result>(make: (giveBack: GiveBack) => Promise<Result>): Promise<Result> {
+    const { offload, volume } = this.#parts;
+    // What is given back may be alive in the state before, which then must not be sent any more.
+    if (this.#state) this.#restoring = true;
+    this.#state = undefined;
+    offload.hold();
+    try {
+      return await make(givable(volume, offload));
+    } finally {
+      offload.release();
+    }
+  }
+
+  /** Sends a state. @returns false when a new one has to be made, for the room it gives */
+  async #sent(state: readonly SyncedNamespace[]): Promise<boolean> {
+    try {
+      await this.#send(state);
+      return true;
+    } catch (error) {
+      if (error instanceof DrainInterrupted) return false;
+      throw error;
+    }
   }
 
   /** Whether a state is not what the newest manifest says. */
@@ -277,7 +328,7 @@ export class SyncPoints {
   async #send(state: readonly SyncedNamespace[]): Promise<void> {
     const { offload, identity, volume, context } = this.#parts;
     await offload.drain();
-    await inParallel([...this.#staged.values()], (staged) => this.#sendIndex(staged));
+    await inParallel(CONCURRENT_MAX, [...this.#staged.values()], (staged) => this.#sendIndex(staged));
     for (const name of OFFLOADED) volume[name].catalog.flush();
     const version: Version = { epoch: identity.current.epoch, generation: identity.current.generation };
     const namespaces: ManifestNamespace[] = [];
@@ -352,7 +403,7 @@ export class SyncPoints {
         changed.push(page);
       }
     }
-    await inParallel(changed, async (page) => {
+    await inParallel(CONCURRENT_MAX, changed, async (page) => {
       const first = page * PAGE_FILES;
       const files: ManifestFile[] = [];
       for (let file = first; file < Math.min(activeFile, first + PAGE_FILES); file += 1) {
@@ -526,30 +577,6 @@ export class SyncPoints {
     }
   }
 
-  /** Index files that may differ from their stored copies; asked for once, before the first state. */
-  async #suspects(): Promise<Record<OffloadedName, number[]>> {
-    const suspects: Record<OffloadedName, number[]> = { 'zdbfs-meta': [], 'zdbfs-data': [] };
-    if (this.#suspectsKnown) return suspects;
-    const { volume, cleanStart, context, housekeeper } = this.#parts;
-    for (const name of OFFLOADED) {
-      const files = volume[name];
-      for (let file = 0; file < files.activeFile; file += 1) {
-        const known = files.catalog.index(file);
-        const path = files.indexPath(file);
-        const status = context.disk.stat(path);
-        if (!status) continue;
-        if (known && known.sizeBytes === status.sizeBytes) {
-          const trusted = cleanStart && known.modifiedMs < known.copiedMs - RACY_MS;
-          if (trusted && status.modifiedMs === known.modifiedMs) continue;
-          const { hash } = await housekeeper.hash(path);
-          if (Buffer.compare(hash, known.hash) === 0) continue;
-        }
-        suspects[name].push(file);
-      }
-    }
-    return suspects;
-  }
-
   /** Pages that are older than something they describe. */
   #findDirtyPages(): void {
     for (const name of OFFLOADED) this.#dirtyPages[name] = new Set(this.#stillDirty(name, this.#manifest));
@@ -576,22 +603,4 @@ function readLocalManifest(disk: Disk, layout: Layout): Manifest | undefined {
     if (error instanceof RangeError) return undefined;
     throw error;
   }
-}
-
-/** Runs over items with at most CONCURRENT_MAX under way; the first failure is thrown when all that run have ended. */
-async function inParallel<Item>(items: readonly Item[], act: (item: Item) => Promise<void>): Promise<void> {
-  let next = 0;
-  let failure: unknown;
-  const lane = async () => {
-    while (next < items.length && failure === undefined) {
-      const item = items[next++] as Item;
-      try {
-        await act(item);
-      } catch (error) {
-        failure ??= error;
-      }
-    }
-  };
-  await Promise.all(Array.from({ length: CONCURRENT_MAX }, lane));
-  if (failure !== undefined) throw failure;
 }

@@ -1,13 +1,24 @@
 // Makes the state of a sync point, in the filesystem thread, while nobody may change the volume: checkpoint, rotation of both offloaded
 // namespaces, copies of the index files that changed. What comes out is one consistent state of the volume.
 import { join } from 'node:path';
-import { type Disk, readWhole, type SyncSteps } from '@qsfs/io';
+import { type Disk, errorCode, readWhole, type SyncSteps } from '@qsfs/io';
 import type { Engine, Namespace } from '@qsfs/zdb';
-import type { CopiedIndex, OffloadedName, OpenedNamespace, SyncedNamespace } from './messages.ts';
+import type {
+  CopiedIndex,
+  GiveBack,
+  OffloadedName,
+  OpenedNamespace,
+  Survey,
+  SyncedNamespace,
+} from './messages.ts';
 import { OFFLOADED } from './messages.ts';
 
 /** Name of the settings file of a namespace (docs/formats/zdb.md). */
 export const DESCRIPTOR = 'zdb-namespace';
+
+/** The namespace from which dead records are given back: those of the other are smaller than blocks of a disk. */
+const GIVEN_BACK = 'zdbfs-data';
+const NOTHING: GiveBack = { hollow: [], discard: [] };
 
 /** An active data file that is longer than its header holds something (docs/formats/zdb.md, "Data file"). */
 const DATA_HEADER_BYTES = 28;
@@ -18,6 +29,8 @@ export class SyncState {
   readonly #engine: Engine;
   readonly #indexDirectory: string;
   readonly #closed: Record<OffloadedName, Set<number>> = { 'zdbfs-meta': new Set(), 'zdbfs-data': new Set() };
+  /** The disk below cannot make holes. */
+  #isSolid = false;
 
   constructor(disk: Disk, engine: Engine, indexDirectory: string) {
     this.#disk = disk;
@@ -64,18 +77,26 @@ export class SyncState {
    * Rotates and copies. The checkpoint was made just before; nothing was changed since, nor is between the steps.
    * @param suspects index files to copy in any case
    * @param made gets the result
+   * @param giveBack data files from which what is dead now is given back: it is dead in this state and in all later ones
    * @throws IoError, and then all of it is copied the next time
    */
   *makeSteps(
     stagingDirectory: string,
     suspects: Readonly<Record<OffloadedName, readonly number[]>>,
     made: SyncedNamespace[],
+    giveBack = NOTHING,
   ): SyncSteps {
+    const data = this.#namespace(GIVEN_BACK);
+    // Before the rotation: markers that were in a removed file are written again.
+    yield* data.discardSteps(giveBack.discard);
+    const hollow = holds(data) ? [...giveBack.hollow, data.activeFile] : giveBack.hollow;
     for (const name of OFFLOADED) {
       const namespace = this.#namespace(name);
       if (holds(namespace)) yield* namespace.rotateSteps();
     }
-    for (const name of OFFLOADED) yield* this.#copySteps(name, stagingDirectory, suspects[name], made);
+    yield* this.#hollowSteps(data, hollow);
+    for (const name of OFFLOADED)
+      yield* this.#copySteps(name, stagingDirectory, suspects[name], giveBack.discard, made);
     // Only when all of it worked: what is forgotten here is never copied again.
     for (const name of OFFLOADED) {
       this.#namespace(name).clearDirty();
@@ -83,10 +104,37 @@ export class SyncState {
     }
   }
 
+  /** What is dead in the data files, for deciding whether a state is worth making for the room it gives. */
+  survey(): Survey {
+    const files = this.#namespace(GIVEN_BACK).dataFiles();
+    const closed = files.filter((info) => info.closed);
+    const active = files.find((info) => !info.closed);
+    return {
+      files: Float64Array.from(closed, ({ file }) => file),
+      deadBytes: Float64Array.from(closed, ({ unseenDeadBytes }) => (this.#isSolid ? 0 : unseenDeadBytes)),
+      discardable: Float64Array.from(
+        closed.filter(({ discardable }) => discardable),
+        ({ file }) => file,
+      ),
+      activeDeadBytes: active?.unseenDeadBytes ?? 0,
+    };
+  }
+
+  *#hollowSteps(data: Namespace, files: readonly number[]): SyncSteps {
+    if (this.#isSolid) return;
+    try {
+      yield* data.hollowSteps(files);
+    } catch (error) {
+      if (errorCode(error) !== 'EOPNOTSUPP') throw error;
+      this.#isSolid = true;
+    }
+  }
+
   *#copySteps(
     name: OffloadedName,
     stagingDirectory: string,
     suspects: readonly number[],
+    discarded: readonly number[],
     made: SyncedNamespace[],
   ): SyncSteps {
     const namespace = this.#namespace(name);
@@ -105,16 +153,18 @@ export class SyncState {
       copied.push({ file, modifiedMs, sizeBytes: this.#disk.stat(target)?.sizeBytes ?? 0 });
       yield;
     }
+    const there = new Set(name === GIVEN_BACK ? namespace.dataFiles().map(({ file }) => file) : discarded);
     made.push({
       namespace: name,
+      removed: discarded.filter((file) => !there.has(file)),
       activeFile,
       descriptor: this.#read(join(this.#indexDirectory, name, DESCRIPTOR)),
       activeIndex: this.#read(namespace.indexPath(activeFile)),
       activeData: this.#read(namespace.dataPath(activeFile)),
-      closed: [...closed].map((file) => ({
-        file,
-        sizeBytes: this.#disk.stat(namespace.dataPath(file))?.sizeBytes ?? 0,
-      })),
+      closed: [...closed].flatMap((file) => {
+        const sizeBytes = this.#disk.stat(namespace.dataPath(file))?.sizeBytes;
+        return sizeBytes === undefined ? [] : [{ file, sizeBytes }];
+      }),
       copied,
     });
   }

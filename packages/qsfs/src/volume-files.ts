@@ -1,7 +1,7 @@
 // The data files of one offloaded namespace as the main thread knows them: sizes, presence, catalog, and how many bytes
 // of them are local. One object a namespace, shared by offload, read-back and eviction.
 import { join } from 'node:path';
-import { type Disk, errorCode } from '@qsfs/io';
+import { type Disk, type DiskFile, errorCode } from '@qsfs/io';
 import { Catalog, type StoredData } from './catalog.ts';
 import type { Layout } from './layout.ts';
 import type { OffloadedName, OpenedNamespace } from './messages.ts';
@@ -138,9 +138,24 @@ export class VolumeFiles {
     return bytes;
   }
 
+  /** A data file in which nothing was alive was removed. */
+  removed(file: number): void {
+    if (this.sizeOf(file) === 0) return;
+    this.#localBytes -= this.presentBytes(file);
+    this.#sizes[file] = 0;
+    this.presence.forget(file);
+  }
+
   /** Gives the space of stripes back to the disk. Their absence must be on stable storage. */
   punch(disk: Disk, file: number, first: number, count: number): void {
-    const handle = disk.open(this.dataPath(file), 'write');
+    let handle: DiskFile;
+    try {
+      handle = disk.open(this.dataPath(file), 'write');
+    } catch (error) {
+      // Removed meanwhile, as nothing in it was alive.
+      if (errorCode(error) === 'ENOENT') return;
+      throw error;
+    }
     try {
       handle.punchHole(first * this.stripeBytes, count * this.stripeBytes);
     } finally {

@@ -17,12 +17,13 @@ import {
   manifestName,
   pageName,
 } from '../src/manifest.ts';
-import { OFFLOADED, type SyncedNamespace } from '../src/messages.ts';
+import { type GiveBack, OFFLOADED, type SyncedNamespace } from '../src/messages.ts';
 import { Offload } from '../src/offload.ts';
 import { SyncPoints } from '../src/sync-point.ts';
 import { type Fixture, fixture, STRIPE } from './volume-fixture.ts';
 
 const layout = layoutOf('/state');
+const DATA = 'zdbfs-data';
 
 interface Sync extends Fixture {
   readonly points: SyncPoints;
@@ -30,6 +31,10 @@ interface Sync extends Fixture {
   readonly identity: { current: Identity };
   /** Writes `bytes` to the volume: the next state has one more data file, and these index files changed. */
   change(indexFiles?: readonly number[]): void;
+  /** Nothing is alive in this data file any more: the next state removes it when it may. */
+  die(file: number): void;
+  /** What the states made so far might have given back. */
+  readonly givable: GiveBack[];
   lease: LeaseHolder;
 }
 
@@ -93,7 +98,16 @@ function syncOf(made: Fixture = fixture(), identity = identityOf(), cleanStart =
   const lease = new LeaseHolder(context, made.zstor, () => identity.current, '/state');
   let closed: { file: number; sizeBytes: number }[] = [];
   const dirty = new Set<number>();
-  const makeState = (staging: string, suspects: Readonly<Record<string, readonly number[]>>) => {
+  const dead = new Set<number>();
+  const givable: GiveBack[] = [];
+  const makeState = (
+    staging: string,
+    suspects: Readonly<Record<string, readonly number[]>>,
+    giveBack: GiveBack,
+  ) => {
+    givable.push(giveBack);
+    const removed = giveBack.discard.filter((file) => dead.delete(file));
+    for (const file of removed) disk.remove(volume[DATA].dataPath(file));
     const state = OFFLOADED.map((namespace): SyncedNamespace => {
       const data = namespace === 'zdbfs-data';
       const wanted = data
@@ -115,6 +129,7 @@ function syncOf(made: Fixture = fixture(), identity = identityOf(), cleanStart =
         activeData: Uint8Array.of(3),
         closed: data ? closed : [],
         copied,
+        removed: data ? removed : [],
       };
     });
     closed = [];
@@ -155,6 +170,11 @@ function syncOf(made: Fixture = fixture(), identity = identityOf(), cleanStart =
     offload,
     identity,
     lease,
+    givable,
+    die(file) {
+      dead.add(file);
+      dirty.add(file);
+    },
     change(indexFiles = []) {
       const files = volume['zdbfs-data'];
       const file = files.activeFile;
@@ -187,8 +207,6 @@ function identityOf(): { current: Identity } {
 function names(sync: Sync): string[] {
   return [...sync.zstor.objects.keys()].sort();
 }
-
-const DATA = 'zdbfs-data';
 
 test('a sync point stores data, index, page and manifest, and the manifest names exactly those', async () => {
   const sync = syncOf();
@@ -428,4 +446,42 @@ test('small objects become whole without a sync point', async () => {
   await sync.points.healSmall();
   assert.equal(sync.points.degradedObjects, 0);
   assert.equal(sync.points.generation, 1);
+});
+
+test('a data file in which nothing is alive is named by no further manifest, and its object goes when that is there', async () => {
+  const sync = syncOf();
+  await sync.lease.take(undefined);
+  sync.change();
+  sync.change();
+  await sync.clock.until(sync.points.run());
+  sync.die(0);
+  sync.zstor.mode = 'readable';
+  await assert.rejects(sync.clock.until(sync.points.run()));
+  sync.zstor.mode = 'up';
+  assert.ok(sync.zstor.objects.has(dataName(DATA, 0, 1)), 'the newest manifest names it');
+  await sync.clock.until(sync.points.run());
+  assert.ok(!sync.zstor.objects.has(dataName(DATA, 0, 1)));
+  const version = { epoch: 1, generation: sync.points.generation };
+  const page = decodePage(sync.zstor.objects.get(pageName(DATA, 0, version))?.content ?? new Uint8Array(), 0);
+  assert.equal(page[0]?.data, undefined);
+  assert.ok(page[0]?.index);
+  assert.ok(page[1]?.data);
+  assert.equal(sync.offload.status.storedFiles, 1);
+});
+
+test('a state that is made for the room it gives takes the place of one that is not sent yet', async () => {
+  const sync = syncOf();
+  await sync.lease.take(undefined);
+  sync.change();
+  sync.zstor.mode = 'readable';
+  await assert.rejects(sync.clock.until(sync.points.run()));
+  // Made without the backends; what waits may become hollow.
+  await sync.clock.until(sync.points.makeRoom());
+  await sync.clock.until(sync.points.makeRoom());
+  assert.deepEqual(sync.givable.at(-1)?.hollow, [0]);
+  assert.ok(sync.points.unfinished);
+  sync.zstor.mode = 'up';
+  await sync.clock.until(sync.points.finish());
+  assert.equal(sync.points.generation, sync.identity.current.generation);
+  assert.ok(!sync.points.unfinished);
 });

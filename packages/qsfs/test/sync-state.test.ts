@@ -83,3 +83,39 @@ test('a sync point that ran out of room forgets nothing: the next one copies eve
   ]);
   engine.close();
 });
+
+test('what is dead in a state is given back: holes in files that are on no backend, and wholly dead files are gone', () => {
+  const disk = new SimulatedDisk();
+  const engine: Engine = engineOn(disk, (name, file) => void state.rotated(name, file));
+  const state: SyncState = new SyncState(disk, engine, '/index');
+  engine.createNamespace('zdbfs-meta', 'seq');
+  const data = engine.createNamespace('zdbfs-data', 'seq');
+  disk.makeDirectory('/staging');
+  // Three files of ten records, and a record in the one that is written.
+  for (let file = 0; file < 3; file++) {
+    for (let record = 0; record < 10; record++) data.insertId(new Uint8Array(50_000).fill(1));
+    data.rotate();
+  }
+  data.insertId(new Uint8Array(50_000).fill(1));
+  for (let id = 0; id < 30; id++) if (id < 10 || id % 10 > 1) data.removeId(id);
+  engine.commit();
+  const survey = state.survey();
+  assert.deepEqual([...survey.files], [0, 1, 2]);
+  assert.deepEqual([...survey.discardable], [0]);
+  assert.ok(survey.deadBytes[1]! > 390_000 && survey.deadBytes[1]! < 410_000);
+  assert.ok(survey.activeDeadBytes < 1000, 'deletion markers are of use');
+  const taken = (file: number) => disk.stat(data.dataPath(file))?.allocatedBytes ?? 0;
+  const before = taken(2);
+  const made: SyncedNamespace[] = [];
+  // File 2 is on its way to the backends.
+  syncAtOnce(state.makeSteps('/staging', NOTHING, made, { hollow: [1], discard: [0, 1] }));
+  const synced = made.find(({ namespace }) => namespace === 'zdbfs-data')!;
+  assert.deepEqual(synced.removed, [0]);
+  assert.ok(!disk.stat(data.dataPath(0)));
+  assert.deepEqual(synced.closed.map(({ file }) => file).sort(), [1, 2, 3]);
+  assert.ok(synced.copied.some(({ file }) => file === 0));
+  assert.ok(taken(1) < 150_000, `${taken(1)} bytes`);
+  assert.equal(taken(2), before);
+  for (const id of [10, 11, 20, 21, 30]) assert.equal(data.readId(id)?.length, 50_000);
+  engine.close();
+});

@@ -127,12 +127,17 @@ test('files in which nothing is alive go, here or not; deletion markers in them 
   // These markers are in a file that goes.
   const gone = [...first.keys()].slice(1);
   removeAll(namespace, first, (id) => id !== kept);
+  const short = namespace.insertId(payload(namespace.nextId, 5000));
+  namespace.removeId(short);
+  gone.push(short);
   namespace.rotate();
   const markers = namespace.activeFile - 1;
   gone.push(...second.keys());
   removeAll(namespace, second, () => true);
   namespace.rotate();
+  const onlyMarkers = namespace.activeFile - 1;
   syncAtOnce(namespace.discardSteps(filesOf(namespace)));
+  assert.ok(filesOf(namespace).includes(onlyMarkers), 'moving nothing but markers would give nothing');
   const rest = filesOf(namespace);
   for (const file of [...secondFiles, markers]) assert.ok(!rest.includes(file), `d${file} is still there`);
   check(namespace, first, gone);

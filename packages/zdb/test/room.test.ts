@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SimulatedDisk } from '@qsfs/io/simulated';
 import { idKey } from './scratch.ts';
-import type { LocalConnection } from './support/local-server.ts';
-import { LocalServer } from './support/local-server.ts';
+
+import { encode, type LocalConnection, LocalServer } from './support/local-server.ts';
 
 const MIB = 2 ** 20;
 const CAPACITY = 32 * MIB;
@@ -41,6 +41,10 @@ test('on a disk full of large values small ones are still stored, and deletions 
   const { availableBytes } = disk.space('/data');
   assert.ok(availableBytes >= SPARE);
   assert.equal(await freeSaid(local, client), availableBytes - SPARE);
+  assert.match(
+    await local.request(client, 'NSINFO', 'shards'),
+    new RegExp(`data_disk_spare_bytes: ${SPARE}\\n`),
+  );
   assert.match(await local.request(client, 'SET', '', Buffer.alloc(60_000)), /^\$8/);
   assert.equal(await local.request(client, 'DEL', Buffer.from(idKey(0))), '+OK\r\n');
   assert.match(await local.request(client, 'GET', Buffer.from(idKey(1))), /large/);
@@ -71,4 +75,19 @@ test('room of removed values is there again after some seconds, in files that ar
   await again.request(other, 'SELECT', 'shards');
   assert.equal(await again.request(other, 'DBSIZE'), kept);
   await again.close();
+});
+
+test('what is told of a namespace is committed: the next key does not become smaller when the disk turns out to be full', async () => {
+  const disk = new SimulatedDisk();
+  const local = await LocalServer.start(disk);
+  const client = await sequential(local);
+  const other = await local.connect();
+  await local.request(other, 'SELECT', 'shards');
+  const stop = disk.fail({ code: 'ENOSPC', kinds: ['write'], times: 1 });
+  client.send(encode(['SET', '', Buffer.alloc(1000)]));
+  const told = await local.request(other, 'NSINFO', 'shards');
+  stop();
+  assert.match(client.take().toString(), /^-Cannot write/);
+  assert.match(told, /next_internal_id: 0x0+\n/);
+  await local.close();
 });

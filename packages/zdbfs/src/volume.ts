@@ -319,6 +319,11 @@ export class Volume implements Filesystem {
     if (!this.#transactions.clean) yield* this.#transactions.checkpointSteps();
   }
 
+  /** Removes every record that the last checkpoint does not need any more, in steps, for `settle`. */
+  *emptySteps(): SyncSteps {
+    while (this.#transactions.removeDoomed(REMOVE_BATCH)) yield;
+  }
+
   /** Something is brought to stable storage, and nothing may be changed until that has ended. */
   get settling(): boolean {
     return this.#settlement.active;

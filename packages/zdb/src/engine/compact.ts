@@ -7,6 +7,7 @@
 import { type SyncSteps, unstableDirectory } from '@qsfs/io';
 import { DATA_DELETED } from './data-format.ts';
 import { DataScanner } from './data-scanner.ts';
+import { isDiscardable } from './discardable.ts';
 import { indexEntry } from './index-format.ts';
 import { get64 } from './little-endian.ts';
 import type { Log } from './log.ts';
@@ -75,9 +76,7 @@ export function compact(host: CompactionHost, maxLiveRatio: number, budgetBytes:
 export function* discardSteps(host: CompactionHost, files: Iterable<number>): SyncSteps {
   const { log, presence } = host;
   host.commit();
-  const dead = [...files].filter(
-    (file) => file < log.active && log.dataEnds[file]! >= 0 && log.liveBytes[file] === 0,
-  );
+  const dead = [...files].filter((file) => isDiscardable(log, file));
   if (dead.length === 0) return;
   for (const file of dead) {
     const size = log.dataEnds[file]!;
@@ -97,6 +96,7 @@ function removeData({ log, reader }: CompactionHost, file: number): void {
   if (disk.stat(log.data.path(file))) disk.remove(log.data.path(file));
   log.dataEnds[file] = -1;
   log.hollowed.delete(file);
+  log.markerBytes.delete(file);
   reader.clear();
 }
 

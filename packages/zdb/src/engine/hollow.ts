@@ -6,10 +6,10 @@
 // Sequential namespaces only. The history of a key loses the versions that are given up.
 import type { DiskFile, SyncSteps } from '@qsfs/io';
 import type { CompactionHost } from './compact.ts';
-import { DATA_ENTRY_BYTES, DATA_HEADER_BYTES } from './data-format.ts';
+import { DATA_ENTRY_BYTES } from './data-format.ts';
 import { DataScanner } from './data-scanner.ts';
+import { unseenDeadBytes } from './discardable.ts';
 import { get64 } from './little-endian.ts';
-import type { Log } from './log.ts';
 import { emptyPlace } from './place.ts';
 import type { SeqRecords } from './seq-records.ts';
 
@@ -29,23 +29,16 @@ export function* hollowSteps(host: CompactionHost, files: Iterable<number>): Syn
   }
 }
 
-/** Bytes of dead records in a closed data file that no pass has looked at. */
-export function unseenDeadBytes(log: Log, file: number): number {
-  const size = log.dataEnds[file] ?? -1;
-  if (file >= log.active || size <= 0) return 0;
-  return size - DATA_HEADER_BYTES - log.liveBytes[file]! - (log.hollowed.get(file)?.deadBytes ?? 0);
-}
-
 function isWorth(host: CompactionHost, file: number): boolean {
   const { log, presence } = host;
-  if (unseenDeadBytes(log, file) < BLOCK_BYTES) return false;
+  if (file >= log.active || unseenDeadBytes(log, file) < BLOCK_BYTES) return false;
   if (presence && !presence.has(log.name, file, 0, log.dataEnds[file]!)) return false;
   return log.surroundings.disk.stat(log.data.path(file)) !== undefined;
 }
 
 function hollow({ log }: CompactionHost, seq: SeqRecords, file: number): void {
   const size = log.dataEnds[file]!;
-  const deadBytes = size - DATA_HEADER_BYTES - log.liveBytes[file]!;
+  const deadBytes = unseenDeadBytes(log, file) + (log.hollowed.get(file)?.deadBytes ?? 0);
   const handle = log.data.writing(file);
   const scanner = new DataScanner(() => handle, log.mode, size);
   const place = emptyPlace();

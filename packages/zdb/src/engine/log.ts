@@ -7,7 +7,7 @@
 import { type Clock, type Disk, type DiskFile, errorCode } from '@qsfs/io';
 import type { Counters } from './counters.ts';
 import { BLOCK_BYTES as DATA_BLOCK_BYTES, type DataCache } from './data-cache.ts';
-import { DATA_ENTRY_BYTES } from './data-format.ts';
+import { DATA_DELETED, DATA_ENTRY_BYTES } from './data-format.ts';
 import { IndexChanges } from './index-changes.ts';
 import {
   INDEX_DELETED,
@@ -65,6 +65,8 @@ export class Log {
   readonly lastEntries: number[] = [];
   /** Bytes of live entries per data file. */
   readonly liveBytes: number[] = [];
+  /** Bytes of deletion markers written in this run, per data file: they are of use although nothing in them is alive. */
+  readonly markerBytes = new Map<number, number>();
   /** Data files whose dead records were given up in this run. */
   readonly hollowed = new Map<number, Hollowed>();
   /** Number of the first cache block of each index file. */
@@ -192,6 +194,10 @@ export class Log {
   ): number {
     const segment = this.current;
     const offset = segment.appendData(key, payload, payloadBytes, this.previousData, crc, flags, timestamp);
+    if (flags === DATA_DELETED) {
+      const before = this.markerBytes.get(this.active) ?? 0;
+      this.markerBytes.set(this.active, before + DATA_ENTRY_BYTES + key.length);
+    }
     this.previousData = offset;
     this.dataEnds[this.active] = segment.dataEnd;
     return offset;

@@ -6,7 +6,8 @@ import { type Clock, type Random, type SyncSteps, syncAtOnce } from '@qsfs/io';
 import { payloadChecksum, payloadLength } from './checksum.ts';
 import { type CompactionHost, compact, discardSteps } from './compact.ts';
 import { DATA_HEADER_BYTES, KEY_MAX_BYTES, PAYLOAD_MAX_BYTES } from './data-format.ts';
-import { hollowSteps, unseenDeadBytes } from './hollow.ts';
+import { isDiscardable, unseenDeadBytes } from './discardable.ts';
+import { hollowSteps } from './hollow.ts';
 import { encodeIndexHeader, ID_BYTES, INDEX_HEADER_BYTES } from './index-format.ts';
 import type { Log } from './log.ts';
 import type { LogWriter } from './log-writer.ts';
@@ -372,6 +373,7 @@ export class StoreNamespace implements Namespace {
         closed: file < log.active,
         holeBytes: log.hollowed.get(file)?.holeBytes ?? 0,
         unseenDeadBytes: unseenDeadBytes(log, file),
+        discardable: isDiscardable(log, file),
       });
     }
     return files;

@@ -84,8 +84,10 @@ export interface DataFileInfo {
   readonly closed: boolean;
   /** Bytes of dead records that `hollowSteps` has given up in this run. */
   readonly holeBytes: number;
-  /** Bytes of dead records in a closed file that `hollowSteps` has not looked at. */
+  /** Bytes of dead records that `hollowSteps` has not looked at. */
   readonly unseenDeadBytes: number;
+  /** Closed, nothing in it is alive, and not mainly deletion markers: `discardSteps` would remove it. */
+  readonly discardable: boolean;
 }
 
 /** Settings of a namespace; `locked` and `frozen` are of this run only. */
@@ -326,7 +328,7 @@ export interface Namespace {
    */
   hollowSteps(files: Iterable<number>): SyncSteps;
   /**
-   * Removes those of these data files that are closed and in which nothing is alive, whether they are here or not. Commits and syncs
+   * Removes those of these data files that are discardable, whether they are here or not. Commits and syncs
    * before. The namespace must not be changed between the steps.
    */
   discardSteps(files: Iterable<number>): SyncSteps;

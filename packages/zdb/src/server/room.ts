@@ -52,6 +52,15 @@ export class Room {
     }
   }
 
+  /** Bytes that are there for small values only. */
+  spareBytes(directory: string): number {
+    try {
+      return Math.min(this.#spareBytes, this.#parts.disk.space(directory).availableBytes);
+    } catch {
+      return 0;
+    }
+  }
+
   /** Gives back what removed values of sequential namespaces took: of one data file each, so that clients do not wait long. */
   giveBack(): void {
     if (this.#isUnsupported) return;
@@ -74,9 +83,9 @@ export class Room {
   #giveBackOf(namespace: Namespace): void {
     const files = namespace.dataFiles();
     const active = files.find(({ closed }) => !closed);
-    const dead = files.filter(({ closed, liveBytes }) => closed && liveBytes === 0).slice(0, 1);
+    const dead = files.filter(({ discardable }) => discardable).slice(0, 1);
     const hollow = most(files);
-    const isClosing = active !== undefined && active.sizeBytes - active.liveBytes >= WORTH_CLOSING_BYTES;
+    const isClosing = active !== undefined && active.unseenDeadBytes >= WORTH_CLOSING_BYTES;
     if ((dead.length === 0 && !hollow && !isClosing) || !this.#parts.commit()) return;
     if (dead.length > 0) syncAtOnce(namespace.discardSteps(dead.map(({ file }) => file)));
     else if (hollow) syncAtOnce(namespace.hollowSteps([hollow.file]));
@@ -87,6 +96,8 @@ export class Room {
 /** The file with most to give back; undefined: none is worth it. */
 function most(files: readonly DataFileInfo[]): DataFileInfo | undefined {
   let best: DataFileInfo | undefined;
-  for (const info of files) if (info.unseenDeadBytes > (best?.unseenDeadBytes ?? WORTH_BYTES)) best = info;
+  for (const info of files) {
+    if (info.closed && info.unseenDeadBytes > (best?.unseenDeadBytes ?? WORTH_BYTES)) best = info;
+  }
   return best;
 }

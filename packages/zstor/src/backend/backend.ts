@@ -57,7 +57,12 @@ export interface SpaceReport {
   readonly usedBytes: number | undefined;
   readonly freeBytes: number | undefined;
   readonly entries: number | undefined;
+  /** Kept beside that for values of at most SMALL_VALUE_BYTES; undefined: nothing is. */
+  readonly spareBytes?: number;
 }
+
+/** Values up to this size may use what a store keeps as spare room (zdb, `--spare`). */
+export const SMALL_VALUE_BYTES = 64 * 1024;
 
 /** What both kinds have. */
 export interface Backend {

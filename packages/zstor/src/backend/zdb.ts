@@ -201,7 +201,13 @@ async function spaceOf(
   // What is left of the limit, not the limit itself (defect D10), and never more than the disk has.
   const freeBytes =
     leftBytes === undefined ? diskBytes : Math.min(leftBytes, diskBytes ?? Number.POSITIVE_INFINITY);
-  return { usedBytes, freeBytes, entries: number('entries') ?? 0 };
+  const spareBytes = leftBytes === undefined ? number('data_disk_spare_bytes') : undefined;
+  return {
+    usedBytes,
+    freeBytes,
+    entries: number('entries') ?? 0,
+    ...(spareBytes === undefined ? {} : { spareBytes }),
+  };
 }
 
 /** `qsfs shard store`, then 8 random bytes, then 8 zero bytes, under key 0 (docs/formats/records.md, "Backends"). */
@@ -235,10 +241,12 @@ export class ZdbShardStore implements ShardStore {
   }
 
   async identify({ signal }: CallOptions = {}): Promise<string> {
+    // What is written while the answer is on its way is behind it.
+    const knownKey = this.#nextKey;
     const info = await inspect(this.#connections, 'sequential', signal);
     const nextKey = nextKeyOf(info);
     const found = await this.#connections.run('control', (client) => this.#readIdentity(client), signal);
-    if ((this.#known !== '' && found !== this.#known) || nextKey < this.#nextKey) {
+    if ((this.#known !== '' && found !== this.#known) || nextKey < knownKey) {
       this.#nextKey = 0;
       this.#connections.reset(EMPTIED);
     }

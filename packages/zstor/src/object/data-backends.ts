@@ -1,6 +1,6 @@
 // The data backends as placement and readers see them: who is up, who has room, who is fast.
 import type { Clock } from '@qsfs/io';
-import { isBackendError, type SpaceReport } from '../backend/backend.ts';
+import { isBackendError, SMALL_VALUE_BYTES, type SpaceReport } from '../backend/backend.ts';
 import type { GuardedShardStore } from '../backend/guarded.ts';
 import type { StoredRecord } from '../metadata/record.ts';
 import type { ShardPlace } from '../metadata/stripe-table.ts';
@@ -17,6 +17,9 @@ const LITTLE_SPACE_BYTES = 256 * 1024 * 1024;
 /** A backend with less room than this is full: shards of several stripes are on their way to it at any time. */
 const LEAST_FREE_BYTES = 2 * 1024 * 1024;
 
+/** Spare room below which small shards are not written either. */
+const LEAST_SPARE_BYTES = 4 * SMALL_VALUE_BYTES;
+
 /** One data backend. */
 export interface DataBackend {
   readonly name: string;
@@ -27,6 +30,8 @@ export interface DataBackend {
 
 interface Room {
   freeBytes: number | undefined;
+  /** Beside that, for small shards. */
+  readonly spareBytes: number;
   askedMs: number;
 }
 
@@ -96,7 +101,8 @@ export class DataBackends {
   async space({ name, store }: DataBackend): Promise<SpaceReport | undefined> {
     try {
       const report = await store.space();
-      this.#rooms.set(name, { freeBytes: report.freeBytes, askedMs: this.#clock.monotonicMs() });
+      const { freeBytes, spareBytes = 0 } = report;
+      this.#rooms.set(name, { freeBytes, spareBytes, askedMs: this.#clock.monotonicMs() });
       return report;
     } catch (error) {
       if (!isBackendError(error)) throw error;
@@ -125,8 +131,11 @@ export class DataBackends {
   obstacle({ name, store }: DataBackend, shardBytes = 0): Obstacle | undefined {
     const out = this.outage(name);
     if (out) return out;
+    const { freeBytes, spareBytes = 0 } = this.#rooms.get(name) ?? {};
+    // What is small has room of its own there: records of who uses the volume, and what a sync ends with.
+    const isSmall = shardBytes > 0 && shardBytes <= SMALL_VALUE_BYTES;
+    if (isSmall && spareBytes >= LEAST_SPARE_BYTES && store.unwritable?.kind !== 'refused') return undefined;
     if (store.unwritable) return { backend: name, ...store.unwritable };
-    const freeBytes = this.#rooms.get(name)?.freeBytes;
     const isFull = freeBytes !== undefined && freeBytes < leastFreeBytes(shardBytes);
     return isFull ? { backend: name, kind: 'full', reason: 'has no room' } : undefined;
   }

@@ -9,6 +9,8 @@ const MIB = 1024 * 1024;
 /** NSINFO's text. */
 export function describeNamespace(session: Session, slot: Slot): string {
   const { server } = session;
+  // What a failing commit would take back is not told: a key that is given out next does not become smaller.
+  server.commit();
   const { namespace } = slot;
   const { settings, statistics } = namespace;
   const lines = [
@@ -45,6 +47,10 @@ export function describeNamespace(session: Session, slot: Slot): string {
     `data_disk_freespace_bytes: ${dataFree}`,
     `data_disk_freespace_mb: ${mebibytes(dataFree)}`,
   );
+  if (server.options.spareBytes > 0) {
+    // A line of our own, only with an option of our own.
+    lines.push(`data_disk_spare_bytes: ${server.room.spareBytes(namespace.dataDirectory)}`);
+  }
   if (session.master && settings.password !== undefined) {
     lines.push(`password_raw: ${Buffer.from(settings.password).toString('utf8')}`);
   }

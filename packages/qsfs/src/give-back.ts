@@ -1,0 +1,88 @@
+// What of the data files a state may give back to the disk, and what the main thread forgets with a file that is gone. The filesystem
+// thread does it, inside a state (sync-state.ts): what is dead there is dead in all later ones, and earlier ones are not sent any more.
+import type { Disk } from '@qsfs/io';
+import { dataName } from './manifest.ts';
+import type { GiveBack, OffloadedName, Survey } from './messages.ts';
+import type { Offload } from './offload.ts';
+import type { Volume } from './volume-files.ts';
+
+/** The namespace of file contents. */
+const CONTENTS = 'zdbfs-data';
+/** Room is looked for when less than this part of the disk is left, or less than so much of a large one. */
+const LITTLE_SHARE = 0.15;
+const LITTLE_BYTES = 4 * 2 ** 30;
+/** A state is made for the room it gives when that is this part of the disk, and not less than so much. */
+const WORTH_SHARE = 1 / 256;
+const WORTH_BYTES = 4 * 2 ** 20;
+
+/** Data files that nobody reads for the backends until `offload.release`: those that wait may become hollow, all may be discarded. */
+export function givable(volume: Volume, offload: Offload): GiveBack {
+  const files = volume[CONTENTS];
+  const discard: number[] = [];
+  for (let file = 0; file < Math.max(files.activeFile, files.catalog.length); file += 1) {
+    const isKnown = files.sizeOf(file) > 0 || files.data(file).safety !== 'pending';
+    if (isKnown && !offload.isStoring(CONTENTS, file)) discard.push(file);
+  }
+  return { hollow: offload.waiting(CONTENTS), discard };
+}
+
+/**
+ * A data file is gone because nothing in it was alive.
+ * @returns the name of its object, which nothing names from the next manifest on; undefined when there is none
+ */
+export function forgetRemoved(
+  volume: Volume,
+  offload: Offload,
+  namespace: OffloadedName,
+  file: number,
+): string | undefined {
+  const files = volume[namespace];
+  const { safety, epoch } = files.data(file);
+  offload.forget(namespace, file);
+  files.removed(file);
+  if (safety === 'pending') return undefined;
+  files.catalog.setData(file, { safety: 'pending', sizeBytes: 0, epoch: 0 });
+  return dataName(namespace, file, epoch);
+}
+
+/** What the keeper works with. */
+export interface RoomParts {
+  readonly disk: Disk;
+  readonly dataDirectory: string;
+  readonly volume: Volume;
+  readonly offload: Offload;
+  readonly syncPoints: { makeRoom(): Promise<void> };
+  readonly survey: () => Promise<Survey | undefined>;
+}
+
+/** Has states made when the disk is filling up and removed files have left something to give back. */
+export class RoomKeeper {
+  readonly #parts: RoomParts;
+
+  constructor(parts: RoomParts) {
+    this.#parts = parts;
+  }
+
+  /** Called about once a second. */
+  async tend(): Promise<void> {
+    const { disk, dataDirectory, syncPoints, survey } = this.#parts;
+    const { totalBytes, availableBytes } = disk.space(dataDirectory);
+    if (availableBytes > Math.min(totalBytes * LITTLE_SHARE, LITTLE_BYTES)) return;
+    const found = await survey();
+    if (!found || this.#gain(found) < Math.max(WORTH_BYTES, totalBytes * WORTH_SHARE)) return;
+    await syncPoints.makeRoom();
+  }
+
+  /** Bytes that a state would give back, here or on the backends. */
+  #gain({ files, deadBytes, discardable, activeDeadBytes }: Survey): number {
+    const { volume, offload } = this.#parts;
+    const waiting = new Set(offload.waiting(CONTENTS));
+    let gain = activeDeadBytes;
+    for (const file of discardable) {
+      waiting.delete(file);
+      if (!offload.isStoring(CONTENTS, file)) gain += volume[CONTENTS].sizeOf(file);
+    }
+    for (const [place, file] of files.entries()) if (waiting.has(file)) gain += deadBytes[place] as number;
+    return gain;
+  }
+}
