@@ -332,3 +332,22 @@ ${['d0 d1', 'd2 d3', 'd4 d5'].map((names) => `[[groups]]\n${backends('groups.bac
     },
   );
 });
+
+test('asking what a namespace is while shards are written does not make it look emptied', async (t) => {
+  const store = shardStore(t, await namespace('seq'));
+  const content = randomFile(temporaryFolder(t), 'shard', 20_000).content;
+  let writing = true;
+  const asking = (async () => {
+    const found = new Set<string>();
+    while (writing) found.add(await store.identify());
+    return found;
+  })();
+  const keys = new Set<number>();
+  for (let round = 0; round < 20; round++) {
+    const puts = Array.from({ length: 20 }, () => store.put(content));
+    for (const { key } of await Promise.all(puts)) keys.add(key);
+  }
+  writing = false;
+  assert.equal(keys.size, 400);
+  assert.ok((await asking).size <= 2, 'none yet, and the one it got');
+});

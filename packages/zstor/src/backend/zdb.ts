@@ -231,8 +231,10 @@ export class ZdbShardStore implements ShardStore {
   readonly #identities = new WeakMap<ZdbClient, Promise<string>>();
   /** The incarnation found last. */
   #known = '';
-  /** Behind the connection that writes no smaller key is given out as long as the namespace keeps what it has. */
+  /** What was told of the key that is given out next: whatever is asked from now on may not be answered with a smaller one. */
   #nextKey = 0;
+  /** The same by the connection that writes alone, whose answers come in the order of its commands. */
+  #writtenKey = 0;
 
   constructor(network: Network, clock: Clock, random: Random, location: ZdbLocation) {
     this.name = location.name;
@@ -241,13 +243,15 @@ export class ZdbShardStore implements ShardStore {
   }
 
   async identify({ signal }: CallOptions = {}): Promise<string> {
-    // What is written while the answer is on its way is behind it.
-    const knownKey = this.#nextKey;
+    // Shards that are written meanwhile may be answered sooner than this.
+    const least = this.#nextKey;
     const info = await inspect(this.#connections, 'sequential', signal);
     const nextKey = nextKeyOf(info);
+    const isEmptied = nextKey < Math.min(least, this.#nextKey);
     const found = await this.#connections.run('control', (client) => this.#readIdentity(client), signal);
-    if ((this.#known !== '' && found !== this.#known) || nextKey < knownKey) {
+    if ((this.#known !== '' && found !== this.#known) || isEmptied) {
       this.#nextKey = 0;
+      this.#writtenKey = 0;
       this.#connections.reset(EMPTIED);
     }
     this.#known = found;
@@ -260,9 +264,12 @@ export class ZdbShardStore implements ShardStore {
       'write',
       async (client) => {
         const incarnation = await this.#identityFor(client, true);
+        const least = this.#nextKey;
         const key = decodeKey(this.name, await client.insert(content, undefined, signal ? { signal } : {}));
-        if (key < this.#nextKey) await this.#refuseEmptied(client, incarnation, key);
-        this.#nextKey = key + 1;
+        if (key < Math.max(Math.min(least, this.#nextKey), this.#writtenKey))
+          await this.#refuseEmptied(client, incarnation, key);
+        this.#writtenKey = key + 1;
+        this.#nextKey = Math.max(this.#nextKey, key + 1);
         this.#known = incarnation;
         return { incarnation, key };
       },
@@ -328,7 +335,10 @@ export class ZdbShardStore implements ShardStore {
     let identity = this.#identities.get(client);
     if (!identity) {
       // A server that lost its newest entries with a loss of power gives out their keys again.
-      if (create) this.#nextKey = 0;
+      if (create) {
+        this.#nextKey = 0;
+        this.#writtenKey = 0;
+      }
       identity = create ? this.#createIdentity(client) : this.#readIdentity(client);
       this.#identities.set(client, identity);
       const forget = () => void this.#identities.delete(client);
