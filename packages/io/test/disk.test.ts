@@ -214,3 +214,26 @@ describe('the real disk', () => {
     assert.ok(loadLibc());
   });
 });
+
+describe('reading on the real disk', () => {
+  it('leaves access times alone, and reads what belongs to others all the same', () => {
+    const { root, dispose } = realUnderTest(realDisk);
+    const path = join(root, 'file');
+    const file = realDisk.open(path, 'create-new');
+    file.write(Buffer.from('content'), 0);
+    // Older than the last change: then reading sets it (relatime), unless it is opened without.
+    fs.utimesSync(path, 1000, fs.statSync(path).mtimeMs / 1000);
+    const buffer = new Uint8Array(7);
+    file.read(buffer, 0);
+    file.close();
+    for (const mode of ['read', 'write', 'create'] as const) {
+      const again = realDisk.open(path, mode);
+      again.read(buffer, 0);
+      again.close();
+    }
+    assert.equal(fs.statSync(path).atimeMs, 1_000_000);
+    dispose();
+    // Of root, for whoever runs the tests.
+    assert.ok(readWhole(realDisk, '/etc/passwd'));
+  });
+});

@@ -11,6 +11,8 @@ import { type ErrnoCode, errnoName, errorCode, IoError } from '../errors.ts';
 import { type Libc, loadLibc } from '../libc.ts';
 
 const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_DIRECTORY, O_NONBLOCK } = fs.constants;
+/** Not defined on every system. */
+const O_NOATIME = fs.constants.O_NOATIME ?? 0;
 
 // O_NONBLOCK changes nothing for files; with it a named pipe is refused by the first read and cannot hang the open.
 const OPEN_FLAGS: Record<Exclude<OpenMode, 'create'>, number> = {
@@ -205,9 +207,28 @@ function checkPath(path: string): string {
   return path;
 }
 
+/**
+ * Opens without access times, which only the owner may: a read that changes the inode waits for a disk that hangs, although what it reads
+ * is in memory.
+ */
+function openQuietly(path: string, flags: number, permissions = 0): number {
+  try {
+    return fs.openSync(path, flags | O_NOATIME, permissions);
+  } catch (error) {
+    if (errorCode(error) !== 'EPERM') throw error;
+  }
+  try {
+    return fs.openSync(path, flags, permissions);
+  } catch (error) {
+    // Made by the first attempt, and not ours for all that (a share where root is nobody).
+    if ((flags & O_EXCL) === 0 || errorCode(error) !== 'EEXIST') throw error;
+    return fs.openSync(path, flags & ~(O_EXCL | O_CREAT));
+  }
+}
+
 /** Makes a file, with exactly these permissions whatever the umask. */
 function createFile(path: string, permissions: number): number {
-  const descriptor = fs.openSync(path, OPEN_FLAGS['create-new'], permissions);
+  const descriptor = openQuietly(path, OPEN_FLAGS['create-new'], permissions);
   try {
     if ((fs.fstatSync(descriptor).mode & PERMISSION_BITS) !== permissions) {
       fs.fchmodSync(descriptor, permissions);
@@ -222,7 +243,7 @@ function createFile(path: string, permissions: number): number {
 function openOrCreate(path: string, permissions: number): number {
   for (let attempt = 1; ; attempt++) {
     try {
-      return fs.openSync(path, OPEN_FLAGS.write);
+      return openQuietly(path, OPEN_FLAGS.write);
     } catch (error) {
       if (errorCode(error) !== 'ENOENT' || attempt >= CREATE_ATTEMPTS_MAX) throw error;
     }
@@ -273,7 +294,7 @@ export function openRealDisk(libc: () => Libc | undefined): Disk {
           ? openOrCreate(path, permissions)
           : mode === 'create-new'
             ? createFile(path, permissions)
-            : fs.openSync(path, OPEN_FLAGS[mode]);
+            : openQuietly(path, OPEN_FLAGS[mode]);
       // Linux opens directories for reading and refuses only the read.
       if (mode === 'read' && fs.fstatSync(descriptor).isDirectory()) {
         fs.closeSync(descriptor);
