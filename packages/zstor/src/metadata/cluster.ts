@@ -7,10 +7,11 @@
 import type { Clock, Random } from '@qsfs/io';
 import { BackendError, isBackendError } from '../backend/backend.ts';
 import type { GuardedRecordStore } from '../backend/guarded.ts';
-import { messageOf, ZstorError } from '../errors.ts';
+import { ZstorError } from '../errors.ts';
 import { type Answer, type Decision, decide, holdersOf, newestStamp, partOf } from './decision.ts';
 import { KeyedLocks } from './locks.ts';
-import { decodeMarker, encodeMarker, type Marker, markerKey } from './marker.ts';
+import { markerKey } from './marker.ts';
+import { type Member, Members } from './members.ts';
 import {
   type Found,
   type Reconciled,
@@ -46,13 +47,6 @@ const VERSIONS_PER_MS = 1000n;
 /** What looks like a cut-off write may be one that another process is just making: debris is touched only when it is older. */
 const SETTLE_MS = 10_000;
 
-/** What one store is known to hold: everything (`marker` complete), nothing certain (undefined), or not asked yet. */
-interface Member {
-  readonly store: GuardedRecordStore;
-  asked: boolean;
-  marker: Marker | undefined;
-}
-
 export interface ClusterOptions {
   readonly stores: readonly GuardedRecordStore[];
   readonly keys: MetadataKeys;
@@ -68,7 +62,7 @@ export interface ClusterOptions {
 
 /** M metadata stores of which `minimalStores` give a value back. */
 export class MetadataCluster {
-  readonly #members: readonly Member[];
+  readonly #members: Members;
   readonly #options: ClusterOptions;
   readonly #locks = new KeyedLocks();
   /** Repairs started by reads. */
@@ -76,13 +70,7 @@ export class MetadataCluster {
 
   constructor(options: ClusterOptions) {
     this.#options = options;
-    this.#members = options.stores.map((store) => ({ store, asked: false, marker: undefined }));
-    for (const member of this.#members) {
-      member.store.health.listen((health) => {
-        member.asked = false;
-        if (health.state === 'up') options.lagging?.(member.store.name);
-      });
-    }
+    this.#members = new Members(options);
   }
 
   /**
@@ -90,10 +78,12 @@ export class MetadataCluster {
    * @throws ZstorError QSFS_E_CONFIG when the stores hold records, and none under this key and prefix
    */
   async start(): Promise<void> {
-    await Promise.all(this.#members.map((member) => this.#ask(member)));
-    if (!this.#fresh()) return;
-    const strangers = await Promise.all(this.#members.map((member) => this.#holdsStrangers(member)));
-    const names = this.#members.filter((_, position) => strangers[position]).map(({ store }) => store.name);
+    await Promise.all(this.#members.all.map((member) => this.#members.ask(member)));
+    if (!this.#members.fresh()) return;
+    const strangers = await Promise.all(this.#members.all.map((member) => this.#holdsStrangers(member)));
+    const names = this.#members.all
+      .filter((_, position) => strangers[position])
+      .map(({ store }) => store.name);
     if (names.length === 0) return;
     throw new ZstorError(
       'QSFS_E_CONFIG',
@@ -118,38 +108,43 @@ export class MetadataCluster {
 
   /** True when the stores that answer are enough for writing. */
   get writable(): boolean {
-    return this.#usable().length >= this.#options.writeQuorum;
+    return this.#members.usable().length >= this.#options.writeQuorum;
   }
 
   /** Further stores that may be lost before values cannot be read; -1 when they cannot now. */
   get tolerance(): number {
-    const ready = this.#members.filter((member) => member.store.health.usable && this.#ready(member)).length;
-    const needed = Math.max(this.#options.minimalStores, this.#members.length - this.#quorum() + 1);
+    const ready = this.#members.all.filter(
+      (member) => member.store.health.usable && this.#members.ready(member),
+    ).length;
+    const needed = Math.max(
+      this.#options.minimalStores,
+      this.#members.all.length - this.#members.quorum() + 1,
+    );
     return Math.max(-1, ready - needed);
   }
 
   /** Asks every store anew whether it still has what it was given: it can be emptied while we are connected. */
   async inspect(): Promise<void> {
     await Promise.all(
-      this.#members.map(async (member) => {
+      this.#members.all.map(async (member) => {
         try {
-          await this.#ask(member);
-          await this.#askAgain(member);
+          await this.#members.ask(member);
+          await this.#members.askAgain(member);
         } catch (error) {
           if (!isBackendError(error)) throw error;
         }
         if (member.asked) return;
         // The connection may just have been that of a server that was started anew.
         await member.store.health.inspect();
-        await this.#ask(member);
+        await this.#members.ask(member);
       }),
     );
   }
 
   /** Names of stores that answer but have to be filled first. */
   get blank(): string[] {
-    return this.#members
-      .filter((member) => member.asked && member.store.health.usable && !this.#ready(member))
+    return this.#members.all
+      .filter((member) => member.asked && member.store.health.usable && !this.#members.ready(member))
       .map(({ store }) => store.name);
   }
 
@@ -171,12 +166,12 @@ export class MetadataCluster {
    * @param toChange also wait until it is known that a quorum has what was found, or that it has not
    */
   async look(key: string, toChange = false): Promise<Seen> {
-    const answers: (Answer | undefined)[] = this.#members.map(() => undefined);
+    const answers: (Answer | undefined)[] = this.#members.all.map(() => undefined);
     const decision = await new Promise<Exclude<Decision, { kind: 'wait' }>>((resolve, reject) => {
-      for (const [position, member] of this.#members.entries()) {
+      for (const [position, member] of this.#members.all.entries()) {
         this.#answer(member, key).then((answer) => {
           answers[position] = answer;
-          const now = decide(answers, this.#quorum());
+          const now = decide(answers, this.#members.quorum());
           const isFull = answers.every(Boolean);
           const isEnough = !toChange || isFull || now.kind !== 'found' || this.#isHeld(answers, now.stamp);
           if (now.kind !== 'wait' && isEnough) resolve(now);
@@ -198,14 +193,14 @@ export class MetadataCluster {
 
   /** A quorum shows this write: it is acknowledged, whatever its writer was told. */
   #isHeld(answers: readonly (Answer | undefined)[], stamp: WriteStamp): boolean {
-    return holdersOf(answers, stamp) >= this.#quorum();
+    return holdersOf(answers, stamp) >= this.#members.quorum();
   }
 
   #open(key: string, decision: Exclude<Decision, { kind: 'wait' }>): Found | undefined {
     if (decision.kind === 'absent') return undefined;
     if (decision.kind === 'unavailable') {
       // Whoever tries again shall not have to wait for the stores' next probe, too.
-      for (const { store } of this.#members) if (!store.health.usable) void store.health.inspect();
+      for (const { store } of this.#members.all) if (!store.health.usable) void store.health.inspect();
       throw unavailable(decision.reason);
     }
     const { stamp, parts } = decision;
@@ -227,7 +222,7 @@ export class MetadataCluster {
    * @throws ZstorError QSFS_E_UNAVAILABLE when certainly nothing was written, UncertainWrite when that is not certain
    */
   async write(key: string, content: Uint8Array | undefined, seen: Seen | undefined): Promise<Written> {
-    await this.#initialise();
+    await this.#members.initialise();
     const { keys, random, clock, minimalStores, writeQuorum } = this.#options;
     this.assertWritable();
     await this.#settle(key, seen);
@@ -242,7 +237,7 @@ export class MetadataCluster {
       ...identity,
       tombstone: content === undefined,
       minimalParts: minimalStores,
-      parts: this.#members.length,
+      parts: this.#members.all.length,
       sealedBytes: sealed.length,
     };
     const bases = seen?.found
@@ -259,7 +254,7 @@ export class MetadataCluster {
         'bring metadata stores back (zstor status names them), or correct meta.config.backends, and try again',
       );
     }
-    return { stamp, everywhere: acknowledged === this.#members.length };
+    return { stamp, everywhere: acknowledged === this.#members.all.length };
   }
 
   /**
@@ -272,8 +267,8 @@ export class MetadataCluster {
     const { stamp } = seen.found;
     const values = this.#missingValues(key, stamp, seen.parts, seen.answers);
     const { acknowledged, failures } = await this.#set(key, values);
-    const isOurShape = stamp.parts === this.#members.length;
-    if (isOurShape && holdersOf(seen.answers, stamp) + acknowledged < this.#quorum()) {
+    const isOurShape = stamp.parts === this.#members.all.length;
+    if (isOurShape && holdersOf(seen.answers, stamp) + acknowledged < this.#members.quorum()) {
       throw unavailable(`metadata record ${key} was cut off and cannot be completed: ${failures.join('; ')}`);
     }
   }
@@ -310,7 +305,7 @@ export class MetadataCluster {
     const failed: Member[] = [];
     let acknowledged = 0;
     await Promise.all(
-      this.#members.map(async (member, position) => {
+      this.#members.all.map(async (member, position) => {
         const value = values[position];
         if (!value) return;
         try {
@@ -329,14 +324,14 @@ export class MetadataCluster {
   /** @throws ZstorError QSFS_E_UNAVAILABLE when too few stores answer for a write to be acknowledged */
   assertWritable(): void {
     const { writeQuorum } = this.#options;
-    const usable = this.#usable().length;
+    const usable = this.#members.usable().length;
     if (usable >= writeQuorum) return;
-    const down = this.#members.flatMap(({ store }) =>
+    const down = this.#members.all.flatMap(({ store }) =>
       store.health.usable ? [] : [`${store.name} ${store.health.reason}`],
     );
     throw new ZstorError(
       'QSFS_E_UNAVAILABLE',
-      `metadata cannot be written: ${usable} of ${this.#members.length} metadata stores answer, ${writeQuorum} are needed (${down.join('; ')})`,
+      `metadata cannot be written: ${usable} of ${this.#members.all.length} metadata stores answer, ${writeQuorum} are needed (${down.join('; ')})`,
       'bring metadata stores back, or correct meta.config.backends, and try again',
     );
   }
@@ -344,7 +339,7 @@ export class MetadataCluster {
   /** Takes a key off every store that answers. Only for what no reader looks for any more. */
   async remove(key: string): Promise<void> {
     await Promise.all(
-      this.#members.map(async ({ store }) => {
+      this.#members.all.map(async ({ store }) => {
         try {
           await store.delete(key);
         } catch (error) {
@@ -363,12 +358,12 @@ export class MetadataCluster {
     const failures: string[] = [];
     const marker = markerKey(this.#options.keys);
     await Promise.all(
-      this.#members.map(async (member) => {
+      this.#members.all.map(async (member) => {
         try {
-          await this.#ask(member);
-          await this.#askAgain(member);
+          await this.#members.ask(member);
+          await this.#members.askAgain(member);
           const { name, health } = member.store;
-          if (!this.#ready(member))
+          if (!this.#members.ready(member))
             throw new BackendError(
               name,
               'unreachable',
@@ -383,7 +378,7 @@ export class MetadataCluster {
         }
       }),
     );
-    if (failures.length >= this.#quorum()) {
+    if (failures.length >= this.#members.quorum()) {
       throw unavailable(`${failures.length} metadata stores cannot be listed: ${failures.join('; ')}`);
     }
     return found;
@@ -398,10 +393,12 @@ export class MetadataCluster {
     visit?: (key: string, found: Found) => void,
     signal?: AbortSignal | undefined,
   ): Promise<Reconciled> {
-    await Promise.all(this.#members.map((member) => this.#ask(member)));
-    if (this.#fresh()) return { refreshed: 0, failures: [] };
-    const filling = this.#members.filter((member) => member.store.health.usable && !this.#complete(member));
-    const outdated = this.#quorum() !== this.#options.writeQuorum;
+    await Promise.all(this.#members.all.map((member) => this.#members.ask(member)));
+    if (this.#members.fresh()) return { refreshed: 0, failures: [] };
+    const filling = this.#members.all.filter(
+      (member) => member.store.health.usable && !this.#members.complete(member),
+    );
+    const outdated = this.#members.quorum() !== this.#options.writeQuorum;
     const queue = [...(await this.keys())];
     const failures: string[] = [];
     const missed = new Set<Member>();
@@ -419,9 +416,9 @@ export class MetadataCluster {
     await Promise.all(Array.from({ length: RECONCILE_WINDOW }, work));
     if (signal?.aborted) throw new ZstorError('QSFS_E_ABORTED', 'given up');
     if (failures.length === 0) {
-      const isEverybody = outdated && this.#usable().length === this.#members.length;
-      const marking = isEverybody ? this.#members : filling;
-      await this.#mark(
+      const isEverybody = outdated && this.#members.usable().length === this.#members.all.length;
+      const marking = isEverybody ? this.#members.all : filling;
+      await this.#members.mark(
         marking.filter((member) => !missed.has(member)),
         'complete',
       );
@@ -440,8 +437,8 @@ export class MetadataCluster {
     missed: Set<Member> = new Set(),
   ): Promise<boolean> {
     return this.locked(key, async () => {
-      const answers = await Promise.all(this.#members.map((member) => this.#answer(member, key)));
-      const decision = decide(answers, this.#quorum());
+      const answers = await Promise.all(this.#members.all.map((member) => this.#answer(member, key)));
+      const decision = decide(answers, this.#members.quorum());
       if (decision.kind === 'wait') throw new Error('a decision waits although every store has answered');
       const seen = this.#seen(key, decision, answers);
       const { found, newest } = seen;
@@ -458,20 +455,20 @@ export class MetadataCluster {
         return false;
       }
       const lacking = new Map<number, Member>();
-      for (const [position, member] of this.#members.entries()) {
+      for (const [position, member] of this.#members.all.entries()) {
         if (current(answers[position]!, position)) continue;
         if (member.store.health.usable) lacking.set(position, member);
         else missed.add(member);
       }
       if (lacking.size === 0) return false;
       const sameShape =
-        stamp.parts === this.#members.length && stamp.minimalParts === this.#options.minimalStores;
+        stamp.parts === this.#members.all.length && stamp.minimalParts === this.#options.minimalStores;
       const overtaken = newest!.version !== stamp.version || newest!.writeId !== stamp.writeId;
       if (overtaken) this.#assertSettled(key, newest!);
       if (!sameShape || overtaken || decision.kind !== 'found') {
         // Coded for other stores, or under the debris of a cut-off write: write it anew, above everything.
         const { everywhere } = await this.write(key, found.content, seen);
-        if (!everywhere) for (const member of this.#members) missed.add(member);
+        if (!everywhere) for (const member of this.#members.all) missed.add(member);
         return true;
       }
       const values = this.#missingValues(key, stamp, decision.parts, answers);
@@ -522,14 +519,14 @@ export class MetadataCluster {
 
   async #answer(member: Member, key: string): Promise<Answer> {
     try {
-      await this.#ask(member);
+      await this.#members.ask(member);
       const value = await member.store.get(key);
       const stored = value && decodeValue(this.#options.keys, key, value);
       if (stored) return { kind: 'part', ...stored };
       if (value)
         return { kind: 'silent', reason: `${member.store.name} holds something that is no part of it` };
-      await this.#askAgain(member);
-      if (this.#ready(member)) return { kind: 'nothing' };
+      await this.#members.askAgain(member);
+      if (this.#members.ready(member)) return { kind: 'nothing' };
       return { kind: 'silent', reason: `${member.store.name} is new or was wiped and is not filled yet` };
     } catch (error) {
       if (!isBackendError(error)) throw error;
@@ -537,85 +534,8 @@ export class MetadataCluster {
     }
   }
 
-  /** Learns what a store holds, once per time it comes up. Never rejects for a store that fails. */
-  async #ask(member: Member): Promise<void> {
-    if (member.asked) return;
-    try {
-      const value = await member.store.get(markerKey(this.#options.keys));
-      member.marker = value && decodeMarker(this.#options.keys, value);
-      member.asked = true;
-    } catch (error) {
-      if (!isBackendError(error)) throw error;
-    }
-  }
-
-  /** A store that has nothing may have been wiped since it was asked, between two calls: its marker went with the rest. */
-  async #askAgain(member: Member): Promise<void> {
-    if (!member.marker || (await member.store.get(markerKey(this.#options.keys)))) return;
-    member.marker = undefined;
-    this.#options.lagging?.(member.store.name);
-  }
-
-  /** Marks all stores of a cluster that holds nothing yet. */
-  async #initialise(): Promise<void> {
-    await Promise.all(this.#members.map((member) => this.#ask(member)));
-    if (!this.#fresh()) return;
-    const members = this.#members.filter((member) => member.asked && member.store.health.usable);
-    await this.#mark(members, 'starting');
-    await this.#mark(members, 'complete');
-  }
-
-  async #mark(members: readonly Member[], state: Marker['state']): Promise<void> {
-    const { keys, writeQuorum } = this.#options;
-    const marker: Marker = { state, writeQuorum };
-    const outcomes = await Promise.all(
-      members.map(async (member) => {
-        try {
-          await member.store.set(markerKey(keys), encodeMarker(keys, marker));
-          member.marker = marker;
-          return '';
-        } catch (error) {
-          return messageOf(error);
-        }
-      }),
-    );
-    const failures = outcomes.filter((failure) => failure !== '');
-    if (state === 'starting' && members.length - failures.length < writeQuorum) {
-      throw unavailable(`the metadata stores cannot be prepared: ${failures.join('; ')}`);
-    }
-  }
-
-  #usable(): Member[] {
-    return this.#members.filter((member) => member.store.health.usable);
-  }
-
-  /** Nothing was ever written: enough stores answer and none is marked complete. */
-  #fresh(): boolean {
-    const asked = this.#members.filter((member) => member.asked);
-    return (
-      asked.length >= this.#options.writeQuorum && asked.every(({ marker }) => marker?.state !== 'complete')
-    );
-  }
-
-  #complete(member: Member): boolean {
-    return member.asked && member.marker?.state === 'complete';
-  }
-
-  /** Its "nothing" can be believed. */
-  #ready(member: Member): boolean {
-    if (!member.asked) return false;
-    if (this.#complete(member) || this.#fresh()) return true;
-    return member.marker?.state === 'starting' && this.#members.some((other) => this.#complete(other));
-  }
-
-  /** The smallest quorum anything may have been written under. */
-  #quorum(): number {
-    const marked = this.#members.flatMap(({ marker }) => (marker ? [marker.writeQuorum] : []));
-    return Math.min(this.#options.writeQuorum, ...marked);
-  }
-
   async close(): Promise<void> {
     await Promise.all(this.#repairing.values());
-    await Promise.all(this.#members.map(({ store }) => store.close()));
+    await Promise.all(this.#members.all.map(({ store }) => store.close()));
   }
 }
