@@ -128,6 +128,16 @@ export function describeNetwork(name: string, make: () => NetworkUnderTest): voi
           assert.equal(client!.connection.queuedBytes, 0);
         });
 
+        it('leaves the memory of what was written as it is', async () => {
+          const [client, server] = (await pair(under[kind])).map((connection) => record(connection));
+          const twice = Buffer.from('twice ');
+          client!.connection.write([twice, twice]);
+          await settle(server!.until(() => server!.text === 'twice twice '));
+          client!.connection.write([twice]);
+          await settle(server!.until(() => server!.text === 'twice twice twice '));
+          assert.equal(twice.toString(), 'twice ');
+        });
+
         it('keeps what arrives before the start for then', async () => {
           const [client, server] = await pair(under[kind]);
           client.write(text('early'));

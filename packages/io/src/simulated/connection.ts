@@ -151,7 +151,8 @@ export class SimulatedConnection implements Connection {
       const first = this.#queue[0]!;
       const drawn = 1 + this.#road.random.below(SEGMENT_MAX_BYTES);
       const length = Math.min(first.length, this.#room(), drawn);
-      const bytes = first.slice(0, length);
+      // Not `slice`: that of a Buffer is a view.
+      const bytes = new Uint8Array(first.subarray(0, length));
       if (length === first.length) this.#queue.shift();
       else this.#queue[0] = first.subarray(length);
       this.#queuedBytes -= length;
