@@ -41,6 +41,8 @@ export interface DownAnswer {
   readonly reason: string;
   /** Another frontend has the volume now. */
   readonly fenced: boolean;
+  /** Data files that lost too many shards on the backends. */
+  readonly damagedFiles: number;
 }
 
 /** What `evict` answers. */
@@ -292,7 +294,8 @@ export class ControlService {
     if (this.#frontend.unsynced && reason === '') {
       reason = `programs wrote until the end; the last of it is only in ${this.#frontend.options.layout.frontend}`;
     }
-    return { complete: reason === '', reason, fenced: this.#frontend.fenced !== '' };
+    const { damagedFiles } = this.#frontend.offload.status;
+    return { complete: reason === '', reason, fenced: this.#frontend.fenced !== '', damagedFiles };
   }
 }
 

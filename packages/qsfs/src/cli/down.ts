@@ -40,15 +40,24 @@ export const down: Verb = {
       throw new QsfsError(
         'QSFS_E_INCOMPLETE',
         `stopped, but not everything is on all backends: ${answer.reason}`,
-        answer.fenced
-          ? 'The volume goes on there; what was written here since the last sync is in no other place than DIR/frontend: "qsfs up --read-only" shows it.'
-          : 'Nothing is lost as long as DIR/frontend is there: the next "qsfs up" offloads the rest.',
+        hintAfter(answer),
       );
     }
     report(context, words, answer, () => ['everything is on the backends; unmounted and stopped']);
     return 0;
   },
 };
+
+/** What becomes of what is not on all backends. */
+function hintAfter({ fenced, damagedFiles }: DownAnswer): string {
+  if (fenced) {
+    return 'The volume goes on there; what was written here since the last sync is in no other place than DIR/frontend: "qsfs up --read-only" shows it.';
+  }
+  if (damagedFiles > 0) {
+    return 'Bring back backends that were taken away, with what they held, before the next "qsfs up"; what is only in DIR/frontend is offloaded then.';
+  }
+  return 'Nothing is lost as long as DIR/frontend is there: the next "qsfs up" offloads the rest.';
+}
 
 /** Nobody runs: clears what a killed process left. @returns what to say of it */
 async function afterCrash(context: Context, layout: Layout): Promise<QsfsError> {
