@@ -93,6 +93,14 @@ function assertReplies(bytes: Buffer, about: string): void {
   }
 }
 
+/** Replies without what differs from run to run: counters, the time, and the lengths of replies that have them. */
+function withoutClock(replies: string): string {
+  return replies
+    .replace(/(_bytes|_mb|_offset|executed|instance_id|uptime|boot_time): .*|^\+[0-9a-f]{16}\r$/gm, '')
+    .replace(/^\*2\r\n\$10\r\n\d{10}\r\n\$\d\r\n\d{1,6}\r$/gm, '')
+    .replace(/^\$\d+\r\n(?=# )/gm, '');
+}
+
 describe('hostile input', () => {
   it(`is answered with well-formed replies and hurts nobody (seed ${SEED})`, async () => {
     const random = new SimulatedRandom(SEED);
@@ -131,15 +139,7 @@ describe('hostile input', () => {
           connection.send(input.subarray(at, at + size));
           await local.settle();
         }
-        answers.push(
-          connection
-            .take()
-            .toString('latin1')
-            .replace(
-              /(_bytes|_mb|_offset|executed|instance_id|uptime|boot_time): .*|^\+[0-9a-f]{16}\r$/gm,
-              '',
-            ),
-        );
+        answers.push(withoutClock(connection.take().toString('latin1')));
         connection.close();
         await local.close();
       }
