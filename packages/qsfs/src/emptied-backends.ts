@@ -4,8 +4,9 @@
 // What each data backend was (its incarnation, see docs/formats/records.md) when everything was whole last is remembered in
 // DIR/frontend/incarnations (docs/formats/frontend.md), so a backend that was emptied while no qsfs ran is noticed, too, and a
 // kill in the middle begins anew. Metadata stores know it themselves (their markers).
-import { type Disk, readWhole, replaceWhole } from '@qsfs/io';
+import { type Disk, errorCode, readWhole, replaceWhole } from '@qsfs/io';
 import type { Zstor } from '@qsfs/zstor';
+import { messageOf } from './errors.ts';
 import type { Log } from './log-file.ts';
 
 /** What following them needs. */
@@ -101,7 +102,14 @@ export class EmptiedBackends {
     const { emptied } = this;
     const isSame = emptied.length === 0 && present.size === this.#whole?.size;
     if (isSame) return;
-    replaceWhole(disk, path, Buffer.from(`${JSON.stringify(Object.fromEntries(present))}\n`));
+    try {
+      replaceWhole(disk, path, Buffer.from(`${JSON.stringify(Object.fromEntries(present))}\n`));
+    } catch (error) {
+      if (errorCode(error) === undefined) throw error;
+      // With the next look; until then everything is looked at once more when the frontend is started.
+      log('warning', `${path} cannot be written: ${messageOf(error)}`);
+      return;
+    }
     this.#whole = present;
     if (emptied.length > 0) log('info', `has its part again: ${emptied.join(', ')}`);
   }

@@ -73,10 +73,16 @@ class Server {
     this.#gauges = new Float64Array(input.gauges);
     this.#pace = new Pace(this.#gauges, () => realClock.monotonicMs());
     this.#syncing = new Syncing(realClock, syncPort, (error) => this.#settled(error));
-    this.#presence = new LocalPresence(input.stripeBytes, input.segmentBytes, input.absent, {
-      need: (stripes) => this.#send({ kind: 'need', ...stripes }),
-      reached: (namespace, file, stripe) => this.#send({ kind: 'reached', namespace, file, stripe }),
-    });
+    this.#presence = new LocalPresence(
+      input.stripeBytes,
+      input.segmentBytes,
+      input.absent,
+      {
+        need: (stripes) => this.#send({ kind: 'need', ...stripes }),
+        reached: (namespace, file, stripe) => this.#send({ kind: 'reached', namespace, file, stripe }),
+      },
+      () => realClock.monotonicMs(),
+    );
   }
 
   /** Opens engine and volume, as often as data has to be brought first. */
@@ -100,6 +106,12 @@ class Server {
         return;
       case 'brought':
         this.#came(this.#presence.brought(message, message.ahead));
+        return;
+      case 'lent':
+        this.#came(this.#presence.lent(message, message.bytes));
+        return;
+      case 'recall':
+        this.#presence.loans.clear();
         return;
       case 'failed':
         this.#lost(message);
@@ -242,6 +254,7 @@ class Server {
   }
 
   #idle(): void {
+    this.#presence.loans.tend();
     this.#measure();
     this.#goOn();
   }

@@ -131,6 +131,8 @@ export async function openParts(
     late.readBack = new ReadBack({
       zstor,
       clock,
+      disk,
+      dataDirectory: layout.data,
       volume,
       send: (message) => filesystem.send(message),
       makeRoom: (bytes) => late.cache?.tend(bytes),

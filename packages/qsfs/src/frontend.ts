@@ -320,6 +320,7 @@ export class Frontend {
   #begin(): void {
     this.#every('cache', TICK_MS, () => {
       this.cache.tend();
+      this.readBack.tend();
       this.#pace.adjust();
       this.#courtesy.observe();
       this.offload.tend();

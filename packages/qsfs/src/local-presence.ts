@@ -1,6 +1,7 @@
 // The filesystem thread's knowledge of what is local: asked by the engine before every read of a payload, told by the
 // main thread what came and what goes. Also notes which stripes are read, for the cache.
 import type { NotLocal, Presence } from '@qsfs/zdb';
+import { StripeLoans } from './loans.ts';
 import { OFFLOADED, type OffloadedName, type Stripes } from './messages.ts';
 import { StripeMap, stripeRuns } from './stripe-map.ts';
 
@@ -11,7 +12,14 @@ interface Maps {
   readonly touched: StripeMap;
   /** Brought ahead of need and not read yet. */
   readonly ahead: StripeMap;
-  readonly asked: Set<string>;
+  /** By stripe: what is wanted of it. */
+  readonly asked: Map<string, Range[]>;
+}
+
+/** Bytes of a data file. */
+interface Range {
+  readonly from: number;
+  readonly to: number;
 }
 
 /** What presence tells the main thread. */
@@ -25,26 +33,30 @@ export class LocalPresence implements Presence {
   readonly #maps: Readonly<Record<string, Maps | undefined>>;
   readonly #stripeBytes: number;
   readonly #events: PresenceEvents;
+  readonly loans: StripeLoans;
 
   /**
    * @param fileBytesMax largest possible data file
    * @param absent snapshots of the absent stripes, by namespace
+   * @param nowMs monotonic clock
    */
   constructor(
     stripeBytes: number,
     fileBytesMax: number,
     absent: Readonly<Record<OffloadedName, Uint32Array<ArrayBuffer>>>,
     events: PresenceEvents,
+    nowMs: () => number,
   ) {
     this.#stripeBytes = stripeBytes;
     this.#events = events;
     const maps: Record<string, Maps> = {};
     for (const name of OFFLOADED) {
       const map = () => new StripeMap(stripeBytes, fileBytesMax);
-      maps[name] = { absent: map(), touched: map(), ahead: map(), asked: new Set() };
+      maps[name] = { absent: map(), touched: map(), ahead: map(), asked: new Map() };
       maps[name].absent.restore(absent[name]);
     }
     this.#maps = maps;
+    this.loans = new StripeLoans((name) => this.#mapsOf(name as OffloadedName).absent, nowMs);
   }
 
   has(namespace: string, file: number, offset: number, lengthBytes: number): boolean {
@@ -64,17 +76,25 @@ export class LocalPresence implements Presence {
     const maps = this.#maps[missing.namespace];
     if (!maps) throw new Error(`${missing.namespace} is never evicted, but something in it is not local`);
     const namespace = missing.namespace as OffloadedName;
-    const { file } = missing;
-    const first = Math.floor(missing.offset / this.#stripeBytes);
-    const last = Math.floor((missing.offset + Math.max(1, missing.lengthBytes) - 1) / this.#stripeBytes);
+    const { file, offset } = missing;
+    const range: Range = { from: offset, to: offset + Math.max(1, missing.lengthBytes) };
+    const first = Math.floor(offset / this.#stripeBytes);
+    const last = Math.floor((range.to - 1) / this.#stripeBytes);
     let waitFor: number | undefined;
     for (let stripe = first; stripe <= last; stripe += 1) {
       if (!maps.absent.has(file, stripe)) continue;
+      const part = {
+        from: Math.max(range.from, stripe * this.#stripeBytes),
+        to: Math.min(range.to, (stripe + 1) * this.#stripeBytes),
+      };
+      if (this.loans.cover(namespace, file, part.from, part.to - part.from)) continue;
       waitFor ??= stripe;
       const key = keyOf(namespace, file, stripe);
-      if (maps.asked.has(key)) continue;
-      maps.asked.add(key);
-      this.#events.need({ namespace, file, first: stripe, count: 1 });
+      const wanted = maps.asked.get(key);
+      if (!wanted) {
+        maps.asked.set(key, [part]);
+        this.#events.need({ namespace, file, first: stripe, count: 1 });
+      } else if (!wanted.some(({ from, to }) => from <= part.from && to >= part.to)) wanted.push(part);
     }
     // Nothing is marked absent: the data file itself is missing, so all of it is.
     if (waitFor === undefined) {
@@ -95,6 +115,24 @@ export class LocalPresence implements Presence {
     const maps = this.#mapsOf(stripes.namespace);
     maps.absent.delete(stripes.file, stripes.first, stripes.count);
     if (ahead) maps.ahead.add(stripes.file, stripes.first, stripes.count);
+    for (let stripe = stripes.first; stripe < stripes.first + stripes.count; stripe += 1)
+      this.loans.returned(stripes.namespace, stripes.file, stripe);
+    return this.#settle(maps, stripes);
+  }
+
+  /**
+   * The local file does not take these stripes: what was asked for of them is kept in memory.
+   * @param bytes theirs; not used after the call
+   * @returns the keys that requests may wait for
+   */
+  lent(stripes: Stripes, bytes: Uint8Array): string[] {
+    const maps = this.#mapsOf(stripes.namespace);
+    const { namespace, file, first, count } = stripes;
+    const start = first * this.#stripeBytes;
+    for (let stripe = first; stripe < first + count; stripe += 1) {
+      for (const { from, to } of maps.asked.get(keyOf(namespace, file, stripe)) ?? [])
+        this.loans.add(namespace, file, from, new Uint8Array(bytes.subarray(from - start, to - start)));
+    }
     return this.#settle(maps, stripes);
   }
 

@@ -22,18 +22,18 @@ export class LogFile {
     this.#disk = disk;
     this.#clock = clock;
     this.#path = path;
-    this.#open();
   }
 
   write(level: LogLevel, message: string): void {
     const line = Buffer.from(`${new Date(this.#clock.nowMs()).toISOString()} ${level} ${message}\n`);
     try {
+      // Opened with the first line, and again with each until that works.
       if (this.#position + line.length > LOG_BYTES_MAX) {
         this.close();
         this.#disk.rename(this.#path, `${this.#path}.1`);
-        this.#open();
       }
-      this.#file?.write(line, this.#position);
+      const file = this.#file ?? this.#open();
+      file.write(line, this.#position);
       this.#position += line.length;
     } catch {
       // A full disk must not become a second failure.
@@ -43,14 +43,12 @@ export class LogFile {
   close(): void {
     this.#file?.close();
     this.#file = undefined;
+    this.#position = 0;
   }
 
-  #open(): void {
-    try {
-      this.#file = this.#disk.open(this.#path, 'create');
-      this.#position = this.#file.size();
-    } catch {
-      this.#file = undefined;
-    }
+  #open(): DiskFile {
+    this.#file = this.#disk.open(this.#path, 'create');
+    this.#position = this.#file.size();
+    return this.#file;
   }
 }

@@ -49,6 +49,10 @@ export type ToFilesystem =
   | { readonly kind: 'serve'; readonly descriptor: number; readonly mountPoint: string }
   /** The bytes of these stripes are in the local file now. */
   | ({ readonly kind: 'brought'; readonly ahead: boolean } & Stripes)
+  /** Here are the bytes of these stripes (shared memory): the local disk does not take them. */
+  | ({ readonly kind: 'lent'; readonly bytes: Uint8Array } & Stripes)
+  /** The local disk takes stripes again: what is lent is to be asked for again. */
+  | { readonly kind: 'recall' }
   /** They cannot be had; whoever waits for them gets EIO. */
   | ({ readonly kind: 'failed' } & Stripes)
   /** These stripes may be dropped; those read lately are kept when `keepTouched`. */

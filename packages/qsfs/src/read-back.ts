@@ -1,12 +1,15 @@
 // Brings evicted stripes back. The filesystem thread tells what somebody waits for; each stripe is fetched once however
 // many wait, several are under way at a time, and when reads go on in order the stripes behind are brought ahead of need.
+// While the local disk takes none, because it is full or fails, whoever waits gets the bytes from memory.
 //
 // Promise: a demand is answered, with the bytes or with failure, within DEMAND_MS; nothing else waits for it.
-import { type Clock, errorCode, type Timer } from '@qsfs/io';
+import { type Clock, type Disk, errorCode, type Timer } from '@qsfs/io';
 import { isZstorError, type ObjectRecord, type Zstor } from '@qsfs/zstor';
+import { DecodedStripes } from './decoded-stripes.ts';
 import { messageOf } from './errors.ts';
 import { dataName } from './manifest.ts';
 import type { OffloadedName, Stripes, ToFilesystem } from './messages.ts';
+import { Sequences } from './sequences.ts';
 import type { Volume } from './volume-files.ts';
 
 /** Longest time a reader waits for a stripe. A request that needs two in turn still ends within ten seconds. */
@@ -26,14 +29,13 @@ const IN_FLIGHT_MAX = 12;
 /** Demands that wait for their turn; the parked requests behind them are bounded by the session. */
 const AHEAD_QUEUE_MAX = 256;
 const RECORDS_MAX = 4096;
-/** Sequential readers followed at a time. */
-const STREAMS_MAX = 32;
-const WINDOW_MAX = 16;
 
 /** What read-back needs. */
 export interface ReadBackParts {
   readonly zstor: Zstor;
   readonly clock: Clock;
+  readonly disk: Disk;
+  readonly dataDirectory: string;
   readonly volume: Volume;
   readonly send: (message: ToFilesystem) => void;
   /** Called before a stripe is fetched: makes room in the cache, without waiting for it. */
@@ -61,14 +63,6 @@ interface Job {
   timer: Timer | undefined;
 }
 
-interface Stream {
-  readonly namespace: OffloadedName;
-  /** Position (file and stripe as one number) up to which stripes were asked for. */
-  position: number;
-  window: number;
-  usedAt: number;
-}
-
 /** Brings stripes back. Owned by the main thread. */
 export class ReadBack {
   readonly #parts: ReadBackParts;
@@ -76,7 +70,8 @@ export class ReadBack {
   readonly #demands: Job[] = [];
   readonly #ahead: Job[] = [];
   readonly #records = new Map<string, Promise<ObjectRecord>>();
-  readonly #streams: Stream[] = [];
+  readonly #sequences = new Sequences();
+  readonly #decoded: DecodedStripes;
   /** When stripes failed that were given time, oldest first. */
   readonly #failedAtMs = new Map<string, number>();
   #inFlight = 0;
@@ -87,6 +82,7 @@ export class ReadBack {
 
   constructor(parts: ReadBackParts) {
     this.#parts = parts;
+    this.#decoded = new DecodedStripes({ ...parts, stripeBytes: parts.volume['zdbfs-data'].stripeBytes });
   }
 
   /** For status. */
@@ -120,6 +116,11 @@ export class ReadBack {
     this.#enqueueAhead(namespace, file, stripe);
     this.#pump();
     return true;
+  }
+
+  /** Called several times a second. */
+  tend(): void {
+    this.#decoded.tend();
   }
 
   /** Forgets a record, after its object was changed. */
@@ -163,6 +164,11 @@ export class ReadBack {
     }
     const now = this.#parts.clock.monotonicMs();
     const key = keyOf(namespace, file, stripe);
+    const bytes = this.#decoded.find(key);
+    if (bytes) {
+      this.#parts.send({ kind: 'lent', bytes, namespace, file, first: stripe, count: 1 });
+      return;
+    }
     const quick = now - (this.#failedAtMs.get(key) ?? Number.NEGATIVE_INFINITY) < STRIPE_FAILURE_MS;
     const failing = now - this.#unavailableAtMs < FAILURE_REMEMBERED_MS;
     const patienceMs = quick ? RETRY_MS : failing ? DEMAND_AFTER_FAILURE_MS : DEMAND_MS;
@@ -212,7 +218,7 @@ export class ReadBack {
 
   #enqueueAhead(namespace: OffloadedName, file: number, stripe: number): void {
     const key = keyOf(namespace, file, stripe);
-    if (this.#jobs.has(key) || this.#ahead.length >= AHEAD_QUEUE_MAX) return;
+    if (this.#jobs.has(key) || this.#ahead.length >= AHEAD_QUEUE_MAX || this.#decoded.isPaused) return;
     const job: Job = {
       namespace,
       file,
@@ -229,45 +235,11 @@ export class ReadBack {
 
   /** Notes that a reader is at this stripe; when it goes on in order, the stripes behind are brought too. */
   #follow(namespace: OffloadedName, file: number, stripe: number): void {
-    const files = this.#parts.volume[namespace];
-    const perFile = files.presence.absent.stripes;
-    const position = file * perFile + stripe;
-    const now = this.#parts.clock.monotonicMs();
-    // Parts of a file often lie in neighbouring data files, whose last stripes do not exist: a gap of a file still counts.
-    const stream = this.#streams.find(
-      (candidate) =>
-        candidate.namespace === namespace &&
-        position >= candidate.position - candidate.window - 1 &&
-        position <= candidate.position + perFile,
+    const { clock, volume, aheadLimitBytes } = this.#parts;
+    const now = { nowMs: clock.monotonicMs(), limitBytes: aheadLimitBytes() };
+    this.#sequences.follow(volume[namespace], file, stripe, now, (nextFile, nextStripe) =>
+      this.#enqueueAhead(namespace, nextFile, nextStripe),
     );
-    if (!stream) {
-      if (this.#streams.length >= STREAMS_MAX) {
-        const oldest = this.#streams.reduce((left, right) => (left.usedAt <= right.usedAt ? left : right));
-        this.#streams.splice(this.#streams.indexOf(oldest), 1);
-      }
-      this.#streams.push({ namespace, position, window: 1, usedAt: now });
-      return;
-    }
-    stream.usedAt = now;
-    const limit = Math.floor(this.#parts.aheadLimitBytes() / files.stripeBytes);
-    stream.window = Math.max(0, Math.min(WINDOW_MAX, limit, stream.window * 2));
-    let ahead = 0;
-    let nextFile = file;
-    let nextStripe = stripe + 1;
-    while (ahead < stream.window) {
-      if (nextStripe >= files.stripesOf(nextFile)) {
-        nextFile += 1;
-        nextStripe = 0;
-        if (files.sizeOf(nextFile) === 0) break;
-      }
-      if (files.presence.absent.has(nextFile, nextStripe)) {
-        this.#enqueueAhead(namespace, nextFile, nextStripe);
-      }
-      ahead += 1;
-      nextStripe += 1;
-    }
-    stream.position = Math.max(stream.position, nextFile * perFile + nextStripe - 1);
-    if (position < stream.position - WINDOW_MAX * 2) stream.position = position;
   }
 
   #pump(): void {
@@ -293,13 +265,10 @@ export class ReadBack {
         job.abort = new AbortController();
         const record = await this.#record(job.namespace, job.file);
         if (!mine()) return;
-        await this.#parts.zstor.fetch(
-          record,
-          { first: job.stripe, count: 1 },
-          { path: files.dataPath(job.file) },
-          { signal: job.abort.signal },
-        );
-        if (mine()) this.#done(job);
+        const bytes = await this.#bring(job, record, job.abort.signal);
+        if (!mine()) return;
+        if (bytes) this.#lend(job, bytes);
+        else this.#done(job);
         return;
       } catch (error) {
         if (!mine()) return;
@@ -315,6 +284,37 @@ export class ReadBack {
       }
       await clock.sleep(RETRY_MS);
       if (!mine()) return;
+    }
+  }
+
+  /** Writes a stripe into the local file. @returns its bytes when the disk does not take it and somebody waits for it */
+  async #bring(job: Job, record: ObjectRecord, signal: AbortSignal): Promise<Uint8Array | undefined> {
+    const { zstor, volume } = this.#parts;
+    const files = volume[job.namespace];
+    if (!this.#decoded.isPaused) {
+      try {
+        const target = { path: files.dataPath(job.file) };
+        await zstor.fetch(record, { first: job.stripe, count: 1 }, target, { signal });
+        this.#decoded.accepted();
+        return undefined;
+      } catch (error) {
+        if (!isZstorError(error, 'QSFS_E_LOCAL')) throw error;
+        this.#decoded.refused(error);
+        this.#punch(job);
+        if (!job.demanded) throw error;
+      }
+    }
+    return await zstor.read(record, job.stripe * files.stripeBytes, files.stripeBytes, { signal });
+  }
+
+  /** The disk may have taken a part of it. */
+  #punch({ namespace, file, stripe }: Job): void {
+    const { disk, volume } = this.#parts;
+    try {
+      volume[namespace].punch(disk, file, stripe, 1);
+    } catch (error) {
+      // Given back when the frontend is started next.
+      if (errorCode(error) === undefined) throw error;
     }
   }
 
@@ -350,6 +350,14 @@ export class ReadBack {
     this.#parts.came(job.namespace, job.file);
   }
 
+  #lend(job: Job, bytes: Uint8Array): void {
+    const key = keyOf(job.namespace, job.file, job.stripe);
+    this.#failedAtMs.delete(key);
+    this.#fetchedBytes += bytes.length;
+    this.#remove(job);
+    this.#parts.send({ kind: 'lent', bytes: this.#decoded.keep(key, bytes), ...stripesOf(job) });
+  }
+
   #fail(job: Job, reason: string): void {
     this.#remove(job);
     if (!job.demanded) return;
@@ -378,10 +386,13 @@ export class ReadBack {
   }
 
   #tell(kind: 'brought' | 'failed', job: Job): void {
-    const stripes = { namespace: job.namespace, file: job.file, first: job.stripe, count: 1 };
-    if (kind === 'brought') this.#parts.send({ kind, ahead: !job.demanded, ...stripes });
-    else this.#parts.send({ kind, ...stripes });
+    if (kind === 'brought') this.#parts.send({ kind, ahead: !job.demanded, ...stripesOf(job) });
+    else this.#parts.send({ kind, ...stripesOf(job) });
   }
+}
+
+function stripesOf({ namespace, file, stripe }: Job): Stripes {
+  return { namespace, file, first: stripe, count: 1 };
 }
 
 function keyOf(namespace: OffloadedName, file: number, stripe: number): string {

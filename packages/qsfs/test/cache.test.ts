@@ -31,6 +31,7 @@ function cacheOf(
     SEGMENT,
     { 'zdbfs-meta': snapshot('zdbfs-meta'), 'zdbfs-data': snapshot('zdbfs-data') },
     { need: () => {}, reached: () => {} },
+    () => made.clock.monotonicMs(),
   );
   for (const name of OFFLOADED) presence.reach(name, 100);
   const send = (message: ToFilesystem) => {

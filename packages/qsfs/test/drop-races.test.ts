@@ -43,6 +43,7 @@ class Threads {
         need: (stripes) => void this.toMain.push(() => this.readBack.need(stripes)),
         reached: (...place) => void this.toMain.push(() => this.readBack.reached(...place)),
       },
+      () => made.clock.monotonicMs(),
     );
     for (const name of OFFLOADED) this.presence.reach(name, 100);
   }
@@ -63,6 +64,8 @@ class Threads {
   filesystemTurn(): void {
     const message = this.toFilesystem.shift();
     if (message?.kind === 'brought') this.presence.brought(message, message.ahead);
+    else if (message?.kind === 'lent') this.presence.lent(message, message.bytes);
+    else if (message?.kind === 'recall') this.presence.loans.clear();
     else if (message?.kind === 'failed') this.presence.failed(message);
     else if (message?.kind === 'drop') {
       const given: Stripes[] = this.presence.drop(message.stripes, message.keepTouched);
@@ -75,11 +78,18 @@ class Threads {
     this.toMain.shift()?.();
   }
 
+  tend(): void {
+    this.cache.tend();
+    this.readBack.tend();
+  }
+
   /** A program reads: what is said to be local must be right, what is not is asked for. @returns whether it was local */
   read(file: number, first: number, count: number): boolean {
     const { disk, volume } = this.made;
     const [offset, lengthBytes] = [first * STRIPE, count * STRIPE];
-    if (!this.presence.has(NAME, file, offset, lengthBytes)) {
+    const { loans } = this.presence;
+    const isHere = this.presence.has(NAME, file, offset, lengthBytes);
+    if (!isHere && !loans.cover(NAME, file, offset, lengthBytes)) {
       this.presence.ask(new NotLocal(NAME, file, offset, lengthBytes));
       return false;
     }
@@ -87,6 +97,7 @@ class Threads {
     const handle = disk.open(volume[NAME].dataPath(file), 'read');
     handle.read(bytes, offset);
     handle.close();
+    if (!isHere) loans.patch(NAME, file, offset, bytes, lengthBytes);
     for (let stripe = 0; stripe < count; stripe += 1)
       assert.deepEqual(
         bytes.subarray(stripe * STRIPE, (stripe + 1) * STRIPE),
@@ -138,8 +149,10 @@ test('in any order of messages what is said to be local is right, and what is as
         else if (dice < 12) threads.mainTurn();
         else if (dice < 16) threads.read(below(FILES), below(6), 1 + below(2));
         else if (dice < 17) void threads.cache.evictAll(false);
-        else if (dice < 18) threads.cache.tend();
+        else if (dice < 18) threads.tend();
         else await threads.made.clock.run(below(30));
+        // Every other time the disk is now full, now not.
+        if (seed % 2 === 0 && below(20) === 0) threads.made.disk.capacityBytes = below(2) * 2 ** 30;
       }
       await threads.settle();
       for (let file = 0; file < FILES; file += 1) {

@@ -140,3 +140,21 @@ test('a damaged memory counts as none, and metadata stores are told of', async (
   assert.deepEqual(emptied.blankStores, ['m']);
   assert.match(logged.join('\n'), /warning: lost its records: m;/);
 });
+
+test('what cannot be remembered on a full disk is remembered later, and nothing fails', async () => {
+  const { state, start, disk, logged } = follow();
+  const { capacityBytes } = disk;
+  state.incarnations = { a: '1', b: '2' };
+  const emptied = start();
+  await emptied.look();
+  state.whole = true;
+  disk.capacityBytes = 0;
+  assert.ok(!(await emptied.look()));
+  assert.match(logged.join('\n'), /incarnations/);
+  assert.ok(!disk.stat('/frontend/incarnations'));
+  disk.capacityBytes = capacityBytes;
+  await emptied.look();
+  state.doubts = 0;
+  await start().look();
+  assert.equal(state.doubts, 0);
+});

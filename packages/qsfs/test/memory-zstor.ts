@@ -122,8 +122,13 @@ export class MemoryZstor implements Zstor {
     const { content } = this.#find(record.name);
     const from = stripes.first * this.stripeBytes;
     const file = this.#disk.open(target.path, 'create');
-    file.write(content.subarray(from, from + stripes.count * this.stripeBytes), from);
-    file.close();
+    try {
+      file.write(content.subarray(from, from + stripes.count * this.stripeBytes), from);
+    } catch (error) {
+      throw new ZstorError('QSFS_E_LOCAL', (error as Error).message, '', error);
+    } finally {
+      file.close();
+    }
   }
 
   async retrieve(object: string | ObjectRecord, path: string): Promise<ObjectRecord> {

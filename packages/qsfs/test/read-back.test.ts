@@ -24,6 +24,8 @@ async function evicted(files: number): Promise<Fixture & { readBack: ReadBack; c
   const readBack = new ReadBack({
     zstor: made.zstor,
     clock: made.clock,
+    disk: made.disk,
+    dataDirectory: made.dataDirectory,
     volume: made.volume,
     send: made.send,
     makeRoom: () => {},
@@ -151,6 +153,56 @@ test('a short outage is waited out', async () => {
   zstor.mode = 'up';
   await clock.run(1000);
   assert.deepEqual(brought(sent), ['0/1']);
+});
+
+test('on a disk that takes nothing the bytes come from memory; with room they are kept again', async () => {
+  const { readBack, clock, sent, zstor, disk, volume, logged } = await evicted(2);
+  const data = volume['zdbfs-data'];
+  const { capacityBytes } = disk;
+  disk.capacityBytes = 0;
+  const lent = () => sent.flatMap((message) => (message.kind === 'lent' ? [message] : []));
+  for (let stripe = 0; stripe < 8; stripe += 1) {
+    readBack.need(need(0, stripe));
+    await clock.run(10);
+  }
+  assert.equal(sent.length, 8, 'nothing fails, nothing comes twice');
+  for (const [stripe, { bytes, first }] of lent().entries()) {
+    assert.equal(first, stripe);
+    assert.deepEqual(bytes, contentOf(0, stripe));
+  }
+  assert.equal(data.localBytes, 0);
+  assert.equal(disk.stat(data.dataPath(0))?.allocatedBytes, 0, 'no part of a stripe is left on the disk');
+  const fetched = zstor.fetched.length;
+  readBack.need(need(0, 3));
+  assert.equal(lent().length, 9, 'another record of the same stripe is there at once');
+  assert.equal(zstor.fetched.length, fetched);
+  await clock.run(2000);
+  readBack.tend();
+  disk.capacityBytes = capacityBytes;
+  readBack.tend();
+  assert.deepEqual(sent.at(-1), { kind: 'recall' });
+  readBack.need(need(0, 3));
+  await clock.run(100);
+  assert.equal(brought(sent)[0], '0/3');
+  assert.equal(data.localBytes, brought(sent).length * STRIPE);
+  assert.deepEqual(
+    logged.map((line) => line.split(':')[0]),
+    ['warning', 'info'],
+  );
+});
+
+test('on a disk that takes nothing what cannot be had fails as ever', async () => {
+  const { readBack, clock, sent, zstor, disk } = await evicted(1);
+  disk.capacityBytes = 0;
+  readBack.need(need(0, 0));
+  await clock.run(10);
+  zstor.mode = 'down';
+  readBack.need(need(0, 1));
+  await clock.run(9000);
+  assert.deepEqual(
+    sent.map(({ kind }) => kind),
+    ['lent', 'failed'],
+  );
 });
 
 test('closing answers everybody who waits', async () => {

@@ -23,7 +23,14 @@ import { TWO_32 } from './little-endian.ts';
 import { FileSet, type OpenFiles } from './open-files.ts';
 import { Chunks, Segment } from './segment.ts';
 import { BLOCK_BYTES, BLOCK_SLOTS, SlotCache } from './slot-cache.ts';
-import { type NamespaceMode, NotLocal, type Payload, type Presence, StoreError } from './types.ts';
+import {
+  type Loans,
+  type NamespaceMode,
+  NotLocal,
+  type Payload,
+  type Presence,
+  StoreError,
+} from './types.ts';
 
 /** Offsets are 32 bit: an entry must end at or before this. */
 export const FILE_MAX_BYTES = TWO_32 - 1;
@@ -423,7 +430,7 @@ export class Log {
       segment.readData(lengthBytes === target.length ? target : target.subarray(0, lengthBytes), offset);
       return;
     }
-    this.requireLocal(file, offset, lengthBytes);
+    const loans = this.#loansFor(file, offset, lengthBytes);
     let got: number;
     try {
       got = this.dataFile(file).read(target, offset, lengthBytes);
@@ -434,6 +441,7 @@ export class Log {
     }
     this.counters.dataRead(got);
     if (got < lengthBytes) throw this.missing(file, offset, lengthBytes);
+    loans?.patch(this.name, file, offset, target, lengthBytes);
   }
 
   /**
@@ -466,11 +474,16 @@ export class Log {
     return this.dataEnds[file]!;
   }
 
-  /** @throws NotLocal when `presence` says that the range of a closed file is not here */
-  requireLocal(file: number, offset: number, lengthBytes: number): void {
+  /**
+   * Where a range of a closed file comes from that is not in the local one; undefined when it is there.
+   * @throws NotLocal when `presence` says that it is nowhere
+   */
+  #loansFor(file: number, offset: number, lengthBytes: number): Loans | undefined {
     const { presence } = this.surroundings;
-    if (presence && file < this.segments[0]!.file && !presence.has(this.name, file, offset, lengthBytes))
-      throw new NotLocal(this.name, file, offset, lengthBytes);
+    if (!presence || file >= this.segments[0]!.file || presence.has(this.name, file, offset, lengthBytes))
+      return undefined;
+    if (presence.loans?.cover(this.name, file, offset, lengthBytes)) return presence.loans;
+    throw new NotLocal(this.name, file, offset, lengthBytes);
   }
 
   /** A data file to read from (the active one: to write to). */

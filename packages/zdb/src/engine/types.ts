@@ -28,6 +28,16 @@ export class NotLocal extends Error {
 export interface Presence {
   /** True when all of the range can be read from the local file. Called on every payload read: must be fast. */
   has(namespace: string, file: number, offset: number, lengthBytes: number): boolean;
+  /** Where the rest of a range may be had that `has` misses. */
+  readonly loans?: Loans;
+}
+
+/** Bytes of closed data files that are in memory because they cannot be written into the local file. */
+export interface Loans {
+  /** True when all of the range that is not in the local file can be had. Called after `has` said no. */
+  cover(namespace: string, file: number, offset: number, lengthBytes: number): boolean;
+  /** Puts those parts over what was read from the local file. @param target its first `lengthBytes` are the range */
+  patch(namespace: string, file: number, offset: number, target: Uint8Array, lengthBytes: number): void;
 }
 
 /** What the engine tells the program around it. All calls are synchronous and must not throw. */
