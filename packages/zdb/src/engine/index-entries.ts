@@ -47,16 +47,20 @@ export class IndexEntries {
     return true;
   }
 
-  /** Positions in `bytes` of this entry and of those behind it that are read already, as many as `places` holds. @returns how many */
-  ahead(places: Uint32Array): number {
-    let count = 0;
-    for (let { at } = this; count < places.length && this.#filled - at >= INDEX_ENTRY_BYTES; ) {
-      const entryBytes = INDEX_ENTRY_BYTES + this.bytes[at]!;
-      if (entryBytes === INDEX_ENTRY_BYTES || this.#filled - at < entryBytes) break;
-      places[count++] = at;
-      at += entryBytes;
+  /**
+   * Where the keys of this entry and of those behind it that are read already begin in `bytes`, and their lengths: pairs, as many as `keys`
+   * holds. @returns how many
+   */
+  ahead(keys: Int32Array): number {
+    let end = 0;
+    for (let { at } = this; end < keys.length && this.#filled - at >= INDEX_ENTRY_BYTES; ) {
+      const keyBytes = this.bytes[at]!;
+      if (keyBytes === 0 || this.#filled - at < INDEX_ENTRY_BYTES + keyBytes) break;
+      keys[end++] = at + INDEX_ENTRY_BYTES;
+      keys[end++] = keyBytes;
+      at += INDEX_ENTRY_BYTES + keyBytes;
     }
-    return count;
+    return end / 2;
   }
 
   get deleted(): boolean {

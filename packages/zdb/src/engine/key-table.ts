@@ -1,5 +1,5 @@
 // Live keys of a user-mode namespace: an open-addressing table in typed arrays with the place of each record. Per key: 24 bytes
-// of fields, 5 bytes of table at a load of 0.4 to 0.8 (9 on average), and the key itself rounded up to 4 bytes: below 40 beside the key.
+// of fields, 5⅓ bytes of table at a load of 0.4 to 0.8 (9 on average), and the key itself rounded up to 4 bytes: below 40 beside the key.
 //
 // Nearly all time of a lookup goes into waiting for memory, so fields and key of an entry stand together: one wait. Entries never
 // move, growing copies nothing. The table of their addresses is rebuilt when it grows: a large one is cut into 256 parts of
@@ -8,6 +8,7 @@
 
 import { checksum } from './checksum.ts';
 import { KEY_MAX_BYTES } from './data-format.ts';
+import { groupOf, isNumber, Part, place, tagAt } from './key-table-part.ts';
 
 /** Entries stand in pieces of this size; addresses are in units of 4 bytes. */
 const ARENA_BYTES = 1 << 20;
@@ -87,9 +88,7 @@ export class KeyTable {
 
   /** Bytes held. */
   get memoryBytes(): number {
-    return (
-      this.#parts.reduce((sum, part) => sum + part.slots.length * 5, 0) + this.#words.length * ARENA_BYTES
-    );
+    return this.#parts.reduce((sum, part) => sum + part.bytes.length, 0) + this.#words.length * ARENA_BYTES;
   }
 
   /** Entry of the key at `bytes[at … at + length - 1]`, or -1. */
@@ -97,29 +96,23 @@ export class KeyTable {
     const hash = this.#take(bytes, at, length);
     const tag = hash & 255;
     const part = this.#part(hash);
-    const slots = part.slots;
-    for (let slot = place(hash, slots.length); ; ) {
-      const number = slots[slot]!;
+    const { words, bytes: tags, size } = part;
+    for (let slot = place(hash, size); ; ) {
+      const group = groupOf(slot);
+      const number = words[slot + group]!;
       if (number === 0) return -1;
-      if (part.tags[slot] === tag && this.#isLast(number - 1, length)) return number - 1;
-      if (++slot === slots.length) slot = 0;
+      if (tags[tagAt(slot, group)] === tag && this.#isLast(number - 1, length)) return number - 1;
+      if (++slot === size) slot = 0;
     }
-  }
-
-  /** Has the processor fetch the memory that `find` will look at first for a key. @returns something, so that it is not left out */
-  touch(bytes: Uint8Array, at: number, length: number): number {
-    const hash = this.#take(bytes, at, length);
-    const { slots, tags } = this.#part(hash);
-    const slot = place(hash, slots.length);
-    return slots[slot]! + tags[slot]!;
   }
 
   /**
    * Has the processor fetch the memory that `find` will look at for each of some keys: many waits at once instead of one after the
    * other. The loops are short, so that it sees many of them at a time.
    * @param positions where the keys begin in `bytes` and their lengths, in pairs
+   * @param expected whether most of the keys are there
    */
-  fetch(bytes: Uint8Array, positions: Int32Array, count: number): void {
+  fetch(bytes: Uint8Array, positions: Int32Array, count: number, expected = true): void {
     if (this.#parts.length === 1) return; // All of it is in the processor's cache.
     const { hashes, entries } = this.#fetching;
     const keys = Math.min(count, FETCHED_TOGETHER);
@@ -127,12 +120,12 @@ export class KeyTable {
       hashes[i] = this.#take(bytes, positions[2 * i]!, Math.min(positions[2 * i + 1]!, KEY_MAX_BYTES));
     let touched = 0;
     for (let i = 0; i < keys; i++) {
-      const { slots, tags } = this.#parts[hashes[i]! >>> PART_SHIFT]!;
-      const slot = place(hashes[i]!, slots.length);
-      entries[i] = slots[slot]!;
-      touched += tags[slot]!;
+      const { words, size } = this.#parts[hashes[i]! >>> PART_SHIFT]!;
+      const slot = place(hashes[i]!, size);
+      entries[i] = words[slot + groupOf(slot)]!;
+      touched += entries[i]!;
     }
-    for (let i = 0; i < keys; i++) {
+    for (let i = 0; expected && i < keys; i++) {
       const number = entries[i]!;
       if (number === 0) continue;
       const words = this.#words[(number - 1) >>> ARENA_SHIFT]!;
@@ -162,22 +155,21 @@ export class KeyTable {
   unlink(entry: number): void {
     const hash = this.#hash(entry);
     const part = this.#part(hash);
-    const { slots, tags } = part;
-    const size = slots.length;
+    const { size } = part;
     let slot = place(hash, size);
-    while (slots[slot] !== entry + 1) if (++slot === size) slot = 0;
+    while (part.number(slot) !== entry + 1) if (++slot === size) slot = 0;
     // Backward shift: move up what would not be found behind a hole.
     for (let hole = slot, next = slot; ; ) {
       if (++next === size) next = 0;
-      const number = slots[next]!;
+      const number = part.number(next);
       if (number === 0) {
-        slots[hole] = 0;
+        part.put(hole, 0, 0);
         break;
       }
-      const home = place(this.#hash(number - 1), size);
+      const nextHash = this.#hash(number - 1);
+      const home = place(nextHash, size);
       if ((next - home + size) % size >= (next - hole + size) % size) {
-        slots[hole] = number;
-        tags[hole] = tags[next]!;
+        part.put(hole, number, nextHash);
         hole = next;
       }
     }
@@ -197,14 +189,14 @@ export class KeyTable {
     if (count <= SINGLE_PART_MAX) return;
     if (this.#parts.length === 1) this.#split();
     const slots = Math.ceil((count / PARTS / LOAD_MAX) * 1.1) + 16;
-    for (const part of this.#parts) if (part.slots.length < slots) this.#resize(part, slots);
+    for (const part of this.#parts) if (part.size < slots) this.#resize(part, slots);
   }
 
   /** Gives back what `reserve` took too much. */
   fit(): void {
     for (const part of this.#parts) {
       const size = Math.max(FIRST_SLOTS, Math.ceil((part.used / LOAD_MAX) * 1.1));
-      if (part.used < part.slots.length * LOAD_MIN && size < part.slots.length) this.#resize(part, size);
+      if (part.used < part.size * LOAD_MIN && size < part.size) this.#resize(part, size);
     }
   }
 
@@ -259,7 +251,7 @@ export class KeyTable {
 
   /** Live entries. */
   *entries(): Generator<number> {
-    for (const part of this.#parts) for (const number of part.slots) if (number !== 0) yield number - 1;
+    for (const part of this.#parts) for (const number of part.numbers()) yield number - 1;
   }
 
   /** Live keys that begin with `prefix`, by checksum modulo 2^24 and then entry. */
@@ -363,8 +355,7 @@ export class KeyTable {
   #link(entry: number, hash: number): void {
     if (this.#parts.length === 1 && this.#linked >= SINGLE_PART_MAX) this.#split();
     const part = this.#part(hash);
-    if (part.used + 1 > part.slots.length * LOAD_MAX)
-      this.#resize(part, Math.ceil(part.slots.length * GROWTH));
+    if (part.used + 1 > part.size * LOAD_MAX) this.#resize(part, Math.ceil(part.size * GROWTH));
     part.insert(entry, hash);
     this.#linked++;
   }
@@ -380,22 +371,20 @@ export class KeyTable {
       { length: PARTS },
       (_, number) => new Part(Math.ceil(base * 2 * GROWTH ** (number / PARTS))),
     );
-    for (const number of single.slots) {
-      if (number === 0) continue;
+    for (const number of single.numbers()) {
       const hash = this.#hash(number - 1);
       this.#part(hash).insert(number - 1, hash);
     }
   }
 
   #resize(part: Part, size: number): void {
-    const old = part.slots;
-    part.reset(size);
     const { entries } = this.#moving;
     let count = 0;
-    for (let slot = 0; slot < old.length; slot++) {
-      const number = old[slot]!;
-      if (number === 0) continue;
-      entries[count++] = number - 1;
+    const { words } = part;
+    part.reset(size);
+    for (let word = 0; word < words.length; word++) {
+      if (!isNumber(word) || words[word] === 0) continue;
+      entries[count++] = words[word]! - 1;
       if (count < MOVED_TOGETHER) continue;
       this.#move(part, count);
       count = 0;
@@ -413,32 +402,6 @@ export class KeyTable {
   }
 }
 
-/** Part of the table: entry + 1 or 0, and beside it the low 8 bits of the hash. */
-class Part {
-  slots = new Uint32Array(0);
-  tags = new Uint8Array(0);
-  used = 0;
-
-  constructor(size: number) {
-    this.reset(size);
-  }
-
-  reset(size: number): void {
-    this.slots = new Uint32Array(size);
-    this.tags = new Uint8Array(size);
-    this.used = 0;
-  }
-
-  insert(entry: number, hash: number): void {
-    const slots = this.slots;
-    let slot = place(hash, slots.length);
-    while (slots[slot] !== 0) if (++slot === slots.length) slot = 0;
-    slots[slot] = entry + 1;
-    this.tags[slot] = hash & 255;
-    this.used++;
-  }
-}
-
 /** Murmur3-like mixing of four bytes into a hash. */
 function mix(hash: number, word: number): number {
   const scaled = Math.imul(word, 0xcc9e2d51);
@@ -450,9 +413,4 @@ function finish(hash: number): number {
   let mixed = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
   mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35);
   return (mixed ^ (mixed >>> 16)) >>> 0;
-}
-
-/** Maps the low 24 bits of a hash to one of `size` slots, by multiplication and shift (Lemire). */
-function place(hash: number, size: number): number {
-  return Math.floor(((hash & 0xffffff) * size) / 0x100_0000);
 }

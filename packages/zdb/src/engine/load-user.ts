@@ -34,7 +34,8 @@ class UserLoader {
   readonly #records: UserRecords;
   readonly #replay: UserReplay;
   readonly #place = emptyPlace();
-  readonly #ahead = { places: new Uint32Array(TOUCHED_TOGETHER), touched: 0 };
+  /** Where the keys of the next entries are: pairs, see IndexEntries.ahead. */
+  readonly #ahead = new Int32Array(2 * TOUCHED_TOGETHER);
   /** Index entries, as file * 2^32 + offset, of the versions before those whose record is gone; and checksums of their keys. */
   readonly #older: number[] = [];
   readonly #olderKeys: number[] = [];
@@ -189,8 +190,7 @@ class UserLoader {
     /** Entries whose memory in the table was asked for already. */
     let touched = 0;
     while (entries.next()) {
-      if (touched === 0) touched = this.#touch(entries);
-      touched--;
+      if (touched-- === 0) touched = this.#touch(entries) - 1;
       const { at, offset, keyBytes } = entries;
       const payloadBytes = indexEntry.payloadBytes(buffer, at);
       const dataOffset = indexEntry.dataOffset(buffer, at);
@@ -240,16 +240,8 @@ class UserLoader {
    * many entries, this one included
    */
   #touch(entries: IndexEntries): number {
-    const { places } = this.#ahead;
-    const { table } = this.#records;
-    const { bytes } = entries;
-    const count = entries.ahead(places);
-    let sum = 0;
-    for (let i = 0; i < count; i++) {
-      const at = places[i]!;
-      sum += table.touch(bytes, at + INDEX_ENTRY_BYTES, bytes[at]!);
-    }
-    this.#ahead.touched = sum;
+    const count = entries.ahead(this.#ahead);
+    this.#records.table.fetch(entries.bytes, this.#ahead, count, false);
     return count;
   }
 
