@@ -87,14 +87,11 @@ class Server {
 
   /** Opens engine and volume, as often as data has to be brought first. */
   start(): void {
-    try {
-      this.#openEngine();
-    } catch (error) {
-      this.#fatal(error);
-      return;
-    }
     this.#do({
-      run: () => this.#openVolume(),
+      run: () => {
+        if (!this.#engine) this.#openEngine();
+        this.#openVolume();
+      },
       refuse: (message) => this.#fatal(new Error(message)),
     });
   }

@@ -15,6 +15,7 @@ import {
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { SimulatedDisk } from '@qsfs/io/simulated';
+import { SLOT_BYTES, slotOffset } from '../src/engine/index-format.ts';
 import { type Engine, type Namespace, NotLocal, type Presence, StoreError } from '../src/index.ts';
 import { openScratch, scratchDirectory } from './scratch.ts';
 import { filesOf, openSmall } from './support/damage.ts';
@@ -373,3 +374,71 @@ test('one damaged id in a short index file does not have millions of slots fille
   assert.equal(Buffer.from(again.readId(2)!).toString(), 'before 2');
   assert.equal(Buffer.from(again.readId(4)!).toString(), 'after');
 });
+
+/** What can happen to an index file of a closed pair that evicted data files know more of. */
+const DAMAGES: Readonly<Record<string, (index: Buffer) => Buffer>> = {
+  'its header is damaged': (index) => Buffer.concat([Buffer.alloc(27, 0x5a), index.subarray(27)]),
+  'it is empty': () => Buffer.alloc(0),
+  'it ends within a slot': (index) => index.subarray(0, index.length - 7),
+  'it lost slots': (index) => index.subarray(0, index.length - 3 * SLOT_BYTES),
+  'a slot is damaged': (index) =>
+    Buffer.concat([
+      index.subarray(0, slotOffset(2)),
+      Buffer.alloc(SLOT_BYTES),
+      index.subarray(slotOffset(3)),
+    ]),
+};
+
+for (const [what, damage] of Object.entries(DAMAGES)) {
+  test(`an index file whose repair needs an evicted data file, ${what}: it is asked for before anything is changed`, (context) => {
+    const directory = scratchDirectory(context);
+    const first = openScratch(directory, { mode: 'seq' });
+    const namespace = first.namespace('default')!;
+    const expected = new Map<number, string>();
+    const insert = (text: string) => expected.set(namespace.insertId(Buffer.from(text)), text);
+    for (let record = 0; record < 9; record++) insert(`record ${record}`);
+    namespace.rotate();
+    namespace.updateId(2, Buffer.from('new'));
+    expected.set(2, 'new');
+    for (const id of [7, 8]) {
+      namespace.removeId(id);
+      expected.delete(id);
+    }
+    for (let record = 9; record < 12; record++) insert(`record ${record}`);
+    namespace.rotate();
+    insert('last');
+    first.close();
+    const data = join(directory, 'data', 'default', 'd1');
+    const index = join(directory, 'index', 'default', 'i0');
+    const whole = readFileSync(data);
+    writeFileSync(data, Buffer.alloc(whole.length));
+    writeFileSync(index, damage(readFileSync(index)));
+    const before = readFileSync(index);
+    const here = new Set([0, 2, 3]);
+    const presence: Presence = { has: (_, file) => here.has(file) };
+    const open = () => openScratch(directory, { mode: 'seq', presence });
+    for (let attempt = 0; attempt < 2; attempt++) {
+      assert.throws(open, (error) => {
+        assert.ok(error instanceof NotLocal);
+        assert.deepEqual([error.file, error.offset, error.lengthBytes], [1, 0, whole.length]);
+        return true;
+      });
+    }
+    assert.deepEqual(readFileSync(index), before);
+    assert.deepEqual(readdirSync(join(directory, 'index', 'default')).sort(), [
+      'i0',
+      'i1',
+      'i2',
+      'zdb-namespace',
+    ]);
+    writeFileSync(data, whole);
+    here.add(1);
+    const again = open().namespace('default')!;
+    const found = new Map<number, string>();
+    for (let id = 0; id < again.nextId; id++) {
+      const payload = again.readId(id);
+      if (payload) found.set(id, Buffer.from(payload).toString());
+    }
+    assert.deepEqual(found, expected);
+  });
+}

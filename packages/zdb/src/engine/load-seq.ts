@@ -15,7 +15,7 @@ import {
   slotOffset,
 } from './index-format.ts';
 import { get64 } from './little-endian.ts';
-import type { Loading, PairState } from './loading.ts';
+import { type Loading, type PairState, requireReadable } from './loading.ts';
 import { INDEX_KEY_OVERHEAD_BYTES } from './records.ts';
 import { SeqReplay } from './replay-seq.ts';
 import { SeqRestore } from './restore-seq.ts';
@@ -62,8 +62,9 @@ class SeqLoader {
     const gaps = lastIsActive ? findEnd(this.#loading, last, (visit) => this.#indexed(last.file, visit)) : [];
     const ends = pairs.map((pair) => (pair.dataEnd < 0 ? Number.POSITIVE_INFINITY : pair.dataEnd));
     for (const pair of pairs) this.#readIndex(pair, ends);
-    if (this.#damagedSlots > 0) repaired(`${this.#damagedSlots} damaged index slots`);
     for (const pair of pairs) this.#checkTail(pair);
+    requireReadable(log, pairs, Math.min(this.#replayFrom, pairs.length));
+    if (this.#damagedSlots > 0) repaired(`${this.#damagedSlots} damaged index slots`);
     this.#openAll();
     const first = Math.min(this.#replayFrom, lastIsActive ? last.file : pairs.length);
     const replay = new SeqReplay(this.#loading, this.#records);
@@ -148,6 +149,7 @@ class SeqLoader {
   /** Appends dead slots to an index file for those it lost. */
   #fillLost(pair: PairState, lost: number): void {
     const { log, pairs, repaired } = this.#loading;
+    requireReadable(log, pairs, pair.file);
     const path = log.index.path(pair.file);
     const handle = log.indexFile(pair.file);
     let id = this.#records.firstIds[pair.file]! + slotsOf(pair);

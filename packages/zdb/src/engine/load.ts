@@ -11,11 +11,12 @@ import {
   ID_BYTES,
   INDEX_HEADER_BYTES,
   type IndexHeader,
+  SLOT_BYTES,
 } from './index-format.ts';
 import { get32, get64 } from './little-endian.ts';
 import { loadSeq } from './load-seq.ts';
 import { loadUser } from './load-user.ts';
-import type { Loading, PairState } from './loading.ts';
+import { type Loading, type PairState, requireReadable } from './loading.ts';
 import { Log, type LogSurroundings } from './log.ts';
 import { LogWriter } from './log-writer.ts';
 import type { NamespaceParts } from './namespace.ts';
@@ -26,6 +27,7 @@ import {
   type EngineEvents,
   type IoStatistics,
   type NamespaceMode,
+  NotLocal,
   StoreError,
   type SyncPolicy,
 } from './types.ts';
@@ -135,6 +137,8 @@ function prepare(
   let lastIsActive = true;
   // Everything is looked at before anything is moved.
   const judged = Array.from({ length: count }, (_, file) => judgePair(log, file, count));
+  const isSeq = judged.some(({ header }) => header.kind === 'good' && header.mode === 'seq');
+  if (isSeq || options.mode === 'seq') requireForRepair(log, judged);
   for (const { pair, header, here, unusable, misplaced } of judged) {
     // The last data file is never removed on purpose: when it is missing, it was lost before it was on stable storage.
     if (pair.file === count - 1) lastIsActive = here;
@@ -189,7 +193,7 @@ interface JudgedPair {
   readonly unusable: boolean;
 }
 
-/** Looks at the headers of a pair and changes nothing. @throws StoreError('bad-files') */
+/** Looks at the headers of a pair and changes nothing. @throws StoreError('bad-files'); NotLocal: it has to be brought first */
 function judgePair(log: Log, file: number, count: number): JudgedPair {
   const { disk, presence } = log.surroundings;
   const path = log.index.path(file);
@@ -201,6 +205,8 @@ function judgePair(log: Log, file: number, count: number): JudgedPair {
   if (header.kind === 'other-version')
     throw new StoreError('bad-files', `${path}: version ${header.version}, this program reads version 4`);
   const rebuildable = readable && dataEnd > DATA_HEADER_BYTES;
+  if (header.kind === 'foreign' && !here && dataEnd > DATA_HEADER_BYTES)
+    throw new NotLocal(log.name, file, 0, dataEnd);
   if (header.kind === 'foreign' && !rebuildable)
     throw new StoreError(
       'bad-files',
@@ -216,6 +222,21 @@ function judgePair(log: Log, file: number, count: number): JudgedPair {
     misplaced,
     unusable,
   };
+}
+
+/** A sequential index that is repaired needs all data files from there on. @throws NotLocal */
+function requireForRepair(log: Log, judged: readonly JudgedPair[]): void {
+  const { disk } = log.surroundings;
+  const first = judged.find(({ pair, header, misplaced }) => {
+    const sizeBytes = disk.stat(log.index.path(pair.file))?.sizeBytes ?? 0;
+    return header.kind !== 'good' || misplaced || (sizeBytes - INDEX_HEADER_BYTES) % SLOT_BYTES !== 0;
+  });
+  if (first)
+    requireReadable(
+      log,
+      judged.map(({ pair }) => pair),
+      first.pair.file,
+    );
 }
 
 /** First bytes of a file; none when it is missing. */

@@ -1,6 +1,7 @@
 // The state of loading one namespace, shared by the files that do it: load.ts, load-user.ts, load-seq.ts and what they call.
 import type { Log } from './log.ts';
 import type { LogWriter } from './log-writer.ts';
+import { NotLocal } from './types.ts';
 
 /** What the loaders know of one pair of files before they read the index. */
 export interface PairState {
@@ -28,4 +29,13 @@ export interface Loading {
   warn(message: string): void;
   /** Writes pending repairs. */
   flush(): void;
+}
+
+/**
+ * What is repaired without a later data file that exists elsewhere would bring back what that one changed or removed.
+ * @throws NotLocal for the first closed data file from `from` on that is evicted
+ */
+export function requireReadable(log: Log, pairs: readonly PairState[], from: number): void {
+  for (const { file, dataEnd, readable } of pairs.slice(from))
+    if (dataEnd >= 0 && !readable) throw new NotLocal(log.name, file, 0, dataEnd);
 }
