@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import fc from 'fast-check';
 import { errorCode } from '../src/errors.ts';
+import { loadLibc } from '../src/libc.ts';
 import { type Address, type Connection, formatAddress, type Network, parseAddress } from '../src/network.ts';
 import { realClock } from '../src/real/clock.ts';
 import { realNetwork } from '../src/real/network.ts';
@@ -129,6 +130,26 @@ describe('the real network', () => {
     } finally {
       for (const connection of open) connection.destroy();
       child.kill('SIGKILL');
+    }
+  });
+
+  it('hands a unix socket a large value whole, before anybody reads it', async (t) => {
+    const limitBytes = Number(fs.readFileSync('/proc/sys/net/core/wmem_max', 'utf8'));
+    if (limitBytes < 1024 * 1024 || loadLibc() === undefined) {
+      t.skip('this machine gives no such buffers');
+      return;
+    }
+    const path = join(root, 'wide');
+    const server = net.createServer({ pauseOnConnect: true });
+    await new Promise<void>((resolve) => server.listen(path, resolve));
+    const connection = await realNetwork.connect({ path }, 1000);
+    try {
+      connection.start({ data: () => {}, drained: () => {}, closed: () => {} });
+      assert.equal(connection.write([new Uint8Array(1024 * 1024)]), true);
+      assert.equal(connection.queuedBytes, 0);
+    } finally {
+      connection.destroy();
+      server.close();
     }
   });
 
