@@ -13,17 +13,22 @@ const NOTHING_MADE = new Set(['proc', 'sysfs', 'devpts', 'cgroup', 'cgroup2']);
 /** Stacked stale mounts that are cleared at most. */
 const STALE_MAX = 16;
 
+/** A place that can be mounted on. */
+export interface PreparedMountPoint {
+  /** Absolute, without symlinks. */
+  readonly path: string;
+  /** It was made. */
+  readonly isNew: boolean;
+  /** Dead mounts that were cleared away. */
+  readonly cleared: number;
+}
+
 /**
  * Makes sure that `path` can be mounted on: it is a directory (made when `create`), nothing living is mounted there, and
  * dead mounts are cleared away.
- * @returns the absolute path without symlinks, and how many dead mounts were cleared
  * @throws MountError
  */
-export function prepareMountPoint(
-  io: MountIo,
-  path: string,
-  create: boolean,
-): { readonly path: string; readonly cleared: number } {
+export function prepareMountPoint(io: MountIo, path: string, create: boolean): PreparedMountPoint {
   if (path === '') throw new MountError('no-mount-point', 'no mount point was given');
   try {
     return prepare(io, path, create);
@@ -34,19 +39,15 @@ export function prepareMountPoint(
   }
 }
 
-function prepare(
-  io: MountIo,
-  path: string,
-  create: boolean,
-): { readonly path: string; readonly cleared: number } {
+function prepare(io: MountIo, path: string, create: boolean): PreparedMountPoint {
   const { disk } = io;
   for (let cleared = 0; cleared <= STALE_MAX; cleared++) {
     // What is mounted there must not be touched before it is known to answer, not even to resolve symlinks.
     const beside = besideMount(disk, path);
     if (beside !== undefined && clearStale(io, beside)) continue;
     const absolute = resolveDirectory(disk, path);
-    if (absolute === undefined) return { path: makeDirectory(disk, path, create), cleared };
-    if (!clearStale(io, absolute)) return { path: absolute, cleared };
+    if (absolute === undefined) return { path: makeDirectory(disk, path, create), isNew: true, cleared };
+    if (!clearStale(io, absolute)) return { path: absolute, isNew: false, cleared };
   }
   throw new MountError(
     'already-mounted',

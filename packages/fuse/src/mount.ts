@@ -87,8 +87,23 @@ export function mount(io: Mounting, options: MountOptions): MountedDevice {
   const prepared = prepareMountPoint(io, options.mountPoint, options.createMountPoint ?? false);
   const hiddenCount = countNames(io.disk, prepared.path);
   const root = io.processes.userId === 0;
-  const descriptor = root ? mountAsRoot(io, prepared.path, options) : mountAsUser(io, prepared.path, options);
+  let descriptor: number;
+  try {
+    descriptor = root ? mountAsRoot(io, prepared.path, options) : mountAsUser(io, prepared.path, options);
+  } catch (error) {
+    if (prepared.isNew) removeQuietly(io.disk, prepared.path);
+    throw error;
+  }
   return new Mounted(io, options, descriptor, { ...prepared, hiddenCount });
+}
+
+/** Why it was made in vain matters more than what is left of it. */
+function removeQuietly(disk: Disk, path: string): void {
+  try {
+    disk.remove(path);
+  } catch (error) {
+    if (errorCode(error) === undefined) throw error;
+  }
 }
 
 /** 0 when they may not be seen. */

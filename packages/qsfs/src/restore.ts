@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import { type Disk, readWhole, replaceWhole } from '@qsfs/io';
 import { isZstorError, type Zstor } from '@qsfs/zstor';
+import { Beginnings } from './beginnings.ts';
 import type { StoredIndex } from './catalog.ts';
 import { writeClaim } from './claim.ts';
 import { Claimant, leaseIdOf } from './claimant.ts';
@@ -123,6 +124,7 @@ async function restoreLocked(context: Context, plan: RestorePlan): Promise<Resto
   const { source, options } = plan;
   const local = new LocalBackends(context, localBackendsOf(source));
   const started = new Set<string>();
+  const begun = new Beginnings(context.disk, [plan.layout.frontend, plan.layout.config]);
   let done = false;
   try {
     for (const error of await local.startAll((name) => started.add(name)))
@@ -132,7 +134,10 @@ async function restoreLocked(context: Context, plan: RestorePlan): Promise<Resto
     done = true;
     return report;
   } finally {
-    if (!done) await local.stopAll((name) => started.has(name));
+    if (!done) {
+      begun.remove();
+      await local.stopAll((name) => started.has(name));
+    }
   }
 }
 

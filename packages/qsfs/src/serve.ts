@@ -2,10 +2,11 @@
 // everything in reverse. What was started here is stopped again when a later step fails.
 import type { DiskFile, Listener } from '@qsfs/io';
 import type { Zstor } from '@qsfs/zstor';
+import { announce } from './announcement.ts';
+import { Beginnings } from './beginnings.ts';
 import {
   type Configuration,
   defaultConfiguration,
-  describePolicy,
   localBackendsOf,
   readConfiguration,
   writeConfiguration,
@@ -17,6 +18,7 @@ import { isServed } from './crash.ts';
 import { messageOf, QsfsError } from './errors.ts';
 import { lockFolder } from './folder-lock.ts';
 import { Frontend } from './frontend.ts';
+import { asKnownError } from './known-errors.ts';
 import type { Layout } from './layout.ts';
 import { LocalBackends } from './local-backends.ts';
 import { LogFile, type LogLevel } from './log-file.ts';
@@ -26,8 +28,10 @@ import { formatSize } from './quantities.ts';
 import { describeReadOnly } from './read-only.ts';
 import { shellWord } from './shell-word.ts';
 
-/** Where the explanations of the commands begin that are suggested. */
-const COMMAND_WIDTH = 40;
+/** Why something is left behind by a start that failed. */
+const LEFT_LOGS = 'the logs in it may tell more, and the same command begins again there';
+const LEFT_VOLUME = 'the backends may know the new volume, and the same command goes on with it';
+const LEFT_MOUNTED = 'programs may have written';
 
 /** What `up` was asked to do. */
 export interface ServeOptions {
@@ -70,6 +74,8 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
   const stopping = new Stopping(context);
   undo.add('signals', () => stopping.forget());
   let logFile: LogFile | undefined;
+  /** Why what was made stays when it comes to nothing. */
+  let left = '';
   const log = (level: LogLevel, message: string) => {
     logFile?.write(level, message);
     if (!background && level !== 'info') context.warn(`${level}: ${message}`);
@@ -81,6 +87,14 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
     // Again: whoever had the lock may have made the configuration meanwhile.
     const plan = makePlan(context, options);
     const { configuration, mountPoint } = plan;
+    const begun = new Beginnings(disk, [
+      layout.frontend,
+      layout.config,
+      ...(plan.fresh ? [layout.backends] : []),
+    ]);
+    undo.add('remove what was begun', () => {
+      if (left === '') begun.remove();
+    });
     // An existing frontend is locked first: nothing is touched while another process serves it.
     if (disk.stat(layout.frontend)) undo.add('unlock', lock(context, layout));
     if (plan.fresh) writeConfiguration(disk, configuration);
@@ -89,11 +103,19 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
     let mine = false;
     const started = new Set<string>();
     undo.add('stop local backends', () => local.stopAll((name) => mine || started.has(name)));
-    const silent = await local.startAll((name) => started.add(name));
+    const silent = await local
+      .startAll((name) => started.add(name))
+      .catch((error: unknown) => {
+        if (plan.fresh) left = LEFT_LOGS;
+        throw error;
+      });
     // A Ctrl-C may reach a backend before it is in a session of its own: then that is the reason.
     stopping.check();
     // A volume begins with all of its own backends.
-    if (plan.fresh && silent.length > 0) throw silent[0];
+    if (plan.fresh && silent.length > 0) {
+      left = LEFT_LOGS;
+      throw silent[0];
+    }
     const early = await openStore(context, configuration, undefined, log);
     let zstor: Zstor | undefined = early;
     undo.add('close the store', () => zstor?.close());
@@ -126,6 +148,8 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
         ? ownership.identity
         : newIdentity(context, store.stripeSizeBytes, settings.segmentBytes);
     const cacheBytes = options.cacheBytes ?? settings.cacheBytes;
+    // Backends that are not ours alone know of it from here on.
+    if (!plan.fresh && ownership.kind === 'fresh') left = LEFT_VOLUME;
     const frontend = await Frontend.open({
       context,
       layout,
@@ -139,6 +163,7 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
       log,
     });
     late.frontend = frontend;
+    left = LEFT_MOUNTED;
     undo.add('close the frontend', async () => {
       await frontend.close();
       if (frontend.fenced === '') return;
@@ -175,6 +200,10 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
       );
     } else if (!background) context.warn('unmounted');
     return 0;
+  } catch (error) {
+    if (left === '' || left === LEFT_MOUNTED) throw error;
+    const { code, message, hint } = asKnownError(error);
+    throw new QsfsError(code, message, `${hint} ${layout.root} is left as it is: ${left}.`);
   } finally {
     await undo.run((what, error) => log('error', `${what}: ${messageOf(error)}`));
   }
@@ -302,78 +331,4 @@ async function serveRequests(
     },
   );
   return () => listener.close();
-}
-
-interface Announced {
-  readonly configuration: Configuration;
-  readonly frontend: Frontend;
-  readonly cacheBytes: number;
-  readonly started: readonly string[];
-}
-
-/** Says where it is mounted, what it survives, and what to type next. */
-function announce(
-  context: Context,
-  options: ServeOptions,
-  { configuration, frontend, cacheBytes, started }: Announced,
-): void {
-  if (options.background) return;
-  const { layout } = options;
-  if (options.json) {
-    context.print(
-      JSON.stringify({
-        mountPoint: frontend.mountPoint,
-        pid: context.processes.pid,
-        directory: layout.root,
-        started,
-        readOnly: frontend.readOnly,
-      }),
-    );
-    return;
-  }
-  const {
-    minimalShards: k,
-    expectedShards: n,
-    groups,
-    redundantGroups,
-    redundantNodes,
-  } = configuration.zstor;
-  const names = groups.map(
-    (group) => `${group.name} (${group.backends.map((backend) => backend.name).join(' ')})`,
-  );
-  const where = layout.root === `${context.workingDirectory}/.qsfs` ? '' : ` --dir ${shellWord(layout.root)}`;
-  // All that may fail at once: whole groups, and more in every other one.
-  const lost = groups
-    .flatMap(({ backends }, index) =>
-      index < redundantGroups ? backends : backends.slice(0, redundantNodes),
-    )
-    .map(({ name }) => name);
-  const command = (verb: string, does: string) => `  ${verb}${where}`.padEnd(COMMAND_WIDTH) + ` ${does}`;
-  const status = command('bin/qsfs status', 'what is where, and what may still fail');
-  const todo = [
-    `  cp -a /usr/share/perl5 ${shellWord(frontend.mountPoint)}/`.padEnd(COMMAND_WIDTH) + ' write something',
-    command('bin/qsfs sync', 'bring it to all backends'),
-    command('bin/qsfs evict --all', 'drop the local copies'),
-    ...(configuration.settings.localBackends === undefined
-      ? []
-      : [
-          `  for b in ${lost.join(' ')}; do bin/qsfs backend stop $b${where}; done`,
-          `  diff -r /usr/share/perl5 ${shellWord(frontend.mountPoint)}/perl5 && echo "nothing is lost"`,
-          `  for b in ${lost.join(' ')}; do bin/qsfs backend start $b${where}; done`,
-        ]),
-    status,
-  ];
-  for (const line of [
-    `QSFS is mounted at ${frontend.mountPoint}${frontend.readOnly ? ', to be read only' : ''}`,
-    `  backends  ${names.join(', ')}`,
-    `  survives  ${describePolicy(configuration.zstor)}: any ${k} of ${n} shards give everything back`,
-    `  cache     ${formatSize(cacheBytes)} in ${layout.frontend}; the key is in ${configuration.path}`,
-    '',
-    'In another terminal:',
-    ...(frontend.readOnly ? [status] : todo),
-    '',
-    'Ctrl-C unmounts and stops.',
-  ]) {
-    context.print(line);
-  }
 }

@@ -69,7 +69,7 @@ export const restoreVerb: Verb = {
     ]);
     if (mount === undefined) return 0;
     const layout = layoutOf(absolute(directory));
-    return await detach(context, {
+    const code = await detach(context, {
       layout,
       mount: absolute(mount),
       config: undefined,
@@ -78,5 +78,10 @@ export const restoreVerb: Verb = {
       json: words.has('json'),
       quiet: words.has('json'),
     });
+    if (code !== 0)
+      context.warn(
+        `the volume is restored in ${layout.root} and not mounted; when that is put right, type "qsfs up --dir ${shellWord(layout.root)} --mount ${shellWord(mount)}${flag}"`,
+      );
+    return code;
   },
 };
