@@ -151,10 +151,12 @@ function workload(
   }
 }
 
-/** Gives dead records and dead files back. */
+/** Gives dead records and dead files back, those too of which a little is alive. */
 function giveBack(namespace: Namespace): void {
   const files = namespace.dataFiles().map(({ file }) => file);
   syncAtOnce(namespace.hollowSteps(files));
+  for (const { file, liveBytes, sizeBytes } of namespace.dataFiles())
+    if (liveBytes < sizeBytes / 2) syncAtOnce(namespace.relocateSteps(file, () => {}));
   syncAtOnce(namespace.discardSteps(files));
 }
 

@@ -5,22 +5,31 @@
 // data files exist, because one of them may hold the record it deletes.
 
 import { type SyncSteps, unstableDirectory } from '@qsfs/io';
-import { DATA_DELETED } from './data-format.ts';
+import { DATA_DELETED, DATA_ENTRY_BYTES } from './data-format.ts';
 import { DataScanner } from './data-scanner.ts';
 import { isDiscardable } from './discardable.ts';
-import { indexEntry } from './index-format.ts';
+import {
+  ID_BYTES,
+  INDEX_ENTRY_BYTES,
+  INDEX_HEADER_BYTES,
+  indexEntry,
+  SLOT_BYTES,
+  slotOffset,
+} from './index-format.ts';
 import { get64 } from './little-endian.ts';
 import type { Log } from './log.ts';
 import type { LogWriter } from './log-writer.ts';
 import { emptyPlace, type Place } from './place.ts';
 import type { RecordReader } from './reader.ts';
-import type { SeqRecords } from './seq-records.ts';
+import { keyOfId, type SeqRecords } from './seq-records.ts';
 import type { Presence } from './types.ts';
 import { type CompactionResult, StoreError } from './types.ts';
 import type { UserRecords } from './user-records.ts';
 
 /** Moved bytes are committed in portions of this size. */
 const PORTION_BYTES = 16 << 20;
+/** … and in smaller ones where others have a moment in between. */
+const BREATH_BYTES = 4 << 20;
 const NO_PAYLOAD = new Uint8Array(0);
 
 /** What compaction needs of its namespace. */
@@ -89,6 +98,40 @@ export function* discardSteps(host: CompactionHost, files: Iterable<number>): Sy
   yield unstableDirectory(log.surroundings.disk, log.data.directory);
 }
 
+/**
+ * Writes what is alive in a closed data file again at the end of the log, and brings it to stable storage: then `discardSteps` may remove the
+ * file. Its headers are not needed, so only the records themselves have to be here. A damaged record stays where it is.
+ * @param moved told of the bytes of each portion that was committed
+ * @throws NotLocal; what was moved before stays moved
+ */
+export function* relocateSteps(
+  host: CompactionHost,
+  file: number,
+  moved: (bytes: number) => void,
+): SyncSteps {
+  const { log, seq } = host;
+  if (!seq) throw new Error(`${host.name}: only sequential namespaces know the records of a file`);
+  host.commit();
+  if (file >= log.active || !(log.dataEnds[file]! > 0)) return;
+  // All of them are looked at before anything is moved.
+  const place = emptyPlace();
+  for (const id of idsOf(host, file)) {
+    if (!seq.locateId(id, place) || place.dataFile !== file) continue;
+    log.requireLocal(file, place.dataOffset, DATA_ENTRY_BYTES + ID_BYTES + place.payloadBytes);
+  }
+  yield* new Mover(host, file).relocateSteps(seq, idsOf(host, file), moved);
+  yield* host.writer.syncSteps();
+}
+
+/** The ids of all records that a sequential data file ever held: the slots of its index file, in the same order. */
+function* idsOf({ log }: CompactionHost, file: number): Generator<number> {
+  const slots = Math.floor((log.indexEnds[file]! - INDEX_HEADER_BYTES) / SLOT_BYTES);
+  for (let slot = 0; slot < slots; slot++) {
+    log.view(file, slotOffset(slot));
+    if (log.bytes[log.at] === ID_BYTES) yield get64(log.bytes, log.at + INDEX_ENTRY_BYTES);
+  }
+}
+
 /** Removes a data file in which nothing is alive; its index file stays. */
 function removeData({ log, reader }: CompactionHost, file: number): void {
   const { disk } = log.surroundings;
@@ -154,11 +197,47 @@ class Mover {
       this.#move(key, payload);
       portion += payload.length;
       if (portion < PORTION_BYTES) continue;
-      this.#host.commit();
+      this.#commit();
       portion = 0;
     }
-    this.#host.commit();
+    this.#commit();
     return whole && scanner.nextOffset === log.dataEnds[this.#file]!;
+  }
+
+  /** Moves those of these records that are alive in the file. */
+  *relocateSteps(seq: SeqRecords, ids: Iterable<number>, moved: (bytes: number) => void): SyncSteps {
+    const { reader, writer } = this.#host;
+    const place = this.#place;
+    let portion = 0;
+    for (const id of ids) {
+      if (!seq.locateId(id, place) || place.dataFile !== this.#file) continue;
+      const key = keyOfId(id);
+      let payload: Uint8Array;
+      try {
+        payload = reader.read(key, place);
+      } catch (error) {
+        if (!(error instanceof StoreError)) {
+          this.#commit();
+          throw error;
+        }
+        continue;
+      }
+      if (this.#isFull(key.length, payload.length)) {
+        this.#commit();
+        yield* writer.checkpointSteps();
+        this.#host.rotate();
+        this.#commit();
+      }
+      this.#move(key, payload);
+      portion += payload.length;
+      if (portion < BREATH_BYTES) continue;
+      this.#commit();
+      moved(portion);
+      portion = 0;
+      yield;
+    }
+    this.#commit();
+    moved(portion);
   }
 
   /** Writes the record at `#place` again, without a link to its history. */
@@ -183,6 +262,12 @@ class Mover {
     this.bytes += payload.length;
   }
 
+  #commit(): void {
+    this.#host.commit();
+    // Recovery finds a record where its slot says, and so does not know of the id that the copy of the slot has used up.
+    this.#host.writer.indexDue();
+  }
+
   #appendMarker(key: Uint8Array, timestamp: number): void {
     this.#makeRoom(key.length, 0);
     this.#host.touch(0);
@@ -190,11 +275,14 @@ class Mover {
   }
 
   #makeRoom(keyBytes: number, payloadBytes: number): void {
+    if (this.#isFull(keyBytes, payloadBytes)) this.#host.rotate();
+  }
+
+  #isFull(keyBytes: number, payloadBytes: number): boolean {
     const { log } = this.#host;
-    if (
+    return (
       log.dataEnds[log.active]! + payloadBytes > this.#host.dataSizeBytes ||
       log.overflows(keyBytes, payloadBytes)
-    )
-      this.#host.rotate();
+    );
   }
 }

@@ -90,6 +90,11 @@ export class LogWriter {
     this.#checkpointDue = true;
   }
 
+  /** The next sync completes the index files, too: something in them cannot be made again from the data. */
+  indexDue(): void {
+    this.#checkpointDue = true;
+  }
+
   /**
    * Writes the batch. Nothing is accepted yet: `accept` or `undo` must follow.
    * @param settled the batch holds repairs of data that is already there: sync first, hold nothing back

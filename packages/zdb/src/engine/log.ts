@@ -474,6 +474,11 @@ export class Log {
     return this.dataEnds[file]!;
   }
 
+  /** @throws NotLocal when a range of a closed file cannot be read now */
+  requireLocal(file: number, offset: number, lengthBytes: number): void {
+    this.#loansFor(file, offset, lengthBytes);
+  }
+
   /**
    * Where a range of a closed file comes from that is not in the local one; undefined when it is there.
    * @throws NotLocal when `presence` says that it is nowhere

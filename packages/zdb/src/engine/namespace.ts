@@ -4,7 +4,7 @@
 // Rule: a method reads everything it needs before it changes anything, so that NotLocal can be thrown and the call repeated.
 import { type Clock, type Random, type SyncSteps, syncAtOnce } from '@qsfs/io';
 import { payloadChecksum, payloadLength } from './checksum.ts';
-import { type CompactionHost, compact, discardSteps } from './compact.ts';
+import { type CompactionHost, compact, discardSteps, relocateSteps } from './compact.ts';
 import { DATA_HEADER_BYTES, KEY_MAX_BYTES, PAYLOAD_MAX_BYTES } from './data-format.ts';
 import { isDiscardable, unseenDeadBytes } from './discardable.ts';
 import { hollowSteps } from './hollow.ts';
@@ -397,6 +397,10 @@ export class StoreNamespace implements Namespace {
 
   discardSteps(files: Iterable<number>): SyncSteps {
     return discardSteps(this.#compactionHost(), files);
+  }
+
+  relocateSteps(file: number, moved: (bytes: number) => void): SyncSteps {
+    return relocateSteps(this.#compactionHost(), file, moved);
   }
 
   /** The batch is written and stays. @returns its rotations */

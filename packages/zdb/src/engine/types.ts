@@ -342,6 +342,14 @@ export interface Namespace {
    * before. The namespace must not be changed between the steps.
    */
   discardSteps(files: Iterable<number>): SyncSteps;
+  /**
+   * Writes the live records of a closed data file again at the end of the log (their history is cut) and brings them to stable storage; the
+   * file itself stays, with nothing alive in it but damaged records, for `discardSteps`. The records are all here, or nothing is moved. The
+   * namespace must not be changed between the steps. (seq)
+   * @param moved told of payload bytes that were moved, a portion at a time
+   * @throws NotLocal
+   */
+  relocateSteps(file: number, moved: (bytes: number) => void): SyncSteps;
 }
 
 /** An open store: several namespaces in one pair of directories, locked against a second opener. */

@@ -1,0 +1,117 @@
+// Empties sparse data files: what is alive in them is written again at the end of the log, so that they can be removed, here with the next state and on
+// the backends with its manifest. For what removed files left in data files that are on the backends and needed for something else.
+//
+// It takes room before it gives any: nothing is begun that does not fit what is kept for it (shared-disk.ts). Until the manifest is there the
+// files stay on the backends as they are, so a fire or a kill in between costs nothing.
+import type { Clock } from '@qsfs/io';
+import type { Cache } from './cache.ts';
+import { messageOf } from './errors.ts';
+import type { SharedDisk, Survey } from './messages.ts';
+import type { Offload } from './offload.ts';
+import { count, formatSize } from './quantities.ts';
+import type { Volume } from './volume-files.ts';
+
+const CONTENTS = 'zdbfs-data';
+/** A data file is worth it when at most this part of it is alive; when room is scarce, more. */
+const LIVE_SHARE = 0.5;
+const LIVE_SHARE_SCARCE = 0.8;
+/** Files in one round: changes wait while one is moved, and the room comes with the round's end. */
+const FILES_MAX = 8;
+/** A file that cannot be emptied (a damaged record, backends that do not answer) is left alone for so long. */
+const LEFT_MS = 5 * 60_000;
+
+/** What a round may do. */
+export interface RelocationLimits {
+  /** Programs get ENOSPC soon, or do already. */
+  readonly isScarce: boolean;
+  /** Bytes it may take on the disk before it gives any back. */
+  readonly budgetBytes: number;
+  /** Nothing is moved for less than this. */
+  readonly worthBytes: number;
+}
+
+/** What moving needs. */
+export interface RelocatorParts {
+  readonly shared: SharedDisk;
+  readonly volume: Volume;
+  readonly offload: Pick<Offload, 'isStoring'>;
+  readonly cache: Pick<Cache, 'pin'>;
+  readonly clock: Pick<Clock, 'monotonicMs'>;
+  /** Has the filesystem thread move what is alive in a file. */
+  readonly move: (file: number) => Promise<number>;
+  readonly log: (level: 'info' | 'warning' | 'error', message: string) => void;
+}
+
+/** Moves what is alive. Owned by the main thread. */
+export class Relocator {
+  readonly #parts: RelocatorParts;
+  /** When files were moved, or could not be. */
+  readonly #leftAtMs = new Map<number, number>();
+
+  constructor(parts: RelocatorParts) {
+    this.#parts = parts;
+  }
+
+  /** @returns whether something was moved, and a state should be made */
+  async relocate(survey: Survey, limits: RelocationLimits): Promise<boolean> {
+    const { cache, clock, log, move } = this.#parts;
+    const files = this.#choose(survey, limits);
+    let emptied = 0;
+    let movedBytes = 0;
+    for (const file of files) {
+      const unpin = cache.pin(CONTENTS, file);
+      // Should something stay in it, it is not tried again and again.
+      this.#leftAtMs.set(file, clock.monotonicMs());
+      try {
+        movedBytes += await move(file);
+        emptied += 1;
+      } catch (error) {
+        log('warning', `${CONTENTS}/d${file} cannot be emptied now: ${messageOf(error)}`);
+        break;
+      } finally {
+        unpin();
+      }
+    }
+    if (emptied > 0)
+      log('info', `${formatSize(movedBytes)} of ${count(emptied, 'sparse data file')} moved to make room`);
+    return emptied > 0;
+  }
+
+  /** The sparsest files that are on the backends, as far as the budget goes; none when they would not give enough back. */
+  #choose(survey: Survey, { isScarce, budgetBytes, worthBytes }: RelocationLimits): number[] {
+    const { volume, offload, shared } = this.#parts;
+    const files = volume[CONTENTS];
+    const nowMs = this.#parts.clock.monotonicMs();
+    for (const [file, atMs] of this.#leftAtMs) if (nowMs - atMs >= LEFT_MS) this.#leftAtMs.delete(file);
+    const candidates: { file: number; share: number; costBytes: number; gainBytes: number }[] = [];
+    for (const [place, file] of survey.files.entries()) {
+      const sizeBytes = files.sizeOf(file);
+      const liveBytes = survey.liveBytes[place] as number;
+      if (
+        sizeBytes === 0 ||
+        liveBytes === 0 ||
+        liveBytes > sizeBytes * (isScarce ? LIVE_SHARE_SCARCE : LIVE_SHARE)
+      )
+        continue;
+      if (files.data(file).safety === 'pending' || offload.isStoring(CONTENTS, file)) continue;
+      if (this.#leftAtMs.has(file)) continue;
+      candidates.push({
+        file,
+        share: liveBytes / sizeBytes,
+        costBytes: sizeBytes - files.presentBytes(file) + liveBytes * (1 + shared.shardFactor),
+        gainBytes: (sizeBytes - liveBytes) * shared.shardFactor,
+      });
+    }
+    candidates.sort((left, right) => left.share - right.share);
+    const chosen: number[] = [];
+    let costBytes = 0;
+    let gainBytes = 0;
+    for (const candidate of candidates) {
+      if (chosen.length >= FILES_MAX || costBytes + candidate.costBytes > budgetBytes) continue;
+      chosen.push(candidate.file);
+      costBytes += candidate.costBytes;
+      gainBytes += candidate.gainBytes;
+    }
+    return gainBytes >= worthBytes ? chosen : [];
+  }
+}

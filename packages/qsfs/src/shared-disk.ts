@@ -1,0 +1,87 @@
+// A disk that the frontend and its backends share. What is written takes its bytes here at once, and those of its shards when it is stored: so much is
+// kept free for what is not stored yet, and programs get ENOSPC before it is touched. Then whatever was taken can be stored, a sync point can be
+// completed, and what it does not need any more can be deleted on the backends: removed files make room, on a full disk too.
+//
+// A little more is kept for moving what is alive out of sparse data files (relocation.ts).
+import { dirname } from 'node:path';
+import type { FilesystemStatus } from '@qsfs/fuse';
+import type { Disk, DiskSpace } from '@qsfs/io';
+import { spareBytes } from '@qsfs/zdbfs';
+import type { Configuration } from './configuration.ts';
+import { GAUGES, type SharedDisk } from './messages.ts';
+
+/** For moving records at most this part of the disk is kept. */
+const RELOCATION_SHARE = 1 / 16;
+
+/** n / k of what is stored, as far as it comes to the disk of `folder`. */
+export function shardFactorOn(disk: Disk, folder: string, { zstor }: Configuration): number {
+  const device = disk.stat(folder)?.device;
+  const backends = zstor.groups.flatMap((group) => group.backends);
+  const here = backends.filter(({ path, address }) => {
+    const place = path ?? (address && 'path' in address ? dirname(address.path) : undefined);
+    return place !== undefined && device !== undefined && disk.stat(place)?.device === device;
+  });
+  return (zstor.expectedShards / zstor.minimalShards) * (here.length / backends.length);
+}
+
+/** What is kept for moving records: their data file brought here, the records written again, and the shards of that. */
+export function relocationBytes({ shardFactor, fileBytes }: SharedDisk, totalBytes: number): number {
+  if (shardFactor === 0) return 0;
+  return Math.min(fileBytes * (2 + shardFactor), Math.floor(totalBytes * RELOCATION_SHARE));
+}
+
+/** Bytes of the disk that nobody may fill with file contents, what zdbfs leaves not counted. @param unstoredBytes not on the backends yet */
+export function keptBytes(shared: SharedDisk, totalBytes: number, unstoredBytes: number): number {
+  return Math.ceil(shared.shardFactor * unstoredBytes) + relocationBytes(shared, totalBytes);
+}
+
+/** The filesystem thread's view. */
+export class KeptRoom {
+  readonly #shared: SharedDisk;
+  readonly #gauges: Float64Array;
+  readonly #activeBytes: () => number;
+  #closedBytes = 0;
+
+  /** @param activeBytes what is in the active data files */
+  constructor(shared: SharedDisk, gauges: Float64Array, activeBytes: () => number) {
+    this.#shared = shared;
+    this.#gauges = gauges;
+    this.#activeBytes = activeBytes;
+  }
+
+  /** A data file was closed; the main thread is being told. */
+  closed(sizeBytes: number): void {
+    this.#closedBytes += sizeBytes;
+  }
+
+  /** What the disk has for this volume. */
+  left({ totalBytes, availableBytes }: DiskSpace): DiskSpace {
+    if (this.#shared.shardFactor === 0) return { totalBytes, availableBytes };
+    // In this order: what the main thread has heard of it has counted before it said so.
+    const unheardBytes = this.#closedBytes - (this.#gauges[GAUGES.heardBytes] as number);
+    const unstoredBytes = (this.#gauges[GAUGES.pendingBytes] as number) + unheardBytes + this.#activeBytes();
+    const kept = keptBytes(this.#shared, totalBytes, unstoredBytes);
+    return { totalBytes, availableBytes: Math.max(0, availableBytes - kept) };
+  }
+
+  /** What `df` shows: contents that can be written now, for which copies of others may be dropped, and which take their shards' room too. */
+  status(local: FilesystemStatus): FilesystemStatus {
+    const evictable = (this.#gauges[GAUGES.evictableBytes] as number) / local.blockSizeBytes;
+    const available = Math.floor((local.blocksAvailable + evictable) / (1 + this.#shared.shardFactor));
+    return {
+      ...local,
+      blocks: local.blocks - local.blocksFree + available,
+      blocksFree: available,
+      blocksAvailable: available,
+    };
+  }
+}
+
+/** The main thread's view: bytes that file contents and their shards may still take; negative when there is not even what is kept. */
+export function roomBytes(
+  shared: SharedDisk,
+  { totalBytes, availableBytes }: DiskSpace,
+  unstoredBytes: number,
+): number {
+  return availableBytes - spareBytes(totalBytes) - keptBytes(shared, totalBytes, unstoredBytes);
+}
