@@ -11,6 +11,8 @@ export interface FileStatus {
   readonly allocatedBytes: number;
   readonly modifiedMs: number;
   readonly inode: number;
+  /** The same for all files of one filesystem. */
+  readonly device: number;
 }
 
 /** Space of the filesystem that holds a path, in bytes; `availableBytes` is what we may still use. */

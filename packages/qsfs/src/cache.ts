@@ -8,7 +8,15 @@
 // space is given back. Only files whose catalog entry says `complete` are ever considered, and the catalog is on disk first.
 import { type Disk, errorCode } from '@qsfs/io';
 import { messageOf } from './errors.ts';
-import { GAUGES, OFFLOADED, type OffloadedName, type Stripes, type ToFilesystem } from './messages.ts';
+import {
+  GAUGES,
+  OFFLOADED,
+  type OffloadedName,
+  type SharedDisk,
+  type Stripes,
+  type ToFilesystem,
+} from './messages.ts';
+import { keptBytes } from './shared-disk.ts';
 import { stripeRuns } from './stripe-map.ts';
 import type { Volume } from './volume-files.ts';
 
@@ -43,6 +51,9 @@ export interface CacheParts {
   readonly volume: Volume;
   readonly gauges: Float64Array;
   readonly limitBytes: number;
+  readonly shared: SharedDisk;
+  /** Closed and on no backend yet. */
+  readonly pendingBytes: () => number;
   readonly dataDirectory: string;
   readonly send: (message: ToFilesystem) => void;
   readonly log: (level: 'info' | 'warning' | 'error', message: string) => void;
@@ -69,6 +80,7 @@ export class Cache {
   readonly #parts: CacheParts;
   /** Files with local stripes that may be dropped, oldest first. */
   readonly #queues: Record<OffloadedName, Set<number>> = { 'zdbfs-meta': new Set(), 'zdbfs-data': new Set() };
+  readonly #pinned = new Set<string>();
   /** What was offered to the filesystem thread and not answered yet. */
   readonly #offers = new Map<number, Offer>();
   #nextId = 1;
@@ -100,11 +112,18 @@ export class Cache {
   effectiveLimitBytes(): number {
     try {
       const space = this.#parts.disk.space(this.#parts.dataDirectory);
-      const leave = Math.min(FREE_BYTES_MIN, space.totalBytes * FREE_SHARE);
+      const leave =
+        Math.min(FREE_BYTES_MIN, space.totalBytes * FREE_SHARE) + this.#keptBytes(space.totalBytes);
       return Math.max(0, Math.min(this.limitBytes, this.usedBytes + space.availableBytes - leave));
     } catch {
       return this.limitBytes;
     }
+  }
+
+  /** Of a disk that is shared with backends, so that there is something left for programs. */
+  #keptBytes(totalBytes: number): number {
+    const { shared, pendingBytes, gauges } = this.#parts;
+    return keptBytes(shared, totalBytes, pendingBytes() + (gauges[GAUGES.activeBytes] as number));
   }
 
   /** Bytes that could be dropped now. */
@@ -121,12 +140,24 @@ export class Cache {
   consider(namespace: OffloadedName, file: number): void {
     const files = this.#parts.volume[namespace];
     if (files.data(file).safety !== 'complete' || files.presentBytes(file) === 0) return;
+    if (this.#pinned.has(`${namespace}/${file}`)) return;
     this.#queues[namespace].add(file);
   }
 
   /** A file is not safe any more (a backend was wiped). */
   withdraw(namespace: OffloadedName, file: number): void {
     this.#queues[namespace].delete(file);
+  }
+
+  /** Keeps a file here, what is still to come of it too, until the call that is returned. */
+  pin(namespace: OffloadedName, file: number): () => void {
+    const key = `${namespace}/${file}`;
+    this.#pinned.add(key);
+    this.#queues[namespace].delete(file);
+    return () => {
+      this.#pinned.delete(key);
+      this.consider(namespace, file);
+    };
   }
 
   /** Drops something when there is too much; returns at once. `comingBytes` are about to be brought. */

@@ -13,8 +13,8 @@ import {
   type SyncSteps,
   threadInput,
 } from '@qsfs/io';
-import { type Engine, NotLocal, openEngine } from '@qsfs/zdb';
-import { EngineStore, INDEX_TAIL_BYTES, openVolume, Settling, type Volume } from '@qsfs/zdbfs';
+import { type Engine, type Namespace, NotLocal, openEngine } from '@qsfs/zdb';
+import { EngineStore, INDEX_TAIL_BYTES, NAMESPACES, openVolume, Settling, type Volume } from '@qsfs/zdbfs';
 import { messageOf } from './errors.ts';
 import { LeaseStale, refuseChanges } from './fence.ts';
 import { lookedLately } from './lease-watch.ts';
@@ -23,12 +23,14 @@ import {
   type FilesystemInput,
   type FromFilesystem,
   GAUGES,
+  OFFLOADED,
   type Stripes,
   type SyncedNamespace,
   type ToFilesystem,
 } from './messages.ts';
 import { Pace, WriteHeld } from './pace.ts';
-import { SyncState } from './sync-state.ts';
+import { KeptRoom } from './shared-disk.ts';
+import { closeStored, SyncState } from './sync-state.ts';
 import { Syncing } from './syncing.ts';
 
 /** Journal size that leads to a checkpoint, unless data files are small. */
@@ -42,6 +44,8 @@ const SETTLED_TOKEN = 'settled';
 const SYNCED_TOKEN = 'synced';
 /** Work that waits for data is given up after so many tries (each brings at least one stripe). */
 const WORK_TRIES_MAX = 10_000;
+
+const RELOCATION_TRIES_MAX = 200;
 
 /** Work asked for by message that may miss data: run again whenever something came. */
 interface Work {
@@ -59,6 +63,7 @@ class Server {
   readonly #presence: LocalPresence;
   readonly #pace: Pace;
   readonly #syncing: Syncing;
+  readonly #kept: KeptRoom;
   readonly #work: Work[] = [];
   #engine: Engine | undefined;
   #volume: Volume | undefined;
@@ -73,6 +78,7 @@ class Server {
     this.#gauges = new Float64Array(input.gauges);
     this.#pace = new Pace(this.#gauges, () => realClock.monotonicMs());
     this.#syncing = new Syncing(realClock, syncPort, (error) => this.#settled(error));
+    this.#kept = new KeptRoom(input.shared, this.#gauges, () => this.#state?.activeBytes ?? 0);
     this.#presence = new LocalPresence(
       input.stripeBytes,
       input.segmentBytes,
@@ -124,6 +130,9 @@ class Server {
       case 'survey':
         this.#send({ kind: 'surveyed', id: message.id, survey: (this.#state as SyncState).survey() });
         return;
+      case 'relocate':
+        this.#relocate(message.id, message.file);
+        return;
       case 'list-cached':
         this.#send({
           kind: 'cached',
@@ -167,6 +176,7 @@ class Server {
       },
     });
     this.#engine = engine;
+    for (const name of OFFLOADED) closeStored(engine, name, this.#input.storedFiles[name]);
     this.#state = new SyncState(realDisk, engine, indexDirectory);
   }
 
@@ -177,6 +187,8 @@ class Server {
       throw new Error('there is no volume in this folder; its files were removed');
     }
     const store = new EngineStore(engine, realDisk, dataDirectory, false);
+    const space = store.space.bind(store);
+    store.space = () => this.#kept.left(space());
     const volume = openVolume(store, {
       clock: realClock,
       random: realRandom,
@@ -201,7 +213,7 @@ class Server {
     volume.status = () => {
       const local = status();
       const capacity = Math.floor((this.#gauges[GAUGES.capacityBytes] as number) / local.blockSizeBytes);
-      if (capacity <= 0) return local;
+      if (capacity <= 0) return this.#kept.status(local);
       const used = local.blocks - local.blocksFree;
       return { ...local, blocks: used + capacity, blocksFree: capacity, blocksAvailable: capacity };
     };
@@ -322,6 +334,8 @@ class Server {
   }
 
   #attempt(work: Work): void {
+    // What it waited for may be told of once more while it runs.
+    work.key = undefined;
     try {
       work.run();
     } catch (error) {
@@ -359,6 +373,29 @@ class Server {
     });
   }
 
+  #relocate(id: number, file: number): void {
+    const volume = this.#volume as Volume;
+    const data = (this.#engine as Engine).namespace(NAMESPACES.data) as Namespace;
+    let movedBytes = 0;
+    let tries = 0;
+    const refuse = (message: string) => this.#send({ kind: 'refused', id, message });
+    this.#do({
+      run: () => {
+        // All of it has to be here at once: when it never is, there is no room for it.
+        if (++tries > RELOCATION_TRIES_MAX) throw new Error('it cannot be brought here');
+        const steps = data.relocateSteps(file, (bytes) => {
+          movedBytes += bytes;
+        });
+        volume.settle(steps, (error) => {
+          this.#measure();
+          if (error === undefined) this.#send({ kind: 'relocated', id, movedBytes });
+          else refuse(messageOf(error));
+        });
+      },
+      refuse,
+    });
+  }
+
   #stop(): void {
     this.#do({
       run: () => {
@@ -385,8 +422,9 @@ class Server {
 
   #rotated(name: string, file: number): void {
     const closed = this.#state?.rotated(name, file);
-    if (closed)
-      this.#send({ kind: 'rotated', namespace: closed.namespace, file, sizeBytes: closed.sizeBytes });
+    if (!closed) return;
+    this.#kept.closed(closed.sizeBytes);
+    this.#send({ kind: 'rotated', namespace: closed.namespace, file, sizeBytes: closed.sizeBytes });
   }
 
   /** Runs between any two requests of a program that waits for each: it must cost next to nothing. */

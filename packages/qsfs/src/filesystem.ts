@@ -123,6 +123,15 @@ export class Filesystem {
     return answer.kind === 'surveyed' ? answer.survey : undefined;
   }
 
+  /**
+   * Moves what is alive in a data file of `zdbfs-data`, bringing it here first. @returns payload bytes
+   * @throws QsfsError QSFS_E_INCOMPLETE when the thread could not do it, or not all of it
+   */
+  async relocate(file: number): Promise<number> {
+    const answer = await this.#ask((id) => ({ kind: 'relocate', id, file }));
+    return answer.kind === 'relocated' ? answer.movedBytes : 0;
+  }
+
   /** Inodes whose contents the kernel may have cached. */
   async cachedInodes(): Promise<Float64Array> {
     const answer = await this.#ask((id) => ({ kind: 'list-cached', id }));
@@ -213,6 +222,7 @@ export class Filesystem {
         break;
       case 'synced':
       case 'surveyed':
+      case 'relocated':
       case 'cached':
         this.#answer(message.id)?.resolve(message);
     }

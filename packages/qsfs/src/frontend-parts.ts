@@ -15,12 +15,13 @@ import type { Identity } from './identity.ts';
 import type { Layout } from './layout.ts';
 import { LeaseHolder } from './lease.ts';
 import type { Log } from './log-file.ts';
-import { GAUGES, GAUGES_BYTES, OFFLOADED } from './messages.ts';
+import { GAUGES, GAUGES_BYTES, OFFLOADED, type SharedDisk } from './messages.ts';
 import { Offload } from './offload.ts';
 import type { Ownership } from './opening.ts';
 import { count, formatSize } from './quantities.ts';
 import { ReadBack } from './read-back.ts';
 import { READ_ONLY_REASON } from './read-only.ts';
+import { shardFactorOn } from './shared-disk.ts';
 import { SyncPoints } from './sync-point.ts';
 import { type Volume, VolumeFiles } from './volume-files.ts';
 
@@ -49,6 +50,7 @@ export interface Parts {
   readonly identity: { current: Identity };
   readonly volume: Volume;
   readonly gauges: Float64Array;
+  readonly shared: SharedDisk;
   readonly filesystem: Filesystem;
   readonly housekeeper: Housekeeping;
   readonly lease: LeaseHolder;
@@ -93,6 +95,11 @@ export async function openParts(
   const shared = new SharedArrayBuffer(GAUGES_BYTES);
   const gauges = new Float64Array(shared);
   gauges[GAUGES.withoutLease] = waiting === '' ? 0 : 1;
+  const fileBytes = fileBytesFor(cacheShareOf(options), stripeBytes, segmentBytes);
+  const onDisk: SharedDisk = {
+    shardFactor: shardFactorOn(disk, layout.frontend, options.configuration),
+    fileBytes,
+  };
   const housekeeper = startHousekeeper();
   // Assigned below; the thread says nothing before it is told to open.
   const late: { cache?: Cache; readBack?: ReadBack; offload?: Offload } = {};
@@ -101,13 +108,18 @@ export async function openParts(
       dataDirectory: layout.data,
       indexDirectory: layout.index,
       segmentBytes,
-      fileBytes: fileBytesFor(cacheShareOf(options), stripeBytes, segmentBytes),
+      fileBytes,
       stripeBytes,
       absent: {
         'zdbfs-meta': volume['zdbfs-meta'].presence.absent.snapshot(),
         'zdbfs-data': volume['zdbfs-data'].presence.absent.snapshot(),
       },
       gauges: shared,
+      shared: onDisk,
+      storedFiles: {
+        'zdbfs-meta': volume['zdbfs-meta'].storedFiles,
+        'zdbfs-data': volume['zdbfs-data'].storedFiles,
+      },
       create: identity.current.generation === 0,
       userId: context.processes.userId,
       groupId: context.processes.groupId,
@@ -116,6 +128,9 @@ export async function openParts(
       rotated: (namespace, file, sizeBytes) => {
         volume[namespace].closed(file, sizeBytes);
         late.offload?.add(namespace, file);
+        // In this order (KeptRoom).
+        gauges[GAUGES.pendingBytes] = late.offload?.status.pendingBytes ?? 0;
+        gauges[GAUGES.heardBytes] = (gauges[GAUGES.heardBytes] as number) + sizeBytes;
       },
       need: (message) => late.readBack?.need(message),
       reached: (namespace, file, stripe) => late.readBack?.reached(namespace, file, stripe),
@@ -152,6 +167,8 @@ export async function openParts(
       volume,
       gauges,
       limitBytes: options.cacheBytes,
+      shared: onDisk,
+      pendingBytes: () => late.offload?.status.pendingBytes ?? 0,
       dataDirectory: layout.data,
       send: (message) => filesystem.send(message),
       log,
@@ -203,6 +220,7 @@ export async function openParts(
     });
     syncHook.points = syncPoints;
     await offload.start();
+    gauges[GAUGES.pendingBytes] = offload.status.pendingBytes;
     // Before anything is dropped here because it is safe there.
     await emptied.look();
     const { pendingFiles, pendingBytes } = offload.status;
@@ -215,6 +233,7 @@ export async function openParts(
       identity,
       volume,
       gauges,
+      shared: onDisk,
       filesystem,
       housekeeper,
       lease,

@@ -26,6 +26,7 @@ import { PaceKeeper } from './pace-keeper.ts';
 import { count } from './quantities.ts';
 import type { ReadBack } from './read-back.ts';
 import { describeReadOnly, type ReadOnly } from './read-only.ts';
+import { Relocator } from './relocation.ts';
 import type { SyncPoints, SyncReport } from './sync-point.ts';
 import type { Volume } from './volume-files.ts';
 
@@ -106,15 +107,29 @@ export class Frontend {
     this.mountPoint = mountPoint;
     const { gauges, cache, offload, courtesy } = parts;
     const { clock } = parts.options.context;
+    const { shared, volume, filesystem, options, syncPoints } = parts;
+    const { log } = options;
+    const move = (file: number) => filesystem.relocate(file);
     this.#room = new RoomKeeper({
-      disk: parts.options.context.disk,
-      dataDirectory: parts.options.layout.data,
-      volume: parts.volume,
+      disk: options.context.disk,
+      dataDirectory: options.layout.data,
+      shared,
+      gauges,
+      volume,
       offload,
-      syncPoints: parts.syncPoints,
-      survey: () => parts.filesystem.survey(),
+      cache,
+      syncPoints,
+      survey: () => filesystem.survey(),
+      relocator: new Relocator({ shared, volume, offload, cache, clock, move, log }),
     });
-    this.#pace = new PaceKeeper({ gauges, cache, offload, clock, mayOffload: () => courtesy.mayBegin });
+    this.#pace = new PaceKeeper({
+      gauges,
+      cache,
+      shared,
+      offload,
+      clock,
+      mayOffload: () => courtesy.mayBegin,
+    });
   }
 
   /**
@@ -324,6 +339,7 @@ export class Frontend {
       this.#pace.adjust();
       this.#courtesy.observe();
       this.offload.tend();
+      this.gauges[GAUGES.pendingBytes] = this.offload.status.pendingBytes;
       if ((this.gauges[GAUGES.paceBytesPerSecond] as number) > 0) this.#filesystem.send({ kind: 'go-on' });
     });
     this.#every('presence', RECORD_PRESENCE_MS, () => this.#recordPresence());
@@ -445,6 +461,7 @@ export class Frontend {
   }
 
   async #makeRoom(): Promise<void> {
+    this.gauges[GAUGES.evictableBytes] = this.cache.evictableBytes();
     // Nothing is removed any more where another frontend may have a use for it.
     if (!this.readOnly && !this.#filesystem.dead) await this.#room.tend();
   }

@@ -1,9 +1,12 @@
 // What of the data files a state may give back to the disk, and what the main thread forgets with a file that is gone. The filesystem
 // thread does it, inside a state (sync-state.ts): what is dead there is dead in all later ones, and earlier ones are not sent any more.
 import type { Disk } from '@qsfs/io';
+import type { Cache } from './cache.ts';
 import { dataName } from './manifest.ts';
-import type { GiveBack, OffloadedName, Survey } from './messages.ts';
+import { GAUGES, type GiveBack, type OffloadedName, type SharedDisk, type Survey } from './messages.ts';
 import type { Offload } from './offload.ts';
+import type { Relocator } from './relocation.ts';
+import { keptBytes, relocationBytes, roomBytes } from './shared-disk.ts';
 import type { Volume } from './volume-files.ts';
 
 /** The namespace of file contents. */
@@ -14,6 +17,8 @@ const LITTLE_BYTES = 4 * 2 ** 30;
 /** A state is made for the room it gives when that is this part of the disk, and not less than so much. */
 const WORTH_SHARE = 1 / 256;
 const WORTH_BYTES = 4 * 2 ** 20;
+/** Below this part of what counts as little, room is scarce. */
+const SCARCE_SHARE = 1 / 4;
 
 /** Data files that nobody reads for the backends until `offload.release`: those that wait may become hollow, all may be discarded. */
 export function givable(volume: Volume, offload: Offload): GiveBack {
@@ -49,13 +54,20 @@ export function forgetRemoved(
 export interface RoomParts {
   readonly disk: Disk;
   readonly dataDirectory: string;
+  readonly shared: SharedDisk;
+  readonly gauges: Float64Array;
   readonly volume: Volume;
   readonly offload: Offload;
-  readonly syncPoints: { makeRoom(): Promise<void> };
+  readonly cache: Pick<Cache, 'evictableBytes'>;
+  readonly syncPoints: { makeRoom(): Promise<void>; readonly busy: boolean; readonly unfinished: boolean };
   readonly survey: () => Promise<Survey | undefined>;
+  readonly relocator: Pick<Relocator, 'relocate'>;
 }
 
-/** Has states made when the disk is filling up and removed files have left something to give back. */
+/**
+ * Has states made when the disk is filling up and removed files have left something to give back; and where what they left is in data files
+ * that are needed for something else, has that moved.
+ */
 export class RoomKeeper {
   readonly #parts: RoomParts;
 
@@ -65,12 +77,30 @@ export class RoomKeeper {
 
   /** Called about once a second. */
   async tend(): Promise<void> {
-    const { disk, dataDirectory, syncPoints, survey } = this.#parts;
-    const { totalBytes, availableBytes } = disk.space(dataDirectory);
-    if (availableBytes > Math.min(totalBytes * LITTLE_SHARE, LITTLE_BYTES)) return;
+    const { disk, dataDirectory, shared, gauges, syncPoints, offload, cache, survey, relocator } =
+      this.#parts;
+    const space = disk.space(dataDirectory);
+    const { totalBytes } = space;
+    const little = Math.min(totalBytes * LITTLE_SHARE, LITTLE_BYTES);
+    const unstoredBytes = offload.status.pendingBytes + (gauges[GAUGES.activeBytes] as number);
+    if (space.availableBytes - keptBytes(shared, totalBytes, unstoredBytes) > little) return;
     const found = await survey();
-    if (!found || this.#gain(found) < Math.max(WORTH_BYTES, totalBytes * WORTH_SHARE)) return;
-    await syncPoints.makeRoom();
+    if (!found) return;
+    const worth = Math.max(WORTH_BYTES, totalBytes * WORTH_SHARE);
+    if (this.#gain(found) >= worth) {
+      await syncPoints.makeRoom();
+      return;
+    }
+    // What moves makes room only with the next sync point, and what the last one left to do may be enough.
+    if (shared.shardFactor === 0 || syncPoints.busy || syncPoints.unfinished) return;
+    const room = roomBytes(shared, space, unstoredBytes);
+    // As it will be when all is stored and what can be dropped here is dropped.
+    const settled = room + unstoredBytes + cache.evictableBytes();
+    if (settled > little) return;
+    const isScarce = settled < little * SCARCE_SHARE;
+    const budgetBytes = room + relocationBytes(shared, totalBytes);
+    if (await relocator.relocate(found, { isScarce, budgetBytes, worthBytes: worth }))
+      await syncPoints.makeRoom();
   }
 
   /** Bytes that a state would give back, here or on the backends. */

@@ -17,6 +17,14 @@ export interface Stripes {
   readonly count: number;
 }
 
+/** The frontend's disk, as far as its backends are on it, too. */
+export interface SharedDisk {
+  /** Bytes on this disk that the shards of one byte of contents take, about; 0: the backends are elsewhere. */
+  readonly shardFactor: number;
+  /** Size of the data files that are written. */
+  readonly fileBytes: number;
+}
+
 /** What the filesystem thread is started with. */
 export interface FilesystemInput {
   readonly dataDirectory: string;
@@ -28,6 +36,9 @@ export interface FilesystemInput {
   /** Absent stripes at the start, by namespace (StripeMap snapshots). */
   readonly absent: Readonly<Record<OffloadedName, Uint32Array<ArrayBuffer>>>;
   readonly gauges: SharedArrayBuffer;
+  readonly shared: SharedDisk;
+  /** One more than the number of the highest data file that is on the backends. */
+  readonly storedFiles: Readonly<Record<OffloadedName, number>>;
   /** Make the volume when there is none; otherwise a missing one is an error. */
   readonly create: boolean;
   /** Owner of the root directory of a new volume. */
@@ -72,6 +83,8 @@ export type ToFilesystem =
     }
   /** How much is dead in the data files; answered by `surveyed`. */
   | { readonly kind: 'survey'; readonly id: number }
+  /** Write what is alive in this closed data file of `zdbfs-data` again at the end of the log; answered by `relocated`. */
+  | { readonly kind: 'relocate'; readonly id: number; readonly file: number }
   /** The inodes whose contents the kernel may have cached. */
   | { readonly kind: 'list-cached'; readonly id: number }
   /** Look whether writes, and changes that wait for a look at the lease, may go on. */
@@ -103,6 +116,8 @@ export interface Survey {
   /** Numbers of the closed files, and what in each is dead and not known to be given back. */
   readonly files: Float64Array;
   readonly deadBytes: Float64Array;
+  /** What is alive in each. */
+  readonly liveBytes: Float64Array;
   /** Numbers of those that would be removed. */
   readonly discardable: Float64Array;
   /** The same of the file that is written. */
@@ -157,6 +172,7 @@ export type FromFilesystem =
   | { readonly kind: 'dropped'; readonly id: number; readonly stripes: readonly Stripes[] }
   | { readonly kind: 'synced'; readonly id: number; readonly namespaces: readonly SyncedNamespace[] }
   | { readonly kind: 'surveyed'; readonly id: number; readonly survey: Survey }
+  | { readonly kind: 'relocated'; readonly id: number; readonly movedBytes: number }
   /** The request could not be done (disk full, data not to be had, …). */
   | { readonly kind: 'refused'; readonly id: number; readonly message: string }
   | { readonly kind: 'cached'; readonly id: number; readonly inodes: Float64Array }
@@ -190,6 +206,12 @@ export const GAUGES = {
   lookedWallMs: 11,
   /** 1 while this frontend has not got the lease: nothing may be changed yet. (main) */
   withoutLease: 12,
+  /** Bytes of closed data files that are on no backend. (main) */
+  pendingBytes: 13,
+  /** Bytes of the data files the main thread has heard of being closed since the start; they are in `pendingBytes` first. (main) */
+  heardBytes: 14,
+  /** Bytes of local copies that are dropped when room is wanted. (main) */
+  evictableBytes: 15,
 } as const;
 
 /** Bytes of the shared array behind GAUGES. */

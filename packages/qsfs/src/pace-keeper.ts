@@ -3,7 +3,7 @@
 // again, until the disk is full, because slowing down would not free anything.
 import type { Clock } from '@qsfs/io';
 import type { Cache } from './cache.ts';
-import { GAUGES } from './messages.ts';
+import { GAUGES, type SharedDisk } from './messages.ts';
 import type { Offload } from './offload.ts';
 
 /** Part of the limit that may be filled with what is not on the backends yet, before writers are slowed down. */
@@ -23,7 +23,8 @@ const SHARE_MIN = 0.25;
 /** What the keeper looks at. */
 export interface PaceParts {
   readonly gauges: Float64Array;
-  readonly cache: Pick<Cache, 'usedBytes' | 'effectiveLimitBytes'>;
+  readonly cache: Pick<Cache, 'usedBytes' | 'limitBytes' | 'effectiveLimitBytes'>;
+  readonly shared: SharedDisk;
   readonly offload: Pick<Offload, 'status'>;
   /** False while offload gives way to programs. */
   readonly mayOffload: () => boolean;
@@ -66,7 +67,10 @@ export class PaceKeeper {
     const unsafe = offload.status.pendingBytes + (gauges[GAUGES.activeBytes] as number);
     const used = cache.usedBytes;
     const excess = Math.max(unsafe / (limit * UNSAFE_SHARE), used / limit) - 1;
-    return { roomBytes: Math.max(0, Math.min(limit * UNSAFE_SHARE - unsafe, limit - used)), excess };
+    // On a disk that is filling up each byte takes room for its shards as well.
+    const growth = limit < cache.limitBytes ? 1 + this.#parts.shared.shardFactor : 1;
+    const roomBytes = Math.min(limit * UNSAFE_SHARE - unsafe, limit - used) / growth;
+    return { roomBytes: Math.max(0, roomBytes), excess };
   }
 
   #pace(excess: number): number {

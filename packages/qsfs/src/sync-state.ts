@@ -23,6 +23,16 @@ const NOTHING: GiveBack = { hollow: [], discard: [] };
 /** An active data file that is longer than its header holds something (docs/formats/zdb.md, "Data file"). */
 const DATA_HEADER_BYTES = 28;
 
+/**
+ * Closes a data file that is on the backends, should it be the one that is written: the machine stopped before it was on stable storage that
+ * another one had been begun. What is stored never changes.
+ * @param storedFiles one more than the number of the highest data file that is on the backends
+ */
+export function closeStored(engine: Engine, name: string, storedFiles: number): void {
+  const namespace = engine.namespace(name);
+  while (namespace && namespace.activeFile < storedFiles) namespace.rotate();
+}
+
 /** What was closed since the last sync point, kept between them. */
 export class SyncState {
   readonly #disk: Disk;
@@ -112,6 +122,7 @@ export class SyncState {
     return {
       files: Float64Array.from(closed, ({ file }) => file),
       deadBytes: Float64Array.from(closed, ({ unseenDeadBytes }) => (this.#isSolid ? 0 : unseenDeadBytes)),
+      liveBytes: Float64Array.from(closed, ({ liveBytes }) => liveBytes),
       discardable: Float64Array.from(
         closed.filter(({ discardable }) => discardable),
         ({ file }) => file,

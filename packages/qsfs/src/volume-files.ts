@@ -116,6 +116,13 @@ export class VolumeFiles {
     return join(this.#indexDirectory, `i${file}`);
   }
 
+  /** One more than the number of the highest data file that is on the backends. */
+  get storedFiles(): number {
+    let file = this.catalog.length;
+    while (file > 0 && this.data(file - 1).safety === 'pending') file -= 1;
+    return file;
+  }
+
   data(file: number): StoredData {
     return this.catalog.data(file);
   }

@@ -30,6 +30,8 @@ function start(
       stripeBytes: 2 ** 18,
       absent,
       gauges: new SharedArrayBuffer(GAUGES_BYTES),
+      shared: { shardFactor: 0, fileBytes: 2 ** 20 },
+      storedFiles: { 'zdbfs-meta': 0, 'zdbfs-data': 0 },
       create: true,
       userId: 0,
       groupId: 0,

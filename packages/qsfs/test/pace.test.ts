@@ -38,8 +38,10 @@ class Run {
         get usedBytes() {
           return run.used;
         },
+        limitBytes: LIMIT,
         effectiveLimitBytes: () => LIMIT,
       },
+      shared: { shardFactor: 0, fileBytes: FILE },
       offload: {
         get status() {
           return {

@@ -10,6 +10,7 @@ import { qsfs, Running, scratchFor, waitFor } from './running.ts';
 
 const MIB = 2 ** 20;
 const FILE_BYTES = 4 * MIB;
+const SMALL_BYTES = 200_000;
 
 /** Writes a file of noise. @returns its sum, or the code of the error */
 function put(path: string, sizeBytes: number): { sum: string; code: string } {
@@ -32,12 +33,12 @@ function put(path: string, sizeBytes: number): { sum: string; code: string } {
 }
 
 /** Writes files until there is no room. @returns the sums of those that are whole, by name */
-function fill(folder: string, prefix: string): Map<string, string> {
+function fill(folder: string, prefix: string, sizeBytes = FILE_BYTES): Map<string, string> {
   const sums = new Map<string, string>();
   for (let number = 0; ; number += 1) {
     assert.ok(number < 1000, 'the disk does not fill up');
     const name = `${prefix}${number}`;
-    const { sum, code } = put(join(folder, name), FILE_BYTES);
+    const { sum, code } = put(join(folder, name), sizeBytes);
     if (code !== '') {
       assert.equal(code, 'ENOSPC');
       rmSync(join(folder, name), { force: true });
@@ -106,6 +107,36 @@ test('a small disk that frontend and backends have filled together', {
     running.kill();
     running.up();
     compare(mount, sums);
+  });
+
+  await context.test('what shares its data file with something that is still needed makes room, too', () => {
+    keepOnly(mount, sums, 1);
+    let round = 0;
+    const more = (wanted: number) =>
+      waitFor(
+        () => {
+          for (const [name, sum] of fill(mount, `small-${round++}-`, SMALL_BYTES)) sums.set(name, sum);
+          return sums.size >= wanted;
+        },
+        'room for small files',
+        90_000,
+      );
+    more(150);
+    waitFor(() => running.run('sync').code === 0, 'everything to be on the backends', 90_000);
+    running.must('evict', '--all');
+    // Three of four go, and none of the data files is without something that stays.
+    for (const [number, name] of [...sums.keys()].entries()) {
+      if (number % 4 === 0) continue;
+      rmSync(join(mount, name));
+      sums.delete(name);
+    }
+    const before = sums.size;
+    more(before + 110);
+    compare(mount, sums);
+    assert.match(
+      readFileSync(join(running.frontend, 'log'), 'utf8'),
+      /sparse data files? moved to make room/,
+    );
   });
 
   await context.test('with room everything goes to the backends, and comes back from them', () => {

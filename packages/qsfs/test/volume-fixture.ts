@@ -1,7 +1,7 @@
 // Data files on a simulated disk with their tables, and an object store in memory: what offload, cache and read-back share.
 import { SimulatedClock, SimulatedDisk } from '@qsfs/io/simulated';
 import { layoutOf } from '../src/layout.ts';
-import { GAUGES_BYTES, OFFLOADED, type ToFilesystem } from '../src/messages.ts';
+import { GAUGES_BYTES, OFFLOADED, type SharedDisk, type ToFilesystem } from '../src/messages.ts';
 import { type Volume, VolumeFiles } from '../src/volume-files.ts';
 import { MemoryZstor } from './memory-zstor.ts';
 
@@ -20,6 +20,9 @@ export interface Fixture {
   readonly log: (level: string, message: string) => void;
   readonly gauges: Float64Array;
   readonly dataDirectory: string;
+  /** The backends are elsewhere. */
+  readonly shared: SharedDisk;
+  readonly pendingBytes: () => number;
   /** Makes closed data files of so many stripes each in zdbfs-data. */
   addFiles(count: number, stripes?: number): void;
 }
@@ -52,6 +55,8 @@ export function fixture(): Fixture {
     log: (level, message) => void logged.push(`${level}: ${message}`),
     gauges: new Float64Array(GAUGES_BYTES / 8),
     dataDirectory: layout.data,
+    shared: { shardFactor: 0, fileBytes: SEGMENT },
+    pendingBytes: () => 0,
     addFiles(count, stripes = 8) {
       const files = volume['zdbfs-data'];
       for (let added = 0; added < count; added += 1) {

@@ -37,6 +37,11 @@ const DOOMED_MAX = 256 * 1024;
 const BACKLOG = 4096;
 const BACKLOG_STEP = 64;
 
+/** What file contents leave of a disk of this size. */
+export function spareBytes(totalBytes: number): number {
+  return Math.min(SPARE_BYTES, Math.floor(totalBytes / SPARE_SHARE));
+}
+
 /** Bounds a volume works within. */
 export interface TransactionLimits {
   /** Bytes that files may hold; 0: whatever the disk has. */
@@ -151,9 +156,8 @@ export class Transactions {
 
   /** What the disk still has for file contents, the spare room excepted. */
   availableBytes(): number {
-    const space = this.state.store.space();
-    const spare = Math.min(SPARE_BYTES, Math.floor(space.totalBytes / SPARE_SHARE));
-    return Math.max(0, space.availableBytes - spare);
+    const { totalBytes, availableBytes } = this.state.store.space();
+    return Math.max(0, availableBytes - spareBytes(totalBytes));
   }
 
   /**

@@ -312,6 +312,7 @@ export function openRealDisk(libc: () => Libc | undefined): Disk {
         allocatedBytes: status.blocks * 512,
         modifiedMs: status.mtimeMs,
         inode: status.ino,
+        device: status.dev,
       };
     },
 

@@ -208,6 +208,7 @@ export class SimulatedDisk implements Disk {
       allocatedBytes: file?.allocatedBytes ?? 4096,
       modifiedMs: inode.modifiedMs,
       inode: inode.id,
+      device: 1,
     };
   }
 
