@@ -100,6 +100,13 @@ export class Catalog {
     this.#table.write(file, bytesOf(view));
   }
 
+  /** All n shards of a stored copy were made sure of; fine when it is not the newest any more. */
+  indexWhole(file: number, { epoch, generation }: Pick<StoredIndex, 'epoch' | 'generation'>): void {
+    const now = this.index(file);
+    if (now?.epoch === epoch && now.generation === generation)
+      this.setIndex(file, { ...now, complete: true });
+  }
+
   /** The stored copy of an index file is no good: the local file will differ from what is known of it, and be stored again. */
   distrustIndex(file: number): void {
     const index = this.index(file);

@@ -3,9 +3,8 @@
 // One at a time. The filesystem thread makes the state (checkpoint, rotation, copies of changed index files); from then on
 // writers go on, and the pieces are sent: data files (Offload), index files, pages, the manifest. What an earlier sync point
 // left unsent is sent with the next one. Objects that only older manifests name are deleted after the new one is complete.
-import { join } from 'node:path';
-import { type Disk, errorCode, readWhole, replaceWhole } from '@qsfs/io';
-import { isZstorError, type ObjectRecord, type Verification, type Zstor } from '@qsfs/zstor';
+import { type Disk, readWhole, replaceWhole } from '@qsfs/io';
+import type { Verification, Zstor } from '@qsfs/zstor';
 import type { Context } from './context.ts';
 import type { EmptiedBackends } from './emptied-backends.ts';
 import { messageOf } from './errors.ts';
@@ -16,34 +15,25 @@ import { asKnownError } from './known-errors.ts';
 import type { Layout } from './layout.ts';
 import type { LeaseHolder } from './lease.ts';
 import {
-  compareVersions,
   decodeManifest,
   encodeManifest,
-  encodePage,
   indexName,
   type Manifest,
-  type ManifestFile,
   type ManifestNamespace,
   manifestName,
-  PAGE_FILES,
   pageName,
   parsePartName,
   type Version,
 } from './manifest.ts';
+import { ManifestPages } from './manifest-pages.ts';
 import { type GiveBack, OFFLOADED, type OffloadedName, type SyncedNamespace } from './messages.ts';
-import { DrainInterrupted, isComplete, type Offload } from './offload.ts';
-import { inParallel } from './parallel.ts';
+import { DrainInterrupted, type Offload } from './offload.ts';
 import { count } from './quantities.ts';
-import { SmallObjects } from './small-objects.ts';
+import { StagedIndexes } from './staged-indexes.ts';
 import { findSuspects } from './suspects.ts';
 import { findGarbage } from './sweep.ts';
 import type { Volume } from './volume-files.ts';
-
-/** Index files and pages on their way at a time. */
-const CONCURRENT_MAX = 4;
-/** How long a small object is tried again while the backends do not take it, and how often. */
-const PATIENCE_MS = 10_000;
-const RETRY_MS = 500;
+import { PATIENCE_MS, RETRY_MS, VolumeObjects } from './volume-objects.ts';
 
 /** What sync points need. */
 export interface SyncParts {
@@ -79,26 +69,14 @@ export interface SyncReport {
   readonly durationMs: number;
 }
 
-interface StagedIndex {
-  readonly namespace: OffloadedName;
-  readonly file: number;
-  readonly path: string;
-  readonly modifiedMs: number;
-  readonly copiedMs: number;
-}
-
 /** Makes sync points. Owned by the main thread. */
 export class SyncPoints {
   readonly #parts: SyncParts;
   #manifest: Manifest | undefined;
   #state: readonly SyncedNamespace[] | undefined;
-  readonly #staged = new Map<string, StagedIndex>();
-  readonly #dirtyPages: Record<OffloadedName, Set<number>> = {
-    'zdbfs-meta': new Set(),
-    'zdbfs-data': new Set(),
-  };
-  readonly #small: SmallObjects;
-  readonly #superseded = new Set<string>();
+  readonly #objects: VolumeObjects;
+  readonly #pages: ManifestPages;
+  readonly #staged: StagedIndexes;
   #suspectsKnown = false;
   #stateKnown = false;
   /** Something was lost on the backends that only a new state stores again. */
@@ -113,12 +91,14 @@ export class SyncPoints {
   constructor(parts: SyncParts) {
     this.#parts = parts;
     this.#sweepWanted = !parts.cleanStart;
-    const { disk } = parts.context;
-    disk.removeTree(parts.layout.staging);
-    disk.makeDirectory(parts.layout.staging);
-    this.#manifest = readLocalManifest(disk, parts.layout);
-    this.#findDirtyPages();
-    this.#small = new SmallObjects(parts.zstor);
+    const { context, layout, volume } = parts;
+    const { disk, clock } = context;
+    this.#manifest = readLocalManifest(disk, layout);
+    const objects = new VolumeObjects({ ...parts, clock });
+    const pages = new ManifestPages(volume, objects, this.#manifest);
+    this.#objects = objects;
+    this.#pages = pages;
+    this.#staged = new StagedIndexes({ ...parts, disk, objects, pages });
     this.#question(false);
   }
 
@@ -142,7 +122,7 @@ export class SyncPoints {
 
   /** Small objects that are not known to have all their shards. */
   get degradedObjects(): number {
-    return this.#small.size;
+    return this.#objects.small.size;
   }
 
   /** Takes back what is believed of every small object: a backend was emptied. */
@@ -157,9 +137,9 @@ export class SyncPoints {
 
   /** Looks at small objects that lack shards, and repairs them; a sync point does so itself. */
   async healSmall(): Promise<void> {
-    if (this.busy || this.#small.size === 0) return;
-    await this.#small.heal();
-    this.#storeAgain(this.#small.lost());
+    if (this.busy || this.#objects.small.size === 0) return;
+    await this.#objects.small.heal();
+    this.#storeAgain(this.#objects.small.lost());
   }
 
   /** A state was made that is not on the backends yet. */
@@ -173,7 +153,7 @@ export class SyncPoints {
 
   /** A data file reached the backends: its page has to be written anew. */
   dataStored(namespace: OffloadedName, file: number): void {
-    this.#dirtyPages[namespace].add(Math.floor(file / PAGE_FILES));
+    this.#pages.changed(namespace, file);
   }
 
   /**
@@ -233,7 +213,7 @@ export class SyncPoints {
       const blankStores = await this.#fillStores();
       this.lastError = '';
       // Data that lacks shards is named by older manifests too: they are of no use for it.
-      if (this.#small.size === 0) await this.#cleanUp();
+      if (this.#objects.small.size === 0) await this.#cleanUp();
       return {
         generation: this.generation,
         degradedObjects,
@@ -254,8 +234,7 @@ export class SyncPoints {
     const generation = identity.current.generation + 1;
     identity.current = { ...identity.current, generation };
     writeIdentity(context.disk, layout.identity, identity.current);
-    const staging = join(layout.staging, `${generation}`);
-    context.disk.makeDirectory(staging);
+    const staging = this.#staged.folder(generation);
     const copiedMs = context.clock.nowMs();
     const state = await this.#changedFiles((giveBack) => this.#parts.makeState(staging, suspects, giveBack));
     this.madeAtMs = context.clock.monotonicMs();
@@ -268,17 +247,11 @@ export class SyncPoints {
         offload.add(synced.namespace, file);
       }
       files.activeFile = synced.activeFile;
-      for (const copy of synced.copied) {
-        const { namespace } = synced;
-        const path = join(staging, `${namespace}-i${copy.file}`);
-        this.#unstage(`${namespace}/${copy.file}`);
-        const { file, modifiedMs } = copy;
-        this.#staged.set(`${namespace}/${file}`, { namespace, file, path, modifiedMs, copiedMs });
-      }
+      this.#staged.take(synced, staging, copiedMs);
       for (const file of synced.removed) {
         const name = forgetRemoved(volume, offload, synced.namespace, file);
-        if (name !== undefined) this.#supersede(name);
-        this.#dirtyPages[synced.namespace].add(Math.floor(file / PAGE_FILES));
+        if (name !== undefined) this.#objects.supersede(name);
+        this.#pages.changed(synced.namespace, file);
       }
     }
     this.#suspectsKnown = true;
@@ -320,7 +293,7 @@ export class SyncPoints {
         known?.activeFile !== synced.activeFile ||
         synced.closed.length > 0 ||
         synced.copied.length > 0 ||
-        this.#dirtyPages[synced.namespace].size > 0
+        this.#pages.hasChanged(synced.namespace)
       );
     });
   }
@@ -328,13 +301,14 @@ export class SyncPoints {
   async #send(state: readonly SyncedNamespace[]): Promise<void> {
     const { offload, identity, volume, context } = this.#parts;
     await offload.drain();
-    await inParallel(CONCURRENT_MAX, [...this.#staged.values()], (staged) => this.#sendIndex(staged));
-    for (const name of OFFLOADED) volume[name].catalog.flush();
     const version: Version = { epoch: identity.current.epoch, generation: identity.current.generation };
+    await this.#staged.send(version);
+    for (const name of OFFLOADED) volume[name].catalog.flush();
     const namespaces: ManifestNamespace[] = [];
     for (const synced of state) {
       const { namespace, activeFile, descriptor, activeIndex, activeData } = synced;
-      const pages = await this.#sendPages(namespace, activeFile, version);
+      const before = this.#pagesOf(namespace);
+      const pages = await this.#pages.send(namespace, activeFile, version, before);
       namespaces.push({
         name: namespace,
         mode: 'seq',
@@ -356,136 +330,29 @@ export class SyncPoints {
     const content = encodeManifest(manifest);
     // Last look: a frontend that took over meanwhile must not find a newer manifest of ours.
     await this.#parts.lease.confirm();
-    const name = manifestName(version);
-    this.#small.written(name, await this.#stubbornly(() => this.#putSmall(name, content)));
+    await this.#objects.putSmall(manifestName(version), content);
     replaceWhole(context.disk, this.#parts.layout.manifest, content);
-    if (this.#manifest) this.#supersede(manifestName(this.#manifest));
+    if (this.#manifest) this.#objects.supersede(manifestName(this.#manifest));
     this.#manifest = manifest;
     this.#state = undefined;
-    if (this.#staged.size === 0) context.disk.removeTree(this.#parts.layout.staging);
-    for (const name of OFFLOADED) this.#dirtyPages[name] = new Set(this.#stillDirty(name, manifest));
+    this.#staged.tidy();
+    this.#pages.stored(manifest);
     this.#parts.log('info', `sync point ${version.generation} is on the backends`);
-  }
-
-  async #sendIndex(staged: StagedIndex): Promise<void> {
-    const { housekeeper, volume, zstor, verification, identity } = this.#parts;
-    const { namespace, file, modifiedMs, copiedMs } = staged;
-    const { catalog } = volume[namespace];
-    const { hash, sizeBytes } = await housekeeper.hash(staged.path);
-    const known = catalog.index(file);
-    const state = { sizeBytes, modifiedMs, copiedMs, hash };
-    if (known && known.sizeBytes === sizeBytes && Buffer.compare(known.hash, hash) === 0) {
-      catalog.setIndex(file, { ...known, ...state });
-    } else {
-      const { epoch, generation } = identity.current;
-      const name = indexName(namespace, file, { epoch, generation });
-      const record = await this.#stubbornly(() =>
-        zstor.put(name, { path: staged.path, lengthBytes: sizeBytes }, { verification }),
-      );
-      const complete = isComplete(record);
-      catalog.setIndex(file, { ...state, epoch, generation, complete });
-      this.#small.written(name, record, () => this.#indexWhole(namespace, file, { epoch, generation }));
-      if (known) this.#supersede(indexName(namespace, file, known));
-      this.#dirtyPages[namespace].add(Math.floor(file / PAGE_FILES));
-    }
-    this.#unstage(`${namespace}/${file}`, staged);
-  }
-
-  async #sendPages(namespace: OffloadedName, activeFile: number, version: Version): Promise<Version[]> {
-    const before = this.#manifest?.namespaces.find((candidate) => candidate.name === namespace)?.pages ?? [];
-    const pages: Version[] = [];
-    const changed: number[] = [];
-    for (let page = 0; page < Math.ceil(activeFile / PAGE_FILES); page += 1) {
-      const old = before[page];
-      if (old && !this.#dirtyPages[namespace].has(page)) pages.push(old);
-      else {
-        pages.push(version);
-        changed.push(page);
-      }
-    }
-    await inParallel(CONCURRENT_MAX, changed, async (page) => {
-      const first = page * PAGE_FILES;
-      const files: ManifestFile[] = [];
-      for (let file = first; file < Math.min(activeFile, first + PAGE_FILES); file += 1) {
-        files.push(this.#entry(namespace, file));
-      }
-      const name = pageName(namespace, page, version);
-      const content = encodePage(first, files);
-      this.#small.written(name, await this.#stubbornly(() => this.#putSmall(name, content)));
-      const old = before[page];
-      if (old) this.#supersede(pageName(namespace, page, old));
-    });
-    return pages;
-  }
-
-  #entry(namespace: OffloadedName, file: number): ManifestFile {
-    const files = this.#parts.volume[namespace];
-    const data = files.data(file);
-    const index = files.catalog.index(file);
-    const isHere = files.sizeOf(file) > 0;
-    // What was stored stays named, even if the local file was lost.
-    const exists = isHere || data.safety !== 'pending';
-    if (isHere && (data.safety === 'pending' || !index)) {
-      throw new Error(`${namespace}/${file} is in the sync point but not on the backends`);
-    }
-    return {
-      data: exists ? { sizeBytes: data.sizeBytes, epoch: data.epoch } : undefined,
-      index: index && {
-        sizeBytes: index.sizeBytes,
-        epoch: index.epoch,
-        generation: index.generation,
-      },
-    };
-  }
-
-  #putSmall(name: string, content: Uint8Array): Promise<ObjectRecord> {
-    const { zstor, verification } = this.#parts;
-    return zstor.putSmall(name, content, { verification });
-  }
-
-  /** Does it again for a while when the backends do not take it. */
-  async #stubbornly<Result>(act: () => Promise<Result>): Promise<Result> {
-    const { clock } = this.#parts.context;
-    const end = clock.monotonicMs() + PATIENCE_MS;
-    for (;;) {
-      try {
-        return await act();
-      } catch (error) {
-        if (!isZstorError(error, 'QSFS_E_UNAVAILABLE') || clock.monotonicMs() > end) throw error;
-      }
-      await clock.sleep(RETRY_MS);
-    }
-  }
-
-  #supersede(name: string): void {
-    this.#superseded.add(name);
-    this.#small.forget(name);
-  }
-
-  #unstage(key: string, only?: StagedIndex): void {
-    const staged = this.#staged.get(key);
-    if (!staged || (only && staged !== only)) return;
-    this.#staged.delete(key);
-    try {
-      this.#parts.context.disk.remove(staged.path);
-    } catch (error) {
-      if (errorCode(error) !== 'ENOENT') throw error;
-    }
   }
 
   /** Repairs what lacks shards, as far as the backends allow now. @returns how many objects still do */
   async #heal(): Promise<number> {
     const { context, offload, zstor } = this.#parts;
-    const lacking = () => this.#small.size + offload.status.degradedFiles;
+    const lacking = () => this.#objects.small.size + offload.status.degradedFiles;
     const end = context.clock.monotonicMs() + PATIENCE_MS;
-    await this.#small.look();
+    await this.#objects.small.look();
     while (lacking() > 0 && context.clock.monotonicMs() < end) {
       // With backends missing nothing can become whole: looking at every object would only take time.
       const { data } = await zstor.status();
       if (!data.placeable) break;
-      await this.#small.heal();
+      await this.#objects.small.heal();
       await offload.heal(true);
-      if (this.#storeAgain(this.#small.lost())) break;
+      if (this.#storeAgain(this.#objects.small.lost())) break;
       if (lacking() > 0) await context.clock.sleep(RETRY_MS);
     }
     return lacking();
@@ -518,9 +385,9 @@ export class SyncPoints {
         if (context.disk.stat(files.indexPath(part.number))) files.catalog.distrustIndex(part.number);
         else {
           log('error', `${name} is lost on the backends and is not here either`);
-          this.#small.forget(name);
+          this.#objects.small.forget(name);
         }
-      } else if (part?.kind === 'p') this.#dirtyPages[part.namespace].add(part.number);
+      } else if (part?.kind === 'p') this.#pages.lost(part.namespace, part.number);
     }
     this.#suspectsKnown = false;
     this.#restoring = true;
@@ -534,26 +401,23 @@ export class SyncPoints {
   #question(known: boolean): void {
     const manifest = this.#manifest;
     if (!manifest) return;
-    this.#small.question(manifestName(manifest));
+    this.#objects.small.question(manifestName(manifest));
     for (const name of OFFLOADED) {
-      const pages = manifest.namespaces.find((candidate) => candidate.name === name)?.pages ?? [];
-      for (const [page, version] of pages.entries()) {
-        this.#small.question(pageName(name, page, version));
+      for (const [page, version] of this.#pagesOf(name).entries()) {
+        this.#objects.small.question(pageName(name, page, version));
       }
       const { catalog } = this.#parts.volume[name];
       for (let file = 0; file < catalog.length; file += 1) {
         const index = catalog.index(file);
         if (!index || (index.complete && !known)) continue;
-        this.#small.question(indexName(name, file, index), () => this.#indexWhole(name, file, index));
+        this.#objects.small.question(indexName(name, file, index), () => catalog.indexWhole(file, index));
       }
     }
   }
 
-  #indexWhole(namespace: OffloadedName, file: number, { epoch, generation }: Version): void {
-    const { catalog } = this.#parts.volume[namespace];
-    const now = catalog.index(file);
-    if (now?.epoch === epoch && now.generation === generation)
-      catalog.setIndex(file, { ...now, complete: true });
+  /** Pages of the newest manifest on the backends. */
+  #pagesOf(namespace: OffloadedName): readonly Version[] {
+    return this.#manifest?.namespaces.find(({ name }) => name === namespace)?.pages ?? [];
   }
 
   /** Deletes what no manifest names any more. Never in the way of anything: what fails is done another time. */
@@ -565,30 +429,12 @@ export class SyncPoints {
       if (this.#sweepWanted && this.#manifest) {
         const garbage = await findGarbage(zstor, this.#manifest, volume, identity.current.epoch);
         this.#sweepWanted = garbage === undefined;
-        for (const name of garbage ?? []) this.#superseded.add(name);
+        for (const name of garbage ?? []) this.#objects.discard(name);
         if (garbage?.length) log('info', `${count(garbage.length, 'object')} nobody needs will be deleted`);
       }
-      for (const name of this.#superseded) {
-        await zstor.delete(name);
-        this.#superseded.delete(name);
-      }
+      await this.#objects.deleteSuperseded();
     } catch (error) {
       log('warning', `old objects could not be deleted and will be later: ${messageOf(error)}`);
-    }
-  }
-
-  /** Pages that are older than something they describe. */
-  #findDirtyPages(): void {
-    for (const name of OFFLOADED) this.#dirtyPages[name] = new Set(this.#stillDirty(name, this.#manifest));
-  }
-
-  *#stillDirty(name: OffloadedName, manifest: Manifest | undefined): Iterable<number> {
-    const pages = manifest?.namespaces.find((candidate) => candidate.name === name)?.pages ?? [];
-    const { catalog } = this.#parts.volume[name];
-    for (let file = 0; file < catalog.length; file += 1) {
-      const page = pages[Math.floor(file / PAGE_FILES)];
-      const index = catalog.index(file);
-      if (!page || (index && compareVersions(index, page) > 0)) yield Math.floor(file / PAGE_FILES);
     }
   }
 }
