@@ -24,6 +24,9 @@ import { compareVersions } from './manifest.ts';
 import { manifestVersions } from './opening.ts';
 import { formatDuration } from './quantities.ts';
 
+/** While a sign of life is waited for the backends are asked so often whether they would take one. */
+const ASK_MS = 15_000;
+
 const HINT_AGAIN =
   'Nothing was written here, so nothing is lost. Type "qsfs restore" with another --dir when that one is gone.';
 
@@ -41,6 +44,7 @@ export class Claimant {
   readonly #parts: ClaimantParts;
   /** Since when a heartbeat of the holder before us could have come. */
   #watchedSinceMs: number | undefined;
+  #askedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(parts: ClaimantParts) {
     this.#parts = parts;
@@ -92,9 +96,13 @@ export class Claimant {
     if (liveness === 'alive') throw overtakenBy(found);
     if (liveness === 'dead') return '';
     const nowMs = context.clock.monotonicMs();
-    if (!(await takesLease(zstor))) this.#watchedSinceMs = undefined;
-    else this.#watchedSinceMs ??= nowMs;
-    if (this.#watchedSinceMs !== undefined && nowMs - this.#watchedSinceMs >= WATCH_MS) return '';
+    const isLong = () => this.#watchedSinceMs !== undefined && nowMs - this.#watchedSinceMs >= WATCH_MS;
+    if (isLong() || nowMs - this.#askedAtMs >= ASK_MS) {
+      this.#askedAtMs = nowMs;
+      if (await takesLease(zstor)) this.#watchedSinceMs ??= nowMs;
+      else this.#watchedSinceMs = undefined;
+    }
+    if (isLong()) return '';
     const { directory, hostName } = found.lease;
     return `a sign of life of the frontend in ${directory} on ${hostName} is waited for, ${formatDuration(WATCH_MS)} from when the backends take one`;
   }

@@ -10,7 +10,7 @@ import { WATCH_MS } from './lease.ts';
 import { LocalBackends, type LocalState } from './local-backends.ts';
 import { GAUGES } from './messages.ts';
 import { count, formatDuration, formatSize } from './quantities.ts';
-import type { ReadOnly } from './read-only.ts';
+import { describeRewriting, type ReadOnly } from './read-only.ts';
 import { backendReports, type StatusReport } from './status.ts';
 import type { SyncReport } from './sync-point.ts';
 
@@ -119,15 +119,14 @@ export class ControlService {
     const { stateOfMs } = syncPoints;
     const lost = new Set([...emptied.emptied, ...emptied.blankStores]);
     const { leaseUnseenMs } = this.#frontend;
+    const rewriting = describeRewriting(readOnly);
     const problems = [
       fenced,
       readOnly !== null || leaseUnseenMs < WATCH_MS
         ? ''
         : `for ${formatDuration(leaseUnseenMs)} it cannot be seen whether another frontend has taken the volume over; if one has, what is written here since stays here only`,
       this.#frontend.syncFailure,
-      lost.size === 0
-        ? ''
-        : `lost what it held: ${[...lost].join(', ')}; it is written again from the other backends`,
+      lost.size === 0 ? '' : `lost what it held: ${[...lost].join(', ')}; ${rewriting}`,
       damagedText(damagedFiles),
       stuck === '' ? '' : `nothing can be stored: ${stuck}`,
       syncPoints.lastError === '' ? '' : `the last sync failed: ${syncPoints.lastError}`,
@@ -142,7 +141,7 @@ export class ControlService {
       epoch: identity.epoch,
       generation: syncPoints.generation,
       pid: context.processes.pid,
-      backends: backendReports(status, states, lost),
+      backends: backendReports(status, states, lost, rewriting),
       cache: {
         limitBytes: cache.limitBytes,
         usedBytes: cache.usedBytes,

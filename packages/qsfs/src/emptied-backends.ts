@@ -67,8 +67,7 @@ export class EmptiedBackends {
     const { zstor, doubt, isWhole, log, configured } = this.#parts;
     const { incarnations, blankStores } = await zstor.inspect();
     const newlyBlank = blankStores.filter((name) => !this.#blankStores.includes(name));
-    if (newlyBlank.length > 0)
-      log('warning', `lost its records: ${newlyBlank.join(', ')}; they are written again`);
+    if (newlyBlank.length > 0) log('warning', `lost its records: ${newlyBlank.join(', ')}`);
     this.#blankStores = blankStores;
     const news: string[] = [];
     let unsure = this.#whole === undefined;
@@ -86,7 +85,7 @@ export class EmptiedBackends {
       // From '' it becomes something when the first shard is stored.
       else if (before !== '' && before !== incarnation) news.push(name);
     }
-    if (news.length > 0) log('warning', `lost what it held: ${news.sort().join(', ')}; it is written again`);
+    if (news.length > 0) log('warning', `lost what it held: ${news.sort().join(', ')}`);
     if (news.length > 0 || unsure) {
       doubt();
       return true;

@@ -431,12 +431,11 @@ class Server {
   #measure(): void {
     const gauges = this.#gauges;
     gauges[GAUGES.activeBytes] = this.#state?.activeBytes ?? 0;
-    const statistics = this.#volume?.statistics();
-    gauges[GAUGES.dirty] = this.#state?.changed || (statistics?.journalBytes ?? 0) > 0 ? 1 : 0;
+    gauges[GAUGES.dirty] = this.#state?.changed || (this.#volume?.journalBytes ?? 0) > 0 ? 1 : 0;
     gauges[GAUGES.writtenBytes] = this.#pace.writtenBytes;
     gauges[GAUGES.requests] = this.#session?.requestCount ?? 0;
     gauges[GAUGES.parked] = this.#session?.parkedCount ?? 0;
-    gauges[GAUGES.volumeBytes] = statistics?.usedBytes ?? 0;
+    gauges[GAUGES.volumeBytes] = this.#volume?.usedBytes ?? 0;
   }
 
   #fatal(error: unknown): void {

@@ -5,7 +5,7 @@
 // filesystem thread, mount, then the loops. Order of closing: the reverse, and the lease last.
 import { join } from 'node:path';
 import type { MountedDevice } from '@qsfs/fuse';
-import { errorCode, type Timer } from '@qsfs/io';
+import type { Timer } from '@qsfs/io';
 import type { Zstor } from '@qsfs/zstor';
 import type { Cache } from './cache.ts';
 import { capacityOf } from './capacity.ts';
@@ -19,10 +19,12 @@ import type { Housekeeping } from './housekeeper.ts';
 import { type Identity, writeIdentity } from './identity.ts';
 import type { LeaseHolder } from './lease.ts';
 import { LeaseWatch, LOOK_MS } from './lease-watch.ts';
-import { GAUGES, OFFLOADED } from './messages.ts';
+import { GAUGES } from './messages.ts';
+import { bringMetadata } from './metadata-first.ts';
 import { hiddenText, mountVolume } from './mounting.ts';
 import { HEAL_ROUND_MAX, type Offload } from './offload.ts';
 import { PaceKeeper } from './pace-keeper.ts';
+import { PresenceRecord } from './presence-record.ts';
 import { count } from './quantities.ts';
 import type { ReadBack } from './read-back.ts';
 import { describeReadOnly, type ReadOnly } from './read-only.ts';
@@ -64,10 +66,10 @@ export class Frontend {
   readonly #pace: PaceKeeper;
   readonly #courtesy: Courtesy;
   readonly #room: RoomKeeper;
+  readonly #presence: PresenceRecord;
   readonly #timers = new Map<string, Timer>();
   /** Why this frontend may not write to the backends any more; empty otherwise. */
   #fenced = '';
-  #recording = false;
   #syncFailedAtMs = Number.NEGATIVE_INFINITY;
   #closing: Promise<{ clean: boolean; message: string }> | undefined;
   /** The mount goes because we unmount it. */
@@ -83,6 +85,7 @@ export class Frontend {
     this.#identity = parts.identity;
     this.#filesystem = parts.filesystem;
     this.#housekeeper = parts.housekeeper;
+    this.#presence = new PresenceRecord(parts.volume, parts.housekeeper);
     this.#lease = parts.lease;
     this.cache = parts.cache;
     this.offload = parts.offload;
@@ -297,7 +300,7 @@ export class Frontend {
       clean: false,
       message: messageOf(error),
     }));
-    await this.#recordPresence();
+    await this.#presence.keep();
     this.readBack.close();
     this.cache.close();
     if (this.readOnly === null) {
@@ -342,7 +345,7 @@ export class Frontend {
       this.gauges[GAUGES.pendingBytes] = this.offload.status.pendingBytes;
       if ((this.gauges[GAUGES.paceBytesPerSecond] as number) > 0) this.#filesystem.send({ kind: 'go-on' });
     });
-    this.#every('presence', RECORD_PRESENCE_MS, () => this.#recordPresence());
+    this.#every('presence', RECORD_PRESENCE_MS, () => this.#presence.keep());
     this.#every('heal', HEAL_MS, () => this.#heal(false));
     if (!this.options.readOnly) this.#every('lease', LOOK_MS, () => this.#leaseWatch.look());
     this.#every('capacity', CAPACITY_MS, () => this.#measureCapacity());
@@ -350,7 +353,14 @@ export class Frontend {
     this.#every('sync', 1000, () => this.#syncWhenDue());
     this.#every('room', ROOM_MS, () => this.#makeRoom());
     void this.#measureCapacity();
-    this.#bringMetadata();
+    bringMetadata({
+      clock: this.options.context.clock,
+      files: this.volume['zdbfs-meta'],
+      readBack: this.readBack,
+      limitBytes: this.cache.limitBytes / 4,
+      isOver: () => this.#closing !== undefined,
+      log: this.options.log,
+    });
     void this.#lookAtDegraded().catch((error: unknown) =>
       this.options.log('warning', `heal: ${messageOf(error)}`),
     );
@@ -429,37 +439,6 @@ export class Frontend {
     for (; rounds > 0 && !this.#closing; rounds -= 1) await this.#heal(false);
   }
 
-  /** Brought stripes become durable: synced on the housekeeping thread, then recorded. */
-  async #recordPresence(): Promise<void> {
-    if (this.#recording) return;
-    this.#recording = true;
-    try {
-      for (const name of OFFLOADED) {
-        const { presence } = this.volume[name];
-        const files = presence.unrecorded();
-        for (const file of files) {
-          const mark = presence.mark(file);
-          if (await this.#isSynced(this.volume[name].dataPath(file))) presence.recordPresent(mark);
-        }
-        if (files.length > 0) presence.flush();
-        this.volume[name].catalog.flush();
-      }
-    } finally {
-      this.#recording = false;
-    }
-  }
-
-  /** Syncs a data file. @returns false when it was removed meanwhile, as nothing in it was alive */
-  async #isSynced(path: string): Promise<boolean> {
-    try {
-      await this.#housekeeper.datasync(path);
-      return true;
-    } catch (error) {
-      if (errorCode(error) === 'ENOENT') return false;
-      throw error;
-    }
-  }
-
   async #makeRoom(): Promise<void> {
     this.gauges[GAUGES.evictableBytes] = this.cache.evictableBytes();
     // Nothing is removed any more where another frontend may have a use for it.
@@ -468,36 +447,6 @@ export class Frontend {
 
   async #measureCapacity(): Promise<void> {
     this.gauges[GAUGES.capacityBytes] = await capacityOf(this.zstor, this.options.configuration);
-  }
-
-  /** After a restore: directory and inode records first, because everything waits for them. */
-  #bringMetadata(): void {
-    const files = this.volume['zdbfs-meta'];
-    let budget = this.cache.limitBytes / 4;
-    const wanted: [number, number][] = [];
-    for (const file of files.files()) {
-      for (let stripe = 0; stripe < files.stripesOf(file) && budget > 0; stripe += 1) {
-        if (!files.presence.absent.has(file, stripe)) continue;
-        wanted.push([file, stripe]);
-        budget -= files.stripeSize(file, stripe);
-      }
-    }
-    const { clock } = this.options.context;
-    const next = () => {
-      while (!this.#closing) {
-        const item = wanted[0];
-        if (!item) return;
-        if (!this.readBack.bringAhead('zdbfs-meta', item[0], item[1])) {
-          clock.after(TICK_MS, next, true);
-          return;
-        }
-        wanted.shift();
-      }
-    };
-    if (wanted.length > 0) {
-      this.options.log('info', `bringing ${count(wanted.length, 'stripe')} of directory records back`);
-    }
-    next();
   }
 
   /** The thread says that the mount is gone. */

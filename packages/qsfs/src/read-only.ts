@@ -21,3 +21,16 @@ export function describeReadOnly({ cause, reason }: ReadOnly): string {
       return `it can only be read from now on: ${reason}`;
   }
 }
+
+/** Who writes anew what a backend lost: we do, unless our mount can only be read. */
+export function describeRewriting(readOnly: ReadOnly | null): string {
+  switch (readOnly?.cause) {
+    case undefined:
+      return 'it is written again from the other backends';
+    case 'no-lease':
+      return 'it is written again when this frontend has the lease';
+    case 'asked':
+    case 'replaced':
+      return 'it is for the frontend that has the volume to write it again';
+  }
+}

@@ -21,11 +21,12 @@ import { Frontend } from './frontend.ts';
 import { asKnownError } from './known-errors.ts';
 import type { Layout } from './layout.ts';
 import { LocalBackends } from './local-backends.ts';
-import { LogFile, type LogLevel } from './log-file.ts';
+import { LogFile } from './log-file.ts';
 import { checkMount } from './mounting.ts';
 import { decideOwnership, misconfigured, newIdentity, openStore, warningOf } from './opening.ts';
 import { formatSize } from './quantities.ts';
 import { describeReadOnly } from './read-only.ts';
+import { withoutRepetitions } from './repetitions.ts';
 import { shellWord } from './shell-word.ts';
 
 /** Why something is left behind by a start that failed. */
@@ -76,10 +77,10 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
   let logFile: LogFile | undefined;
   /** Why what was made stays when it comes to nothing. */
   let left = '';
-  const log = (level: LogLevel, message: string) => {
+  const log = withoutRepetitions(clock, (level, message) => {
     logFile?.write(level, message);
     if (!background && level !== 'info') context.warn(`${level}: ${message}`);
-  };
+  });
   try {
     if (isServed(context, layout)) throw running(layout);
     checkMount(context, makePlan(context, options).mountPoint);

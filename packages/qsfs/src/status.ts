@@ -88,11 +88,15 @@ export interface StatusReport {
   readonly problems: readonly string[];
 }
 
-/** Joins what zstor says of data backends and metadata stores: a local zdb is both. */
+/**
+ * Joins what zstor says of data backends and metadata stores: a local zdb is both.
+ * @param rewriting what becomes of what emptied ones held
+ */
 export function backendReports(
   status: ZstorStatus,
   localStates: ReadonlyMap<string, LocalState>,
   emptied: ReadonlySet<string>,
+  rewriting: string,
 ): BackendReport[] {
   const reports = new Map<string, BackendReport>();
   for (const backend of status.backends) {
@@ -113,9 +117,7 @@ export function backendReports(
       address: place,
       state: before && before.state !== 'up' ? before.state : state,
       reason:
-        before?.reason ||
-        backend.reason ||
-        (state === 'emptied' ? 'lost what it held; it is written again' : ''),
+        before?.reason || backend.reason || (state === 'emptied' ? `lost what it held; ${rewriting}` : ''),
       local: local !== undefined,
       usedBytes: sum(before?.usedBytes, backend.usedBytes),
       freeBytes: backend.freeBytes ?? before?.freeBytes ?? null,

@@ -100,6 +100,25 @@ test('silence of the holder before counts from when it could have shown itself',
   assert.equal(await holderNow(), SECOND);
 });
 
+test('a restored frontend that waits does not ask all backends for their state with every look', async () => {
+  const { clock, zstor, restored, holderNow } = await setting();
+  const after = await restored(machine(clock, 'boot-b').context);
+  let asked = 0;
+  const status = zstor.status.bind(zstor);
+  zstor.status = () => {
+    asked += 1;
+    return status();
+  };
+  for (let at = 0; at < WATCH_MS; at += 3000) {
+    assert.match(await after.attempt(), /sign of life/);
+    await clock.run(3000);
+  }
+  assert.ok(asked <= 12, `${asked} times`);
+  zstor.mode = 'readable';
+  assert.match(await after.attempt(), /sign of life/, 'the last moment counts, too');
+  assert.equal(await holderNow(), FIRST);
+});
+
 test('a holder that shows itself keeps the volume: the restored frontend is fenced for good', async () => {
   const { clock, zstor, holder, restored, holderNow } = await setting();
   const after = await restored(machine(clock, 'boot-b').context);

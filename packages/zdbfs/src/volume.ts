@@ -363,6 +363,16 @@ export class Volume implements Filesystem {
     return this.#references.inodes();
   }
 
+  /** Bytes of the journal: 0 when everything is in place. */
+  get journalBytes(): number {
+    return this.#transactions.journalBytes;
+  }
+
+  /** Bytes of all files. */
+  get usedBytes(): number {
+    return this.#transactions.state.usedBytes;
+  }
+
   statistics(): VolumeStatistics {
     const { state } = this.#transactions;
     return {
