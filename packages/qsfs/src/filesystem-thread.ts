@@ -383,10 +383,10 @@ class Server {
       run: () => {
         // All of it has to be here at once: when it never is, there is no room for it.
         if (++tries > RELOCATION_TRIES_MAX) throw new Error('it cannot be brought here');
-        const steps = data.relocateSteps(file, (bytes) => {
+        const moved = (bytes: number) => {
           movedBytes += bytes;
-        });
-        volume.settle(steps, (error) => {
+        };
+        volume.settle(data.relocateSteps(file, moved), (error) => {
           this.#measure();
           if (error === undefined) this.#send({ kind: 'relocated', id, movedBytes });
           else refuse(messageOf(error));
