@@ -12,7 +12,7 @@ const root = join(dirname(dirname(fileURLToPath(import.meta.url))), 'packages');
 const CALL = /(?:^|[^\w#])(?:[\w.#]+\.)?#?\w*Steps\(/;
 /** Its definition, or somebody who takes the steps. */
 const TAKEN =
-  /yield\* |syncAtOnce\(|return |\.run\(|\.join\(|\.settle\(|#durably\(|\*#?\w*Steps\(|: SyncSteps/;
+  /yield\* |syncAtOnce\(|return |\.run\(|\.join\(|\.settle\(|#durably\(|\* ?#?\w*Steps\(|: SyncSteps/;
 
 function dropped(text: string): string[] {
   const lines = text.split('\n');
