@@ -13,7 +13,7 @@ import { ID_BYTES } from './index-format.ts';
 import type { NamespaceMode } from './types.ts';
 
 const WINDOW_BYTES = 256 * 1024;
-/** After a jump over a payload, or back, only this much is read: the next entry may be large too. */
+/** After a jump over a payload, or far back, only this much is read: the next entry may be large too. */
 const JUMP_BYTES = 4096;
 /** Disks write at least so many bytes at once. */
 const SECTOR_BYTES = 512;
@@ -167,9 +167,17 @@ export class DataScanner {
   #load(offset: number): void {
     const needed = Math.min(offset + HEAD_MAX_BYTES, this.size);
     if (offset >= this.#start && needed <= this.#end) return;
-    const jumped = offset > this.#end || offset < this.#start;
-    const length = Math.min(jumped ? JUMP_BYTES : WINDOW_BYTES, this.size - offset);
-    this.#start = offset;
-    this.#end = offset + this.#open().read(this.#window.subarray(0, length), offset);
+    let start = offset;
+    let length = WINDOW_BYTES;
+    if (offset < this.#start && this.#start - offset <= JUMP_BYTES) {
+      // A short way back: the next ones are likely to be in front of it, the more so the longer that goes on.
+      length = Math.min(WINDOW_BYTES, 2 * Math.max(JUMP_BYTES, this.#end - this.#start));
+      start = Math.max(0, needed - length);
+    } else if (offset > this.#end || offset < this.#start) {
+      length = JUMP_BYTES;
+    }
+    this.#start = start;
+    this.#end =
+      start + this.#open().read(this.#window.subarray(0, Math.min(length, this.size - start)), start);
   }
 }
