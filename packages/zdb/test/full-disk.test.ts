@@ -105,6 +105,24 @@ describe('a full disk', () => {
     local.engine.close();
   });
 
+  it('says that there is no room to compact, loses nothing by it, and compacts when there is', async () => {
+    const disk = new SimulatedDisk();
+    const local = await LocalServer.start(disk);
+    const one = await local.connect();
+    for (let key = 0; key < 20; key++) await local.request(one, 'SET', `k${key}`, VALUE);
+    await local.request(one, 'NSJUMP');
+    for (let key = 0; key < 12; key++) assert.equal(await local.request(one, 'DEL', `k${key}`), '+OK\r\n');
+    const stop = disk.fail({ code: 'ENOSPC', kinds: ['write'], times: 1000 });
+    assert.equal(
+      await local.request(one, 'COMPACT', '90'),
+      '-No space left on this disk to move values to\r\n',
+    );
+    stop();
+    assert.match(await local.request(one, 'COMPACT', '90'), /^\*3\r\n:1\r\n:8\r\n/);
+    for (let key = 12; key < 20; key++) assert.equal(await local.request(one, 'CHECK', `k${key}`), ':1\r\n');
+    await local.close();
+  });
+
   it('that cannot read answers reads with an error and writes nothing wrong', async () => {
     const disk = new SimulatedDisk();
     const local = await LocalServer.start(disk);

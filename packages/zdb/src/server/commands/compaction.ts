@@ -1,5 +1,6 @@
 // COMPACT [percent] (admin; not a command of the reference): gives the space of mostly dead data files of the current namespace back
 // while serving. Answers three numbers: files removed, entries moved, bytes freed.
+import { errorCode } from '@qsfs/io';
 import type { CompactionResult } from '../../engine/types.ts';
 import type { CommandDefinition, Host, Session } from '../session.ts';
 import type { Slot } from '../slot.ts';
@@ -27,16 +28,20 @@ function compact(session: Session): void {
   }
   const work = compactNamespace(server, slot, percent / 100);
   let result: CompactionResult | undefined;
+  let failure = 'Internal Error';
   const done = work.then(
     (value) => {
       result = value;
     },
-    (error: unknown) => server.log.line('error', `cannot compact ${slot.name}: ${(error as Error).message}`),
+    (error: unknown) => {
+      if (errorCode(error) === 'ENOSPC') failure = 'No space left on this disk to move values to';
+      server.log.line('error', `cannot compact ${slot.name}: ${(error as Error).message}`);
+    },
   );
   session.park(done, () => {
     const { replies } = server;
     if (result === undefined) {
-      replies.error('Internal Error');
+      replies.error(failure);
       return;
     }
     replies.array(3);
