@@ -1,6 +1,6 @@
 // Names of objects that need repair, kept across restarts in DIR/frontend/repairs: a log of `+name` and `-name` lines (names
-// as JSON strings), rewritten when it is opened. It is a hint: what records say survives anyway, so a file that cannot be
-// written or read costs nothing but time, and nothing is synced.
+// as JSON strings), rewritten with the first change of a run; before that nothing is written. It is a hint: what records say survives
+// anyway, so a file that cannot be written or read costs nothing but time, and nothing is synced.
 import { type Disk, type DiskFile, readWhole, replaceWhole } from '@qsfs/io';
 import type { RepairList } from '@qsfs/zstor';
 
@@ -10,10 +10,14 @@ const NAMES_MAX = 100_000;
 /** A durable set of names. */
 export class RepairFile implements RepairList {
   readonly #names = new Set<string>();
+  readonly #disk: Disk;
+  readonly #path: string;
   #file: DiskFile | undefined;
   #position = 0;
 
   constructor(disk: Disk, path: string) {
+    this.#disk = disk;
+    this.#path = path;
     try {
       for (const line of linesOf(disk, path)) {
         const name: unknown = JSON.parse(line.slice(1));
@@ -23,14 +27,6 @@ export class RepairFile implements RepairList {
       }
     } catch {
       // A damaged tail: what was read before it counts.
-    }
-    try {
-      const text = [...this.#names].map((name) => `+${JSON.stringify(name)}\n`).join('');
-      replaceWhole(disk, path, Buffer.from(text));
-      this.#file = disk.open(path, 'write');
-      this.#position = this.#file.size();
-    } catch {
-      this.#file = undefined;
     }
   }
 
@@ -54,13 +50,25 @@ export class RepairFile implements RepairList {
   }
 
   #append(sign: '+' | '-', name: string): void {
-    const line = Buffer.from(`${sign}${JSON.stringify(name)}\n`);
     try {
-      this.#file?.write(line, this.#position);
+      if (!this.#file) {
+        this.#rewrite();
+        return;
+      }
+      const line = Buffer.from(`${sign}${JSON.stringify(name)}\n`);
+      this.#file.write(line, this.#position);
       this.#position += line.length;
     } catch {
       // Only a hint; see above.
     }
+  }
+
+  /** Writes all names there are, and goes on behind them. */
+  #rewrite(): void {
+    const text = [...this.#names].map((name) => `+${JSON.stringify(name)}\n`).join('');
+    replaceWhole(this.#disk, this.#path, Buffer.from(text));
+    this.#file = this.#disk.open(this.#path, 'write');
+    this.#position = this.#file.size();
   }
 }
 

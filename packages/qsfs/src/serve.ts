@@ -1,7 +1,6 @@
 // The life of the process behind `qsfs up`: configuration, lock, backends, frontend, control socket; then waiting; then
 // everything in reverse. What was started here is stopped again when a later step fails.
 import type { DiskFile, Listener } from '@qsfs/io';
-import type { Zstor } from '@qsfs/zstor';
 import { announce } from './announcement.ts';
 import { Beginnings } from './beginnings.ts';
 import {
@@ -17,7 +16,7 @@ import { ControlService } from './control-service.ts';
 import { isServed } from './crash.ts';
 import { messageOf, QsfsError } from './errors.ts';
 import { lockFolder } from './folder-lock.ts';
-import { Frontend } from './frontend.ts';
+import type { Frontend } from './frontend.ts';
 import { asKnownError } from './known-errors.ts';
 import type { Layout } from './layout.ts';
 import { LocalBackends } from './local-backends.ts';
@@ -104,12 +103,15 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
     let mine = false;
     const started = new Set<string>();
     undo.add('stop local backends', () => local.stopAll((name) => mine || started.has(name)));
-    const silent = await local
-      .startAll((name) => started.add(name))
-      .catch((error: unknown) => {
-        if (plan.fresh) left = LEFT_LOGS;
-        throw error;
-      });
+    const starting = local.startAll((name) => started.add(name));
+    starting.catch(() => {});
+    // Their processes are made: what we need ourselves is read while they start.
+    const loading = import('./frontend.ts');
+    loading.catch(() => {});
+    const silent = await starting.catch((error: unknown) => {
+      if (plan.fresh) left = LEFT_LOGS;
+      throw error;
+    });
     // A Ctrl-C may reach a backend before it is in a session of its own: then that is the reason.
     stopping.check();
     // A volume begins with all of its own backends.
@@ -117,10 +119,12 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
       left = LEFT_LOGS;
       throw silent[0];
     }
-    const early = await openStore(context, configuration, undefined, log);
-    let zstor: Zstor | undefined = early;
-    undo.add('close the store', () => zstor?.close());
-    const ownership = await decideOwnership(context, layout, early, configuration.path, options.readOnly);
+    const late: { frontend?: Frontend } = {};
+    // The right to repair comes with the lease.
+    const mayRepair = () => late.frontend?.readOnly === null;
+    const zstor = await openStore(context, configuration, layout, log, mayRepair);
+    undo.add('close the store', () => zstor.close());
+    const ownership = await decideOwnership(context, layout, zstor, configuration.path, options.readOnly);
     stopping.check();
     mine = !options.readOnly;
     if (!disk.stat(layout.frontend)) {
@@ -132,14 +136,9 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
     // It goes without them; they do not get better by waiting.
     const warnings = [
       ...silent.map((error) => messageOf(error)),
-      ...(await misconfigured(early)).map((backend) => warningOf(backend, configuration.path)),
+      ...(await misconfigured(zstor)).map((backend) => warningOf(backend, configuration.path)),
     ];
     for (const warning of warnings) log('warning', warning);
-    // Only now there is a folder for the list of repairs; the right to repair comes with the lease.
-    await early.close();
-    zstor = undefined;
-    const late: { frontend?: Frontend } = {};
-    zstor = await openStore(context, configuration, layout, log, () => late.frontend?.readOnly === null);
     if (options.config !== undefined) {
       writeConfiguration(disk, { ...configuration, path: layout.config });
     }
@@ -151,6 +150,7 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
     const cacheBytes = options.cacheBytes ?? settings.cacheBytes;
     // Backends that are not ours alone know of it from here on.
     if (!plan.fresh && ownership.kind === 'fresh') left = LEFT_VOLUME;
+    const { Frontend } = await loading;
     const frontend = await Frontend.open({
       context,
       layout,

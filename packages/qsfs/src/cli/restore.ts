@@ -5,7 +5,6 @@ import { QsfsError } from '../errors.ts';
 import { layoutOf } from '../layout.ts';
 import { count, formatSize } from '../quantities.ts';
 import { describeReadOnly } from '../read-only.ts';
-import { restore } from '../restore.ts';
 import { shellWord } from '../shell-word.ts';
 import { CACHE_SIZE_OPTION, cacheBytesOf, JSON_OPTION, READ_ONLY_OPTION, report, type Verb } from './verb.ts';
 
@@ -48,6 +47,8 @@ export const restoreVerb: Verb = {
     const tell = (line: string) => {
       if (!words.has('json')) context.warn(line);
     };
+    // Other commands have no need of all that.
+    const { restore } = await import('../restore.ts');
     const done = await restore(context, {
       from: absolute(from),
       directory: absolute(directory),

@@ -1,7 +1,6 @@
 // `qsfs up`: start and mount, in the foreground until Ctrl-C, or in the background with --detach.
 import { resolve } from 'node:path';
 import { detach, INTERNAL_OPTION } from '../detach.ts';
-import { serve } from '../serve.ts';
 import {
   CACHE_SIZE_OPTION,
   cacheBytesOf,
@@ -57,6 +56,8 @@ export const up: Verb = {
       json: words.has('json'),
     };
     if (words.has('detach')) return await detach(context, options);
+    // Whoever only starts another process, or is another command, has no need of all that.
+    const { serve } = await import('../serve.ts');
     return await serve(context, { ...options, background: words.has(INTERNAL_OPTION.name) });
   },
 };
