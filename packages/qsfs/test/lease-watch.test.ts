@@ -65,6 +65,29 @@ test('a process that was stopped has to look again before anything is changed', 
   assert.deepEqual([seen.looks, seen.went], [1, 1]);
 });
 
+test('a wall clock that jumps a day costs a look, forward, and nothing, back; after it a stop is noticed as ever', async () => {
+  const day = 24 * 60 * 60_000;
+  for (const jumpMs of [day, -day]) {
+    const { clock, watch, seen, lately } = watched();
+    await clock.run(1000);
+    clock.setWall(clock.nowMs() + jumpMs);
+    assert.equal(lately(), jumpMs < 0);
+    await watch.look();
+    assert.ok(lately());
+    assert.equal(seen.fenced, '');
+    await clock.run(STALE_MS + 1);
+    assert.ok(!lately());
+    await watch.look();
+    // It slept: the monotonic clock stood still.
+    clock.setWall(clock.nowMs() + 10 * 60_000);
+    assert.ok(!lately());
+    await watch.look();
+    await clock.run(60_000);
+    await watch.look();
+    assert.equal(seen.beats, 1, 'heartbeats go on');
+  }
+});
+
 test('who finds another frontend in the lease is fenced, and does not look again', async () => {
   const { clock, watch, seen, lately, answers } = watched();
   await clock.run(STALE_MS + 1);
