@@ -14,9 +14,10 @@ const CONTENTS = 'zdbfs-data';
 /** Room is looked for when less than this part of the disk is left, or less than so much of a large one. */
 const LITTLE_SHARE = 0.15;
 const LITTLE_BYTES = 4 * 2 ** 30;
-/** A state is made for the room it gives when that is this part of the disk, and not less than so much. */
+/** A state is made for the room it gives when that is this part of the disk, but not less than so much; of a large disk so much is enough. */
 const WORTH_SHARE = 1 / 256;
 const WORTH_BYTES = 4 * 2 ** 20;
+const WORTH_BYTES_MAX = 64 * 2 ** 20;
 /** Below this part of what counts as little, room is scarce. */
 const SCARCE_SHARE = 1 / 4;
 
@@ -86,7 +87,7 @@ export class RoomKeeper {
     if (space.availableBytes - keptBytes(shared, totalBytes, unstoredBytes) > little) return;
     const found = await survey();
     if (!found) return;
-    const worth = Math.max(WORTH_BYTES, totalBytes * WORTH_SHARE);
+    const worth = Math.max(WORTH_BYTES, Math.min(totalBytes * WORTH_SHARE, WORTH_BYTES_MAX));
     if (this.#gain(found) >= worth) {
       await syncPoints.makeRoom();
       return;
