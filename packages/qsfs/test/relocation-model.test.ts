@@ -18,7 +18,7 @@ import { EngineStore, openVolume, type Volume } from '@qsfs/zdbfs';
 import { OFFLOADED, type SyncedNamespace } from '../src/messages.ts';
 import { closeStored, SyncState } from '../src/sync-state.ts';
 
-const SEEDS = process.env['QSFS_RELOCATION_SEEDS']?.split(',').map(Number) ?? [1, 2, 3, 4];
+const SEEDS = process.env['QSFS_RELOCATION_SEEDS']?.split(',').map(Number) ?? [1, 2];
 const STEPS = 260;
 const SEGMENT = 524_288;
 const STRIPE = 65_536;
