@@ -317,7 +317,12 @@ export class LocalBackends {
   #forget(backend: LocalBackend): void {
     const { disk } = this.#context;
     const path = join(backend.directory, 'pid');
-    if (disk.stat(path)) disk.remove(path);
+    try {
+      if (disk.stat(path)) disk.remove(path);
+    } catch (error) {
+      // On a disk that can only be read it stays, and is nobody's number (see #pid).
+      if (errorCode(error) === undefined) throw error;
+    }
   }
 
   #lastWords(backend: LocalBackend): string {

@@ -1,8 +1,10 @@
 // A disk that is full or fails: every write is answered by what really happened to it, reads go on, and room makes writes work again.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { type Disk, IoError, type OpenMode } from '@qsfs/io';
 import { SimulatedDisk } from '@qsfs/io/simulated';
 import { type Reply, ReplyDecoder, RespError } from '@qsfs/resp';
+import { openSimulated } from './scratch.ts';
 import { encode, LocalServer, ManualLoop } from './support/local-server.ts';
 
 const VALUE = Buffer.alloc(10_000, 7);
@@ -134,5 +136,52 @@ describe('a full disk', () => {
     assert.ok(answer === '-Internal Error\r\n' || answer.startsWith('$10000'), answer.slice(0, 40));
     assert.equal((await local.request(one, 'GET', 'a')).slice(0, 8), '$10000\r\n');
     await local.close();
+  });
+});
+
+describe('a disk that turned read-only', () => {
+  it('goes on being read, files that were closed meanwhile too, and is written again when it can be', () => {
+    for (const mode of ['seq', 'user'] as const) {
+      const disk = new SimulatedDisk();
+      let isReadOnly = false;
+      const failing: Disk = new Proxy(disk, {
+        get(target, name) {
+          if (name === 'open')
+            return (path: string, access: OpenMode) => {
+              if (isReadOnly && access !== 'read') throw new IoError('EROFS', `${path}: read-only`);
+              return target.open(path, access);
+            };
+          const value = Reflect.get(target, name) as unknown;
+          return typeof value === 'function' ? value.bind(target) : value;
+        },
+      });
+      const engine = openSimulated(failing as SimulatedDisk, { mode });
+      const namespace = engine.namespace('default')!;
+      const put = (number: number) =>
+        mode === 'seq' ? namespace.insertId(VALUE) : namespace.set(Buffer.from(`k${number}`), VALUE);
+      const get = (number: number) =>
+        mode === 'seq' ? namespace.readId(number) : namespace.get(Buffer.from(`k${number}`));
+      for (let number = 0; number < 5; number++) put(number);
+      engine.commit();
+      isReadOnly = true;
+      for (let round = 0; round < 3; round++) {
+        engine.closeIdleFiles();
+        engine.closeIdleFiles();
+        for (let number = 0; number < 5; number++) assert.deepEqual(Buffer.from(get(number)!), VALUE);
+        assert.ok(namespace.scan('forward', undefined));
+        assert.throws(
+          () => {
+            put(5 + round);
+            engine.commit();
+          },
+          { code: 'EROFS' },
+        );
+      }
+      isReadOnly = false;
+      put(9);
+      engine.commit();
+      assert.equal(namespace.entries, 6);
+      engine.close();
+    }
   });
 });

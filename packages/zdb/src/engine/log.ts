@@ -381,7 +381,7 @@ export class Log {
   #readIndexFile(file: number, offset: number, target: Uint8Array): void {
     let got = 0;
     try {
-      got = this.indexFile(file).read(target, offset);
+      got = this.index.serving(file).read(target, offset);
     } catch (error) {
       this.counters.indexFailed('read', this.surroundings.clock);
       throw error;
@@ -491,9 +491,9 @@ export class Log {
     throw new NotLocal(this.name, file, offset, lengthBytes);
   }
 
-  /** A data file to read from (the active one: to write to). */
+  /** A data file to read from. */
   dataFile(file: number): DiskFile {
-    return file === this.segments[0]!.file ? this.data.writing(file) : this.data.reading(file);
+    return file === this.segments[0]!.file ? this.data.serving(file) : this.data.reading(file);
   }
 
   /** The error for a data file that does not exist: it must be brought, unless `presence` believes it is here. */

@@ -135,6 +135,21 @@ export class FileSet {
     return this.#open(id, 'read');
   }
 
+  /** For reading what may be written next: open for both, or on a disk that turned read-only for reading. @throws ENOENT and others */
+  serving(id: number): DiskFile {
+    const entry = this.#entries.get(id);
+    if (entry && (entry.checkedSweep === this.#pool.sweep || this.#same(entry))) {
+      this.#pool.touch(entry);
+      return entry.file;
+    }
+    try {
+      return this.#open(id, 'write');
+    } catch (error) {
+      if (errorCode(error) !== 'EROFS') throw error;
+      return this.#open(id, 'read');
+    }
+  }
+
   /** For reading and writing. @throws ENOENT and others */
   writing(id: number): DiskFile {
     const entry = this.#entries.get(id);
