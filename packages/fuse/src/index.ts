@@ -1,5 +1,5 @@
 // The kernel's FUSE protocol without libfuse: what a filesystem implements, the session that serves it, and mounting.
-export { deadMounts, detach, type MountIo } from './dead-mount.ts';
+export { deadMounts, detach, isDeadMount, type MountIo } from './dead-mount.ts';
 export * from './filesystem.ts';
 export { type MountedDevice, type Mounting, type MountOptions, mount } from './mount.ts';
 export { checkMounting } from './mount-check.ts';

@@ -1,12 +1,12 @@
-// Is this place fit to be mounted on? Also clears what a crash left there.
+// Is this place fit to be mounted on? Also finds what a crash left there.
 //
 // A mount whose server died answers ENOTCONN ("Transport endpoint is not connected") to everything. It is recognised by
-// that and by the table of mounts, and detached before anything else; a living mount is never touched.
+// that and by the table of mounts. It stays until it is replaced (mount.ts); a living mount is never touched.
 import { dirname } from 'node:path';
 import { type Disk, errorCode } from '@qsfs/io';
-import { detach, isDead, type MountIo } from './dead-mount.ts';
+import { clearDead, isDeadMount, type MountIo } from './dead-mount.ts';
 import { MountError } from './mount-error.ts';
-import { isFuse, mountAbove, mountedAt } from './mount-table.ts';
+import { isFuse, type MountEntry, mountAbove, mountBelow, mountedAt } from './mount-table.ts';
 
 /** Types of filesystems in which no directory can be made. */
 const NOTHING_MADE = new Set(['proc', 'sysfs', 'devpts', 'cgroup', 'cgroup2']);
@@ -19,13 +19,13 @@ export interface PreparedMountPoint {
   readonly path: string;
   /** It was made. */
   readonly isNew: boolean;
-  /** Dead mounts that were cleared away. */
-  readonly cleared: number;
+  /** The dead mount that is there. */
+  readonly dead: MountEntry | undefined;
 }
 
 /**
- * Makes sure that `path` can be mounted on: it is a directory (made when `create`), nothing living is mounted there, and
- * dead mounts are cleared away.
+ * Makes sure that `path` can be mounted on: it is a directory (made when `create`), nothing living is mounted there, and at
+ * most one dead mount.
  * @throws MountError
  */
 export function prepareMountPoint(io: MountIo, path: string, create: boolean): PreparedMountPoint {
@@ -41,13 +41,27 @@ export function prepareMountPoint(io: MountIo, path: string, create: boolean): P
 
 function prepare(io: MountIo, path: string, create: boolean): PreparedMountPoint {
   const { disk } = io;
-  for (let cleared = 0; cleared <= STALE_MAX; cleared++) {
-    // What is mounted there must not be touched before it is known to answer, not even to resolve symlinks.
-    const beside = besideMount(disk, path);
-    if (beside !== undefined && clearStale(io, beside)) continue;
-    const absolute = resolveDirectory(disk, path);
-    if (absolute === undefined) return { path: makeDirectory(disk, path, create), isNew: true, cleared };
-    if (!clearStale(io, absolute)) return { path: absolute, isNew: false, cleared };
+  // What is mounted there must not be touched before it is known to answer, not even to resolve symlinks.
+  const beside = besideMount(disk, path);
+  const dead = beside === undefined ? undefined : lastDead(io, beside);
+  if (beside !== undefined && dead) return { path: beside, isNew: false, dead };
+  const absolute = resolveDirectory(disk, path);
+  if (absolute === undefined)
+    return { path: makeDirectory(disk, path, create), isNew: true, dead: undefined };
+  return { path: absolute, isNew: false, dead: lastDead(io, absolute) };
+}
+
+/**
+ * The dead mount at a place, undefined when nothing is mounted there. One that covers another FUSE mount is taken away, so that
+ * they do not pile up from crash to crash: what appears answers errors, too, or lives, and then the place is in use.
+ * @throws MountError
+ */
+function lastDead(io: MountIo, path: string): MountEntry | undefined {
+  for (let count = 0; count <= STALE_MAX; count++) {
+    const dead = deadAt(io, path);
+    const below = dead && mountBelow(io.disk, path);
+    if (!below || !isFuse(below)) return dead;
+    clearDead(io.processes, path);
   }
   throw new MountError(
     'already-mounted',
@@ -65,10 +79,10 @@ export function checkMountPoint(io: MountIo, path: string): void {
   if (path === '') throw new MountError('no-mount-point', 'no mount point was given');
   try {
     const beside = besideMount(disk, path);
-    if (beside !== undefined && isStale(io, beside)) return;
+    if (beside !== undefined && deadAt(io, beside)) return;
     const absolute = resolveDirectory(disk, path);
     if (absolute === undefined) checkParent(disk, path);
-    else isStale(io, absolute);
+    else deadAt(io, absolute);
   } catch (error) {
     if (errorCode(error) === undefined) throw error;
     throw new MountError('no-mount-point', `${path} cannot be a mount point: ${(error as Error).message}`);
@@ -91,28 +105,18 @@ function checkParent(disk: Disk, path: string): void {
     throw new MountError('no-mount-point', `no directory can be made in ${above} (${type})`);
 }
 
-/** False when nothing is mounted there, true when a dead mount is. @throws MountError when it lives */
-function isStale(io: MountIo, absolutePath: string): boolean {
+/** The dead mount on top of a place, undefined when nothing is mounted there. @throws MountError when it lives */
+function deadAt(io: MountIo, absolutePath: string): MountEntry | undefined {
   const entry = mountedAt(io.disk, absolutePath);
-  if (!entry) return false;
-  if (!isFuse(entry) || !isDead(io, absolutePath)) {
+  if (!entry) return undefined;
+  if (!isDeadMount(io, absolutePath)) {
     const command = io.processes.userId === 0 ? 'umount' : 'fusermount3 -u';
     throw new MountError(
       'already-mounted',
       `${absolutePath} is already a mount point (${entry.type}, ${entry.source}); unmount it first ("${command} ${absolutePath}") or choose another directory`,
     );
   }
-  return true;
-}
-
-/** False when nothing is mounted there, true when a dead mount was and is no more. @throws MountError when it lives */
-function clearStale(io: MountIo, absolutePath: string): boolean {
-  if (!isStale(io, absolutePath)) return false;
-  if (detach(io.processes, absolutePath)) return true;
-  throw new MountError(
-    'not-permitted',
-    `a dead mount is in the way at ${absolutePath} and cannot be removed; run "umount -l ${absolutePath}" as root`,
-  );
+  return entry;
 }
 
 /** The absolute path as far as it can be had without touching the last name; undefined when that says nothing. */

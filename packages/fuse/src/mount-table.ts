@@ -6,6 +6,9 @@ import type { Disk } from '@qsfs/io';
 
 /** One mount, as far as it matters here. */
 export interface MountEntry {
+  /** Of this mount, and of the one it is mounted on. */
+  readonly id: string;
+  readonly parentId: string;
   /** `major:minor` of the mounted filesystem. */
   readonly device: string;
   readonly mountPoint: string;
@@ -39,6 +42,12 @@ export function mountedAt(disk: Disk, path: string): MountEntry | undefined {
   return mountTable(disk).findLast((entry) => entry.mountPoint === path);
 }
 
+/** What the topmost mount at a path covers there: another mount at the same path, or undefined when it is a directory. */
+export function mountBelow(disk: Disk, path: string): MountEntry | undefined {
+  const top = mountedAt(disk, path);
+  return mountTable(disk).find((entry) => entry.id === top?.parentId && entry.mountPoint === path);
+}
+
 /** The mount that an absolute path without symlinks is on. */
 export function mountAbove(disk: Disk, path: string): MountEntry | undefined {
   const isAbove = ({ mountPoint }: MountEntry) =>
@@ -55,11 +64,18 @@ export function mountAbove(disk: Disk, path: string): MountEntry | undefined {
 export function parseMount(line: string): MountEntry | undefined {
   const words = line.split(' ');
   const dash = words.indexOf('-', 6);
-  const [, , device, , mountPoint] = words;
+  const [id = '', parentId = '', device, , mountPoint] = words;
   const type = words[dash + 1];
   const source = words[dash + 2];
   if (dash < 0 || !device || !mountPoint || type === undefined || source === undefined) return undefined;
-  return { device, mountPoint: unescaped(mountPoint), type: unescaped(type), source: unescaped(source) };
+  return {
+    id,
+    parentId,
+    device,
+    mountPoint: unescaped(mountPoint),
+    type: unescaped(type),
+    source: unescaped(source),
+  };
 }
 
 /** Undoes the octal escapes; the table is bytes, so the result is read as UTF-8 only then. */

@@ -1,5 +1,9 @@
 // Mounting and unmounting. As root through mount(8), which inherits the open device; otherwise through fusermount3.
 //
+// Where the mount of a killed server lies, root mounts over it: mount(2) asks the filesystem below nothing. So the folder below
+// is never seen in between, as it would be if the dead mount were cleared first, which is all that fusermount3 can do: it looks
+// at the place and fails on a dead one (docs/adr/fuse-dead-mounts.md).
+//
 // A mount belongs to the process that made it: closing the descriptor (or dying) aborts everything that goes through it.
 // Called by the programs, never by the thread of the session: unmounting needs that thread to answer.
 import {
@@ -11,7 +15,7 @@ import {
   type OpenDevice,
   type Processes,
 } from '@qsfs/io';
-import { detach, PLAIN_MESSAGES } from './dead-mount.ts';
+import { clearDead, DEAD_TEXT, detach, PLAIN_MESSAGES } from './dead-mount.ts';
 import { DEVICE_HINT, mountWithFusermount } from './fusermount.ts';
 import { DEVICE_PATH } from './mount-check.ts';
 import { MountError } from './mount-error.ts';
@@ -56,19 +60,22 @@ export interface MountedDevice {
   readonly mountPoint: string;
   /** `major:minor` of the mounted filesystem. */
   readonly deviceNumber: string;
-  /** Dead mounts of an earlier run that were cleared away first. */
-  readonly staleCleared: number;
-  /** Names in the directory below the mount, which nobody sees while it is mounted. */
+  /** The dead mount of an earlier run was here. */
+  readonly replacedDead: boolean;
+  /** Names in the directory below the mount, which nobody sees while it is mounted; 0 when a dead mount hides them from us, too. */
   readonly hiddenCount: number;
   /**
    * Unmounts, waiting for what is on its way to us. When files are still in use there, it writes back what the kernel
    * holds and detaches the tree: the name is free at once, and the session goes on until the last user is gone.
+   * Then the dead mount goes that this one was mounted over.
    * @returns whether the session will end by itself now
    * @throws MountError 'busy' when the system refuses even that
    */
   unmount(): Promise<'unmounted' | 'detached'>;
   /** Detaches at once, without waiting and without the event loop: for the last moments of a process. */
   detach(): void;
+  /** Detaches a mount that could not be served: a dead one below it stays and answers errors as before. */
+  putBack(): void;
   /** Aborts the mount: whatever goes through it fails with ENOTCONN. After the session ended, or instead. */
   close(): void;
 }
@@ -85,16 +92,28 @@ export function mount(io: Mounting, options: MountOptions): MountedDevice {
   if (!/^[\w.-]+$/.test(options.subtype))
     throw new RangeError(`"${options.subtype}" cannot be a filesystem type`);
   const prepared = prepareMountPoint(io, options.mountPoint, options.createMountPoint ?? false);
-  const hiddenCount = countNames(io.disk, prepared.path);
+  const { path, isNew, dead } = prepared;
+  const place = { path, replacedDead: dead !== undefined };
   const root = io.processes.userId === 0;
+  if (root && dead) {
+    try {
+      const over = { ...place, hiddenCount: 0, covered: dead.device };
+      return new Mounted(io, options, mountAsRoot(io, path, options), over);
+    } catch (error) {
+      // A mount(8) that looks at the place first cannot mount over it.
+      if (!(error instanceof MountError && DEAD_TEXT.test(error.message))) throw error;
+    }
+  }
+  if (dead) clearDead(io.processes, path);
+  const hiddenCount = countNames(io.disk, path);
   let descriptor: number;
   try {
-    descriptor = root ? mountAsRoot(io, prepared.path, options) : mountAsUser(io, prepared.path, options);
+    descriptor = root ? mountAsRoot(io, path, options) : mountAsUser(io, path, options);
   } catch (error) {
-    if (prepared.isNew) removeQuietly(io.disk, prepared.path);
+    if (isNew) removeQuietly(io.disk, path);
     throw error;
   }
-  return new Mounted(io, options, descriptor, { ...prepared, hiddenCount });
+  return new Mounted(io, options, descriptor, { ...place, hiddenCount, covered: undefined });
 }
 
 /** Why it was made in vain matters more than what is left of it. */
@@ -119,8 +138,10 @@ function countNames(disk: Disk, path: string): number {
 /** The place as it was before. */
 interface Place {
   readonly path: string;
-  readonly cleared: number;
+  readonly replacedDead: boolean;
   readonly hiddenCount: number;
+  /** `major:minor` of the dead mount that is covered now. */
+  readonly covered: string | undefined;
 }
 
 class Mounted implements MountedDevice {
@@ -128,9 +149,10 @@ class Mounted implements MountedDevice {
   readonly device: Device;
   readonly mountPoint: string;
   readonly deviceNumber: string;
-  readonly staleCleared: number;
+  readonly replacedDead: boolean;
   readonly hiddenCount: number;
   readonly #io: Mounting;
+  readonly #covered: string | undefined;
 
   constructor(io: Mounting, options: MountOptions, descriptor: number, place: Place) {
     const { path } = place;
@@ -138,10 +160,11 @@ class Mounted implements MountedDevice {
     this.descriptor = descriptor;
     this.device = io.openDevice(descriptor, io.libc);
     this.mountPoint = path;
-    this.staleCleared = place.cleared;
+    this.replacedDead = place.replacedDead;
     this.hiddenCount = place.hiddenCount;
+    this.#covered = place.covered;
     const entry = mountedAt(io.disk, path);
-    if (!entry) {
+    if (!entry || entry.device === place.covered) {
       this.device.close();
       throw new MountError('refused', `the system says it mounted ${path}, but nothing is mounted there`);
     }
@@ -151,6 +174,12 @@ class Mounted implements MountedDevice {
   }
 
   async unmount(): Promise<'unmounted' | 'detached'> {
+    const how = await this.#unmount();
+    this.#clearCovered();
+    return how;
+  }
+
+  async #unmount(): Promise<'unmounted' | 'detached'> {
     if (!this.#isThere()) return 'unmounted';
     const root = this.#io.processes.userId === 0;
     const [command, ...flags] = root ? ['umount'] : ['fusermount3', '-u'];
@@ -163,6 +192,11 @@ class Mounted implements MountedDevice {
   }
 
   detach(): void {
+    this.putBack();
+    this.#clearCovered();
+  }
+
+  putBack(): void {
     if (this.#isThere()) detach(this.#io.processes, this.mountPoint);
   }
 
@@ -172,6 +206,13 @@ class Mounted implements MountedDevice {
 
   #isThere(): boolean {
     return mountedAt(this.#io.disk, this.mountPoint)?.device === this.deviceNumber;
+  }
+
+  /** What died once stays dead, and its number is its own as long as it is mounted. */
+  #clearCovered(): void {
+    if (this.#covered === undefined) return;
+    if (mountedAt(this.#io.disk, this.mountPoint)?.device !== this.#covered) return;
+    detach(this.#io.processes, this.mountPoint);
   }
 
   #command(command: string, parameters: readonly string[]): Promise<ChildResult> {

@@ -9,6 +9,8 @@ test('a line with optional fields and escapes', () => {
   const line =
     '98 29 0:57 / /mnt/a\\040b\\134\\303\\274 rw,relatime shared:5 master:1 - fuse.zdbfs so\\011urce rw,user_id=0';
   assert.deepEqual(parseMount(line), {
+    id: '98',
+    parentId: '29',
     device: '0:57',
     mountPoint: '/mnt/a b\\ü',
     type: 'fuse.zdbfs',
@@ -34,7 +36,7 @@ test('this machine’s table has its root and its /proc', () => {
 });
 
 test('only fuse and its subtypes are FUSE', () => {
-  const of = (type: string) => isFuse({ type, device: '', mountPoint: '', source: '' });
+  const of = (type: string) => isFuse({ id: '', parentId: '', type, device: '', mountPoint: '', source: '' });
   assert.deepEqual(['fuse', 'fuse.qsfs', 'fuseblk', 'fusectl', 'ext4'].map(of), [
     true,
     true,

@@ -57,6 +57,11 @@ export class Place {
     return readFileSync(`/proc/${process}/mountinfo`, 'utf8').includes(` ${this.mountPoint} `);
   }
 
+  /** How many mounts lie on each other here. */
+  get mountCount(): number {
+    return readFileSync('/proc/self/mountinfo', 'utf8').split(` ${this.mountPoint} `).length - 1;
+  }
+
   get isMounted(): boolean {
     return this.isMountedFor('self');
   }

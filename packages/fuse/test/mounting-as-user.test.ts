@@ -67,7 +67,7 @@ test(
     assert.ok(namespace.isMounted(place));
     assert.match(namespace.run('ls "$1"', place.mountPoint).stderr, /Transport endpoint is not connected/);
     const next = new Server(settings, namespace.prefix);
-    assert.equal((await next.message('mounted'))['staleCleared'], 1);
+    assert.equal((await next.message('mounted'))['replacedDead'], true);
     assert.equal(namespace.run('ls "$1"', place.mountPoint).stderr, '');
     await next.unmount();
     place.clear();

@@ -14,6 +14,15 @@ const onlyRoot = { skip: ROOT ? false : 'only root may' };
 
 after(clearLeftovers);
 
+/** Names in a directory, or why they cannot be listed. */
+function listing(path: string): string {
+  try {
+    return fs.readdirSync(path).join(' ');
+  } catch (error) {
+    return `${(error as NodeJS.ErrnoException).code}`;
+  }
+}
+
 /** How a server refuses to start. */
 async function refusal(settings: ServeSettings): Promise<Message> {
   const server = new Server(settings);
@@ -142,11 +151,90 @@ test('after kill -9 the place answers errors and not the folder below, until the
   }
   const server = new Server({ mountPoint: place.mountPoint });
   const message = await server.message('mounted');
-  assert.equal(message['staleCleared'], 1);
+  assert.equal(message['replacedDead'], true);
   assert.equal(message['hiddenCount'], 0);
   fs.writeFileSync(join(place.mountPoint, 'x'), 'alive');
   await server.unmount();
   assert.ok(!place.isMounted);
+  place.clear();
+});
+
+test(
+  'whoever looks again and again while a dead mount is replaced sees errors or the new one, never the folder below',
+  onlyRoot,
+  async () => {
+    const place = new Place();
+    fs.writeFileSync(join(place.mountPoint, 'below'), '');
+    const settings = { mountPoint: place.mountPoint };
+    const first = await serve(settings);
+    await first.kill();
+    const seen = new Set<string>();
+    const watch = setInterval(() => seen.add(listing(place.mountPoint)), 1);
+    try {
+      for (let turn = 0; turn < 3; turn++) {
+        const next = await serve(settings);
+        assert.equal(listing(place.mountPoint), '');
+        assert.ok(place.mountCount <= 2, 'dead mounts pile up');
+        await next.kill();
+      }
+    } finally {
+      clearInterval(watch);
+    }
+    assert.deepEqual(
+      [...seen].filter((listed) => !['ENOTCONN', 'ECONNABORTED', ''].includes(listed)),
+      [],
+    );
+    const last = await serve(settings);
+    await last.unmount();
+    assert.equal(listing(place.mountPoint), 'below');
+    place.clear();
+  },
+);
+
+test(
+  'a mount over a dead one takes the dead one along, whoever unmounts it, and gives it back when it was for nothing',
+  onlyRoot,
+  async () => {
+    const place = new Place();
+    const settings = { mountPoint: place.mountPoint };
+    const killed = await serve(settings);
+    await killed.kill();
+    const useless = await serve(settings);
+    useless.tell({ do: 'put-back' });
+    await useless.message('ended');
+    await useless.ended;
+    assert.equal(listing(place.mountPoint), 'ENOTCONN');
+    assert.equal(place.mountCount, 1);
+    const unmounted = await serve(settings);
+    assert.equal(spawnSync('umount', [place.mountPoint]).status, 0);
+    await unmounted.ended;
+    assert.equal(place.mountCount, 0);
+    const again = await serve(settings);
+    await again.kill();
+    const used = await serve(settings);
+    const file = fs.openSync(join(place.mountPoint, 'open'), 'w+');
+    used.tell({ do: 'unmount' });
+    assert.equal((await used.message('unmount'))['unmount'], 'detached');
+    assert.equal(place.mountCount, 0);
+    fs.closeSync(file);
+    await used.ended;
+    place.clear();
+  },
+);
+
+test('a mount(8) that looks at the place first gets it cleared', onlyRoot, async () => {
+  const place = new Place();
+  const settings = { mountPoint: place.mountPoint };
+  const killed = await serve(settings);
+  await killed.kill();
+  const mount = join(place.folder, 'mount');
+  const real = spawnSync('sh', ['-c', 'command -v mount'], { encoding: 'utf8' }).stdout.trim();
+  fs.writeFileSync(mount, `#!/bin/sh\nstat "${place.mountPoint}" >/dev/null && exec ${real} "$@"\n`, {
+    mode: 0o755,
+  });
+  const server = await serve(settings, ['env', `PATH=${place.folder}:${process.env['PATH']}`]);
+  assert.equal(place.mountCount, 1);
+  await server.unmount();
   place.clear();
 });
 

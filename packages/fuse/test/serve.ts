@@ -56,13 +56,14 @@ const input: ServeInput = {
 };
 const thread = startThread(new URL('./serve-thread.ts', import.meta.url), input);
 let wakeHandle: WakeHandle | undefined;
+let forNothing = false;
 let toldEnd: () => void = () => {};
 const endTold = new Promise<void>((resolve) => (toldEnd = resolve));
 thread.port.onMessage((message) => {
   if (typeof message === 'object' && message !== null && 'wakeHandle' in message) {
     wakeHandle = message.wakeHandle as WakeHandle;
-    const { mountPoint, deviceNumber, staleCleared, hiddenCount } = mounted;
-    tell({ mounted: mountPoint, deviceNumber, staleCleared, hiddenCount });
+    const { mountPoint, deviceNumber, replacedDead, hiddenCount } = mounted;
+    tell({ mounted: mountPoint, deviceNumber, replacedDead, hiddenCount });
   } else tell(message);
   if (typeof message === 'object' && message !== null && 'ended' in message) toldEnd();
 });
@@ -70,7 +71,7 @@ Promise.all([thread.ended, endTold]).then(
   ([code]) => {
     tell({ threadEnded: code });
     mounted.close();
-    mounted.detach();
+    if (!forNothing) mounted.detach();
     process.exit(0);
   },
   (error: unknown) => {
@@ -88,6 +89,9 @@ for await (const line of createInterface({ input: process.stdin })) {
         ? notifier.inode(command.inode ?? 1, 0, 0)
         : notifier.entry(command.inode ?? 1, command.name);
     tell({ known });
+  } else if (command.do === 'put-back') {
+    forNothing = true;
+    mounted.putBack();
   } else if (command.do === 'unmount') {
     mounted.unmount().then(
       (how) => tell({ unmount: how }),

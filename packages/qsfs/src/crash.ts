@@ -1,6 +1,6 @@
 // What a qsfs that was killed leaves behind, and how it is told of and cleared: its mount, which answers errors until then (so
 // that nobody takes the folder below it for the volume), and its local backends, which go on.
-import { deadMounts, detach } from '@qsfs/fuse';
+import { deadMounts, detach, isDeadMount } from '@qsfs/fuse';
 import { type Disk, errorCode } from '@qsfs/io';
 import { localBackendsOf, readConfiguration } from './configuration.ts';
 import type { Context } from './context.ts';
@@ -69,21 +69,28 @@ export interface Cleared {
  * @throws QsfsError QSFS_E_INCOMPLETE when the system does not let go of a mount
  */
 export async function clearAfterCrash(context: Context, layout: Layout): Promise<Cleared> {
-  const mounts: string[] = [];
-  // Under a dead mount may be another one.
-  for (let dead = deadMountsOf(context, layout); dead.length > 0; dead = deadMountsOf(context, layout)) {
-    for (const place of dead) {
-      if (!detach(context.processes, place)) {
-        throw new QsfsError(
-          'QSFS_E_INCOMPLETE',
-          `the dead mount at ${place} cannot be removed`,
-          `Type "umount -l ${place}" as root. ${safetyOf(context, layout)}`,
-        );
-      }
-      if (!mounts.includes(place)) mounts.push(place);
-    }
+  return { mounts: clearMounts(context, layout), ...(await stopBackends(context, layout)) };
+}
+
+/**
+ * Clears the dead mounts of a state folder.
+ * @returns the places
+ * @throws QsfsError QSFS_E_INCOMPLETE when the system does not let go of one
+ */
+export function clearMounts(context: Context, layout: Layout): readonly string[] {
+  const dead = deadMountsOf(context, layout);
+  for (const place of dead) {
+    // Below may be the one that it was mounted over, whoever's that was.
+    do {
+      if (detach(context.processes, place)) continue;
+      throw new QsfsError(
+        'QSFS_E_INCOMPLETE',
+        `the dead mount at ${place} cannot be removed`,
+        `Type "umount -l ${place}" as root. ${safetyOf(context, layout)}`,
+      );
+    } while (isDeadMount(context, place));
   }
-  return { mounts, ...(await stopBackends(context, layout)) };
+  return dead;
 }
 
 /** Whether what was written is still there, as far as the folder shows. */

@@ -162,7 +162,7 @@ export class Frontend {
         frontend.#begin();
         return frontend;
       } catch (error) {
-        mounted.detach();
+        mounted.putBack();
         mounted.close();
         throw error;
       }

@@ -68,11 +68,11 @@ export class Running {
   }
 
   /** Ends the process at once, as a crash would: its mount stays and is dead. */
-  kill(): void {
+  kill(mountPoint = this.mountPoint): void {
     const { pid } = this.status();
     process.kill(pid, 'SIGKILL');
     const isDead = () =>
-      /not connected/.test(spawnSync('stat', ['-f', this.mountPoint], { encoding: 'utf8' }).stderr);
+      /not connected/.test(spawnSync('stat', ['-f', mountPoint], { encoding: 'utf8' }).stderr);
     waitFor(() => !existsSync(`/proc/${pid}/cwd`) && isDead(), 'the end of the killed process');
   }
 

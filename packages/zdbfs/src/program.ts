@@ -191,8 +191,8 @@ class Program {
       send({ kind: 'stop' });
       return;
     }
-    if (this.#mounted.staleCleared > 0 && !line.quiet)
-      this.#machine.errors('zdbfs: an earlier run was killed: its dead mount was cleared away\n');
+    if (this.#mounted.replacedDead && !line.quiet)
+      this.#machine.errors('zdbfs: an earlier run was killed: its dead mount is replaced\n');
     send({ kind: 'serve', descriptor: this.#mounted.descriptor, mountPoint: this.#mounted.mountPoint });
   }
 

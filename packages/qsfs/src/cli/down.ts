@@ -1,7 +1,7 @@
 // `qsfs down`: sync, unmount, stop.
 import type { Context } from '../context.ts';
 import type { DownAnswer } from '../control-service.ts';
-import { clearAfterCrash, hasFrontend, isServed, safetyOf } from '../crash.ts';
+import { clearAfterCrash, clearMounts, hasFrontend, isServed, safetyOf } from '../crash.ts';
 import { QsfsError } from '../errors.ts';
 import type { Layout } from '../layout.ts';
 import { shellWord } from '../shell-word.ts';
@@ -36,6 +36,8 @@ export const down: Verb = {
     // The answer comes before the last steps: the folder is free when its lock is.
     const end = context.clock.monotonicMs() + END_TIMEOUT_MS;
     while (isServed(context, layout) && context.clock.monotonicMs() < end) await context.clock.sleep(POLL_MS);
+    // It may have been killed before and started again with another mount point.
+    clearMounts(context, layout);
     if (!answer.complete) {
       throw new QsfsError(
         'QSFS_E_INCOMPLETE',
