@@ -44,8 +44,9 @@ const SETTLED_TOKEN = 'settled';
 const SYNCED_TOKEN = 'synced';
 /** Work that waits for data is given up after so many tries (each brings at least one stripe). */
 const WORK_TRIES_MAX = 10_000;
-
-const RELOCATION_TRIES_MAX = 200;
+/** The same of work that needs a whole data file here at once, for each stripe of it; and so many more, for other things it waits for. */
+const TRIES_PER_STRIPE = 2;
+const FILE_TRIES_MORE = 200;
 
 /** Work asked for by message that may miss data: run again whenever something came. */
 interface Work {
@@ -378,11 +379,13 @@ class Server {
     const data = (this.#engine as Engine).namespace(NAMESPACES.data) as Namespace;
     let movedBytes = 0;
     let tries = 0;
+    const { segmentBytes, stripeBytes } = this.#input;
+    const triesMax = FILE_TRIES_MORE + TRIES_PER_STRIPE * Math.ceil(segmentBytes / stripeBytes);
     const refuse = (message: string) => this.#send({ kind: 'refused', id, message });
     this.#do({
       run: () => {
         // All of it has to be here at once: when it never is, there is no room for it.
-        if (++tries > RELOCATION_TRIES_MAX) throw new Error('it cannot be brought here');
+        if (++tries > triesMax) throw new Error('it cannot be brought here');
         const moved = (bytes: number) => {
           movedBytes += bytes;
         };

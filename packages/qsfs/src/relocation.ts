@@ -63,8 +63,11 @@ export class Relocator {
       // Should something stay in it, it is not tried again and again.
       this.#leftAtMs.set(file, clock.monotonicMs());
       try {
-        movedBytes += await move(file);
-        emptied += 1;
+        const bytes = await move(file);
+        movedBytes += bytes;
+        if (bytes > 0) emptied += 1;
+        // What is alive in it cannot be read: a state would give nothing back, now or later.
+        else this.#leftAtMs.set(file, Number.POSITIVE_INFINITY);
       } catch (error) {
         log('warning', `${CONTENTS}/d${file} cannot be emptied now: ${messageOf(error)}`);
         break;
