@@ -23,6 +23,11 @@ const PARKED_COUNT_MAX = 16_384;
 const PARKED_MAX_BYTES = 256 * 1024 * 1024;
 const IDLE_INTERVAL_MS = 50;
 const BLOCK_SIZE_BYTES = 4096;
+/**
+ * How long a request goes on waiting after its process got a signal. The kernel tells of every signal, and programs that get one they handle (a timer,
+ * a child that ended) expect no EINTR from a file; it tells only once, so a process that is killed afterwards waits as long.
+ */
+const INTERRUPT_GRACE_MS = 1000;
 /** Operations are counted one by one below this code. */
 const OPERATIONS_MAX = 64;
 
@@ -95,6 +100,8 @@ export class Session {
   /** Requests to run again, oldest first from `#readyNext` on. */
   #ready: ParkedRequest[] = [];
   #readyNext = 0;
+  /** Requests whose processes got a signal, by number, oldest first; some may have been answered. */
+  #interrupted: { readonly low: number; readonly high: number; readonly endMs: number }[] = [];
   #negotiated: Negotiated | undefined;
   #stopping = false;
   #idleAtMs = 0;
@@ -186,6 +193,7 @@ export class Session {
       for (;;) {
         if (channel.takeWake()) this.#options.woken?.();
         if (this.#stopping) return 'stopped';
+        if (this.#interrupted.length > 0) this.#endInterrupted();
         if (this.#isReady) {
           this.#runAgain();
           // A read would wait there, and there is more to do.
@@ -332,12 +340,28 @@ export class Session {
     this.#answerError(request, ERRNO.ENOMEM);
   }
 
-  /** A process that waits was killed. Only what is parked can be ended early; everything else is answered anyway. */
+  /** A process that waits got a signal. Only what is parked can be ended early; everything else is answered anyway. */
   #interrupt(): void {
     const request = this.#request;
     if (!request.has(8)) return;
     const low = request.word(BODY);
     const high = request.word(BODY + 1);
+    // A session that blocks in reads may not come by again.
+    if (!this.#channel.polled) this.#endEarly(low, high);
+    else {
+      const endMs = this.#options.clock.monotonicMs() + INTERRUPT_GRACE_MS;
+      this.#interrupted.push({ low, high, endMs });
+    }
+  }
+
+  #endInterrupted(): void {
+    const now = this.#options.clock.monotonicMs();
+    const due = this.#interrupted.filter(({ endMs }) => endMs <= now);
+    this.#interrupted = this.#interrupted.slice(due.length);
+    for (const { low, high } of due) this.#endEarly(low, high);
+  }
+
+  #endEarly(low: number, high: number): void {
     const parked = this.#parking.takeRequest(low, high) ?? this.#takeReady(low, high);
     if (parked) this.#answerError(parked, ERRNO.EINTR);
   }

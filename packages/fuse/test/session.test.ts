@@ -195,19 +195,54 @@ test('an interrupt ends a parked request with EINTR, and it is not run again', (
   assert.equal(filesystem.calls.length, 3);
 });
 
+/** A message that means nothing: the session goes once round its loop. */
+const ROUND = interruptRequest(1000);
+
+test('a polled session ends an interrupted request only when it waits long: programs get signals without expecting EINTR', () => {
+  let now = 0;
+  const { device, filesystem, session } = serving(
+    [
+      () => (filesystem.thrown = new Later('t')),
+      readRequest(10, 5, 0n, 10),
+      interruptRequest(10),
+      () => (now += 900),
+      ROUND,
+      () => assert.equal(session.statistics.parkedCount, 1),
+      () => (filesystem.thrown = undefined),
+      () => session.retry('t'),
+      ROUND,
+      ROUND,
+      () => (filesystem.thrown = new Later('u')),
+      readRequest(12, 5, 0n, 10),
+      interruptRequest(12),
+      () => (now += 1001),
+      ROUND,
+      () => assert.ok(device.answered(12)),
+    ],
+    { libc: loadLibc(), idleIntervalMs: 1, clock: { monotonicMs: () => (now += 0.001) } },
+  );
+  session.run();
+  assert.equal(device.answer(10).errno, 0);
+  assert.equal(device.answer(12).errno, ERRNO.EINTR);
+});
+
 test('an interrupt also finds a request that is about to be run again', () => {
+  let now = 0;
   const { device, filesystem, session } = serving(
     [
       () => (filesystem.thrown = new Later('t')),
       readRequest(10, 5, 0n, 10),
       readRequest(12, 5, 0n, 10),
+      interruptRequest(12),
       () => (filesystem.thrown = undefined),
       // A polled session runs one request again, then looks for new ones, then runs the next again.
       () => session.retry('t'),
-      interruptRequest(12),
-      () => {},
+      () => (now += 1001),
+      ROUND,
+      ROUND,
+      ROUND,
     ],
-    { libc: loadLibc(), idleIntervalMs: 1 },
+    { libc: loadLibc(), idleIntervalMs: 1, clock: { monotonicMs: () => (now += 0.001) } },
   );
   session.run();
   assert.equal(device.answer(10).errno, 0);
