@@ -264,7 +264,7 @@ class Server {
   }
 
   #idle(): void {
-    this.#presence.loans.tend();
+    this.#presence.tend();
     this.#measure();
     this.#goOn();
   }

@@ -5,6 +5,12 @@ import { StripeLoans } from './loans.ts';
 import { OFFLOADED, type OffloadedName, type Stripes } from './messages.ts';
 import { StripeMap, stripeRuns } from './stripe-map.ts';
 
+/**
+ * For so long a stripe that somebody asked for stays until it is read. Longer than one is waited for: a request that needs several at once would
+ * otherwise find the first gone when the last comes, and so on for ever, while the cache has to give up whatever it can.
+ */
+const ARRIVAL_MS = 10_000;
+
 interface Maps {
   /** Not in the local file. */
   readonly absent: StripeMap;
@@ -14,6 +20,8 @@ interface Maps {
   readonly ahead: StripeMap;
   /** By stripe: what is wanted of it. */
   readonly asked: Map<string, Range[]>;
+  /** By stripe that came because somebody waits for it: until when it stays although it was not read yet. The oldest is the first. */
+  readonly arrived: Map<string, number>;
 }
 
 /** Bytes of a data file. */
@@ -33,6 +41,7 @@ export class LocalPresence implements Presence {
   readonly #maps: Readonly<Record<string, Maps | undefined>>;
   readonly #stripeBytes: number;
   readonly #events: PresenceEvents;
+  readonly #nowMs: () => number;
   readonly loans: StripeLoans;
 
   /**
@@ -49,10 +58,11 @@ export class LocalPresence implements Presence {
   ) {
     this.#stripeBytes = stripeBytes;
     this.#events = events;
+    this.#nowMs = nowMs;
     const maps: Record<string, Maps> = {};
     for (const name of OFFLOADED) {
       const map = () => new StripeMap(stripeBytes, fileBytesMax);
-      maps[name] = { absent: map(), touched: map(), ahead: map(), asked: new Map() };
+      maps[name] = { absent: map(), touched: map(), ahead: map(), asked: new Map(), arrived: new Map() };
       maps[name].absent.restore(absent[name]);
     }
     this.#maps = maps;
@@ -115,9 +125,27 @@ export class LocalPresence implements Presence {
     const maps = this.#mapsOf(stripes.namespace);
     maps.absent.delete(stripes.file, stripes.first, stripes.count);
     if (ahead) maps.ahead.add(stripes.file, stripes.first, stripes.count);
-    for (let stripe = stripes.first; stripe < stripes.first + stripes.count; stripe += 1)
+    for (let stripe = stripes.first; stripe < stripes.first + stripes.count; stripe += 1) {
       this.loans.returned(stripes.namespace, stripes.file, stripe);
+      const key = keyOf(stripes.namespace, stripes.file, stripe);
+      if (ahead || !maps.asked.has(key)) continue;
+      maps.arrived.delete(key);
+      maps.arrived.set(key, this.#nowMs() + ARRIVAL_MS);
+    }
     return this.#settle(maps, stripes);
+  }
+
+  /** Forgets what came long ago and what was lent long ago. Called now and then. */
+  tend(): void {
+    this.loans.tend();
+    const now = this.#nowMs();
+    for (const name of OFFLOADED) {
+      const { arrived } = this.#mapsOf(name);
+      for (const [key, untilMs] of arrived) {
+        if (untilMs > now) break;
+        arrived.delete(key);
+      }
+    }
   }
 
   /**
@@ -141,14 +169,20 @@ export class LocalPresence implements Presence {
     return this.#settle(this.#mapsOf(stripes.namespace), stripes);
   }
 
-  /** Gives up stripes; with `keepTouched` those read since the last such call stay. @returns what was given up */
+  /**
+   * Gives up stripes, except those that somebody still waits to read; with `keepTouched` those read since the last such call stay, too.
+   * @returns what was given up
+   */
   drop(offered: readonly Stripes[], keepTouched: boolean): Stripes[] {
     const given: Stripes[] = [];
+    const now = this.#nowMs();
     for (const { namespace, file, first, count } of offered) {
       const maps = this.#mapsOf(namespace);
       const goes = (stripe: number) => {
         if (stripe < first || stripe >= first + count || maps.absent.has(file, stripe)) return false;
-        return !(keepTouched && (maps.touched.has(file, stripe) || maps.ahead.has(file, stripe)));
+        const isTouched = maps.touched.has(file, stripe);
+        if (!isTouched && (maps.arrived.get(keyOf(namespace, file, stripe)) ?? 0) > now) return false;
+        return !(keepTouched && (isTouched || maps.ahead.has(file, stripe)));
       };
       for (const run of stripeRuns(Math.min(first + count, maps.absent.stripes), goes)) {
         maps.absent.add(file, run.first, run.count);

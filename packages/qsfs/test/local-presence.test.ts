@@ -1,0 +1,76 @@
+// What the filesystem thread gives up, and what it keeps for those who wait.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { NotLocal } from '@qsfs/zdb';
+import { LocalPresence } from '../src/local-presence.ts';
+import type { Stripes } from '../src/messages.ts';
+import { StripeMap } from '../src/stripe-map.ts';
+
+const NAME = 'zdbfs-data';
+const STRIPE = 4096;
+const FILE_BYTES = 8 * STRIPE;
+
+/** File 0 is on the backends only. */
+function evicted() {
+  const absent = new StripeMap(STRIPE, FILE_BYTES);
+  absent.add(0, 0, 8);
+  const none = () => new StripeMap(STRIPE, FILE_BYTES).snapshot();
+  const needed: Stripes[] = [];
+  const clock = { ms: 1000 };
+  const presence = new LocalPresence(
+    STRIPE,
+    FILE_BYTES,
+    { 'zdbfs-meta': none(), 'zdbfs-data': absent.snapshot() },
+    { need: (stripes) => void needed.push(stripes), reached: () => {} },
+    () => clock.ms,
+  );
+  presence.reach(NAME, 0);
+  return { presence, needed, clock };
+}
+
+const ALL: readonly Stripes[] = [{ namespace: NAME, file: 0, first: 0, count: 8 }];
+
+test('a request that needs several stripes gets on although the cache gives up all it can after each one', () => {
+  const { presence, needed, clock } = evicted();
+  // Records of one request: some lie in two stripes.
+  const records = [
+    { offset: STRIPE - 900, lengthBytes: 600 },
+    { offset: STRIPE - 300, lengthBytes: 600 },
+    { offset: 2 * STRIPE - 300, lengthBytes: 600 },
+  ];
+  const run = (): boolean => {
+    for (const { offset, lengthBytes } of records) {
+      if (presence.has(NAME, 0, offset, lengthBytes)) continue;
+      presence.ask(new NotLocal(NAME, 0, offset, lengthBytes));
+      return false;
+    }
+    return true;
+  };
+  let rounds = 0;
+  for (; !run(); rounds += 1) {
+    assert.ok(rounds < 20, 'it goes round and round');
+    const stripes = needed.shift();
+    assert.ok(stripes, 'nobody is asked any more');
+    presence.brought(stripes, false);
+    presence.drop(ALL, true);
+    presence.drop(ALL, false);
+    clock.ms += 1000;
+  }
+});
+
+test('what was read, and what nobody came for in time, is given up', () => {
+  const { presence, clock } = evicted();
+  const ask = () => presence.ask(new NotLocal(NAME, 0, 0, 2 * STRIPE));
+  const both: Stripes = { namespace: NAME, file: 0, first: 0, count: 2 };
+  ask();
+  presence.brought(both, false);
+  assert.deepEqual(presence.drop(ALL, false), []);
+  assert.ok(presence.has(NAME, 0, 0, 10));
+  assert.deepEqual(presence.drop(ALL, false), [{ namespace: NAME, file: 0, first: 0, count: 1 }]);
+  clock.ms += 10_000;
+  presence.tend();
+  assert.deepEqual(presence.drop(ALL, false), [{ namespace: NAME, file: 0, first: 1, count: 1 }]);
+  // Nobody asked for these.
+  presence.brought(both, false);
+  assert.deepEqual(presence.drop(ALL, false), [both]);
+});
