@@ -154,6 +154,7 @@ export async function openParts(
       came: (namespace, file) => late.cache?.consider(namespace, file),
       leaving: (namespace, file, stripe) => late.cache?.leaving(namespace, file, stripe),
       aheadLimitBytes: () => options.cacheBytes / 4,
+      damaged: (namespace, file) => late.offload?.suspect(namespace, file),
       log,
     });
     const opened = await filesystem.opened();

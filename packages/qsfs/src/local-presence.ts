@@ -180,8 +180,10 @@ export class LocalPresence implements Presence {
       const maps = this.#mapsOf(namespace);
       const goes = (stripe: number) => {
         if (stripe < first || stripe >= first + count || maps.absent.has(file, stripe)) return false;
+        const key = keyOf(namespace, file, stripe);
         const isTouched = maps.touched.has(file, stripe);
-        if (!isTouched && (maps.arrived.get(keyOf(namespace, file, stripe)) ?? 0) > now) return false;
+        if (isTouched) maps.arrived.delete(key);
+        else if ((maps.arrived.get(key) ?? 0) > now) return false;
         return !(keepTouched && (isTouched || maps.ahead.has(file, stripe)));
       };
       for (const run of stripeRuns(Math.min(first + count, maps.absent.stripes), goes)) {

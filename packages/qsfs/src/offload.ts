@@ -67,6 +67,8 @@ export class Offload {
   readonly #known = new Set<string>();
   readonly #degraded = new Map<string, Job>();
   readonly #damaged = new Set<string>();
+  /** What could not be read although its record says that it is whole: its shards have to be read to know. */
+  readonly #suspects = new Set<string>();
   readonly #waiters = new Set<() => void>();
   /** Being stored. */
   readonly #storing = new Set<string>();
@@ -209,6 +211,19 @@ export class Offload {
     if (place >= 0) this.#queue.splice(place, 1);
     this.#degraded.delete(key);
     this.#damaged.delete(key);
+    this.#suspects.delete(key);
+  }
+
+  /** Somebody could not read it, because the backends lost too much of it or give it wrong: it counts as damaged until `heal` finds it whole. */
+  suspect(namespace: OffloadedName, file: number): void {
+    const key = keyOf(namespace, file);
+    const { catalog } = this.#parts.volume[namespace];
+    const data = this.#parts.volume[namespace].data(file);
+    if (data.safety === 'pending' || this.#suspects.has(key)) return;
+    catalog.setData(file, { ...data, safety: 'degraded' });
+    this.#degraded.set(key, { namespace, file });
+    this.#suspects.add(key);
+    this.#damaged.add(key);
   }
 
   /**
@@ -220,6 +235,8 @@ export class Offload {
     let rest = rebuild ? this.#degraded.size : Math.min(HEAL_ROUND_MAX, this.#degraded.size);
     for (const [key, job] of this.#degraded) {
       if (this.#closed || rest === 0) break;
+      const isSuspect = this.#suspects.has(key);
+      if (isSuspect && !rebuild) continue;
       rest -= 1;
       // To the end of the row, so that the next round looks at others first.
       this.#degraded.delete(key);
@@ -228,9 +245,12 @@ export class Offload {
       const name = dataName(job.namespace, job.file, files.data(job.file).epoch);
       try {
         let record = await this.#parts.zstor.head(name);
-        if (rebuild && !(record && this.#isWhole(record)))
-          record = (await this.#parts.zstor.rebuild(name)).record;
-        if (rebuild) this.#damaged.delete(key);
+        if (rebuild && (isSuspect || !(record && this.#isWhole(record))))
+          record = (await this.#parts.zstor.rebuild(name, { deep: isSuspect })).record;
+        if (rebuild) {
+          this.#damaged.delete(key);
+          this.#suspects.delete(key);
+        }
         // Removed meanwhile, as nothing in it was alive.
         if (!this.#degraded.has(key)) continue;
         if (record && this.#isWhole(record)) {
@@ -269,6 +289,7 @@ export class Offload {
     );
     this.#degraded.delete(key);
     this.#damaged.delete(key);
+    this.#suspects.delete(key);
     this.#storedFiles -= 1;
     this.#storedBytes -= files.sizeOf(job.file);
     files.catalog.setData(job.file, { safety: 'pending', sizeBytes: 0, epoch: 0 });

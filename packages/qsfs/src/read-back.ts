@@ -46,6 +46,8 @@ export interface ReadBackParts {
   readonly leaving: (namespace: OffloadedName, file: number, stripe: number) => Promise<unknown> | undefined;
   /** How many bytes may be brought ahead of need. */
   readonly aheadLimitBytes: () => number;
+  /** The backends have lost too much of a file, or give it wrong, although its record says that it is whole. */
+  readonly damaged: (namespace: OffloadedName, file: number) => void;
   readonly log: (level: 'info' | 'warning' | 'error', message: string) => void;
 }
 
@@ -274,6 +276,7 @@ export class ReadBack {
         if (!mine()) return;
         // The record may be outdated: repair moves shards.
         this.forget(job.namespace, job.file);
+        if (isZstorError(error, 'QSFS_E_DAMAGED')) this.#parts.damaged(job.namespace, job.file);
         if (isZstorError(error, 'QSFS_E_UNAVAILABLE')) this.#unavailableAtMs = clock.monotonicMs();
         const code = errorCode(error);
         if (!job.demanded || clock.monotonicMs() + RETRY_MS >= job.deadlineMs) {

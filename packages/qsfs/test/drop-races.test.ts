@@ -33,6 +33,7 @@ class Threads {
       came: (namespace, file) => this.cache.consider(namespace, file),
       leaving: (namespace, file, stripe) => this.cache.leaving(namespace, file, stripe),
       aheadLimitBytes: () => 4 * STRIPE,
+      damaged: () => assert.fail('nothing is damaged'),
     });
     const snapshot = (name: OffloadedName) => made.volume[name].presence.absent.snapshot();
     this.presence = new LocalPresence(

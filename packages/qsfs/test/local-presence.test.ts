@@ -66,6 +66,7 @@ test('what was read, and what nobody came for in time, is given up', () => {
   presence.brought(both, false);
   assert.deepEqual(presence.drop(ALL, false), []);
   assert.ok(presence.has(NAME, 0, 0, 10));
+  assert.deepEqual(presence.drop(ALL, true), []);
   assert.deepEqual(presence.drop(ALL, false), [{ namespace: NAME, file: 0, first: 0, count: 1 }]);
   clock.ms += 10_000;
   presence.tend();

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Disk } from '@qsfs/io';
 import {
+  type CheckOptions,
   type CheckReport,
   type FetchTarget,
   type Inspection,
@@ -49,6 +50,8 @@ export class MemoryZstor implements Zstor {
   readonly stripeBytes: number;
   readonly #disk: Disk;
   mode: 'up' | 'degraded' | 'readable' | 'down' = 'up';
+  /** Objects whose shards are wrong without their record knowing it. */
+  readonly rotten = new Set<string>();
   /** What `inspect` answers. */
   inspection: Inspection = { incarnations: new Map(), blankStores: [] };
   /** Calls of `fetch` so far, as `name#stripe`. */
@@ -112,6 +115,7 @@ export class MemoryZstor implements Zstor {
     options: ReadOptions = {},
   ): Promise<void> {
     this.fetched.push(`${record.name}#${stripes.first}`);
+    if (this.rotten.has(record.name)) throw new ZstorError('QSFS_E_DAMAGED', 'the shards are wrong');
     if (this.gate) {
       const gone = new Promise<never>((_, reject) => {
         options.signal?.addEventListener('abort', () => reject(options.signal?.reason as Error));
@@ -169,9 +173,11 @@ export class MemoryZstor implements Zstor {
     return this.inspection;
   }
 
-  async rebuild(name: string): Promise<RebuildReport> {
+  async rebuild(name: string, { deep }: CheckOptions = {}): Promise<RebuildReport> {
     await this.#passWriting();
     const stored = this.#find(name);
+    if (deep && this.rotten.has(name))
+      throw new ZstorError('QSFS_E_DAMAGED', `the shards of ${name} are wrong`);
     if (stored.wiped === 2) throw new ZstorError('QSFS_E_DAMAGED', `too little is left of ${name}`);
     stored.record = { ...stored.record, missingShards: this.mode === 'up' ? 0 : 1 };
     stored.wiped = 0;

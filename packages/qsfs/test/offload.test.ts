@@ -139,6 +139,28 @@ test('what the backends have lost altogether, and is not here either, is counted
   assert.equal(offload.status.damagedFiles, 0);
 });
 
+test('what could not be read although its record is whole counts as damaged until its shards were read', async () => {
+  const made = fixture();
+  made.addFiles(2);
+  const { offload } = offloadOf(made);
+  await offload.start();
+  await made.clock.until(offload.drain());
+  made.volume['zdbfs-data'].recordAbsent(0, 0, 1);
+  const name = dataName('zdbfs-data', 0, 1);
+  made.zstor.rotten.add(name);
+  offload.suspect('zdbfs-data', 0);
+  for (const rebuild of [false, true]) {
+    assert.equal(offload.status.damagedFiles, 1);
+    assert.equal(await made.clock.until(offload.heal(rebuild)), 1);
+  }
+  assert.equal(offload.status.damagedFiles, 1);
+  assert.equal(made.volume['zdbfs-data'].data(0).safety, 'degraded');
+  made.zstor.rotten.delete(name);
+  assert.equal(await made.clock.until(offload.heal(true)), 0);
+  assert.equal(offload.status.damagedFiles, 0);
+  assert.equal(made.volume['zdbfs-data'].data(0).safety, 'complete');
+});
+
 test('an evicted file whose catalog entry is lost is found on the backends', async () => {
   const made = fixture();
   made.addFiles(1);

@@ -6,7 +6,7 @@ import { ReadBack } from '../src/read-back.ts';
 import { contentOf, type Fixture, fixture, STRIPE } from './volume-fixture.ts';
 
 /** Files on the backends and nowhere else. */
-async function evicted(files: number): Promise<Fixture & { readBack: ReadBack; came: number[] }> {
+async function evicted(files: number): Promise<Fixture & { readBack: ReadBack; came: number[]; damaged: number[] }> {
   const made = fixture();
   const came: number[] = [];
   made.addFiles(files);
@@ -21,6 +21,7 @@ async function evicted(files: number): Promise<Fixture & { readBack: ReadBack; c
     data.presence.flush();
     data.punch(made.disk, file, 0, data.stripesOf(file));
   }
+  const damaged: number[] = [];
   const readBack = new ReadBack({
     zstor: made.zstor,
     clock: made.clock,
@@ -32,9 +33,10 @@ async function evicted(files: number): Promise<Fixture & { readBack: ReadBack; c
     came: (_, file) => void came.push(file),
     leaving: () => undefined,
     aheadLimitBytes: () => 64 * STRIPE,
+    damaged: (_, file) => void damaged.push(file),
     log: made.log,
   });
-  return { ...made, readBack, came };
+  return { ...made, readBack, came, damaged };
 }
 
 function need(file: number, first: number, count = 1) {
@@ -113,6 +115,19 @@ test('what cannot be had fails within ten seconds, and the next ones sooner', as
   readBack.need(need(0, 1));
   await clock.run(2000);
   assert.deepEqual(brought(sent), ['0/1']);
+});
+
+test('what the backends lost although its record says that it is whole is told of', async () => {
+  const { readBack, clock, sent, zstor, damaged } = await evicted(2);
+  zstor.rotten.add(dataName('zdbfs-data', 1, 1));
+  readBack.need(need(0, 1));
+  readBack.need(need(1, 1));
+  await clock.run(9000);
+  assert.deepEqual(
+    sent.map((message) => message.kind),
+    ['brought', 'failed'],
+  );
+  assert.deepEqual([...new Set(damaged)], [1]);
 });
 
 test('many readers of one stripe, let through one after the other, all have their error within ten seconds', async () => {

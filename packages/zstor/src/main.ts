@@ -6,6 +6,10 @@ import { runProgram } from './cli/program.ts';
 const description = readWhole(realDisk, fileURLToPath(new URL('../package.json', import.meta.url)));
 const { version } = JSON.parse(Buffer.from(description!).toString()) as { version: string };
 
+// Whoever reads what we print may stop before its end ("zstor list | head").
+process.stdout.on('error', () => {});
+process.stderr.on('error', () => {});
+
 process.exitCode = await runProgram(process.argv.slice(2), {
   disk: realDisk,
   network: realNetwork,
