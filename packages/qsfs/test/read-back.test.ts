@@ -6,7 +6,9 @@ import { ReadBack } from '../src/read-back.ts';
 import { contentOf, type Fixture, fixture, STRIPE } from './volume-fixture.ts';
 
 /** Files on the backends and nowhere else. */
-async function evicted(files: number): Promise<Fixture & { readBack: ReadBack; came: number[]; damaged: number[] }> {
+async function evicted(
+  files: number,
+): Promise<Fixture & { readBack: ReadBack; came: number[]; damaged: number[] }> {
   const made = fixture();
   const came: number[] = [];
   made.addFiles(files);
