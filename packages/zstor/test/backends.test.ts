@@ -56,6 +56,15 @@ outageConformance('directory', async (t) => ({
   records: await directoryPlace(t, records),
 }));
 
+test('a directory that was emptied behind an open store takes values where it had some before', async (t) => {
+  const place = await directoryPlace(t, records);
+  const store = place.open();
+  await store.set('key', Buffer.from('old'));
+  await place.wipe();
+  await store.set('key', Buffer.from('new'));
+  assert.deepEqual(Buffer.from((await store.get('key'))!), Buffer.from('new'));
+});
+
 /** A guarded store over a faulty directory, under a clock turned by hand. */
 async function guarded(t: TestContext) {
   const path = temporaryFolder(t);

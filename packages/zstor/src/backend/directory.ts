@@ -76,10 +76,20 @@ class Directory {
   /** Writes a value as a whole or not at all. */
   write(disk: Disk, path: string, content: Uint8Array): void {
     const folder = dirname(path);
-    if (!this.#made.has(folder)) {
+    const isKnown = this.#made.has(folder);
+    if (!isKnown) disk.makeDirectory(folder);
+    try {
+      this.#writeInto(disk, path, content);
+    } catch (error) {
+      if (!isKnown || errorCode(error) !== 'ENOENT') throw error;
+      // Removed behind our back: a wiped backend takes values like an empty one.
       disk.makeDirectory(folder);
-      this.#made.add(folder);
+      this.#writeInto(disk, path, content);
     }
+    this.#made.add(folder);
+  }
+
+  #writeInto(disk: Disk, path: string, content: Uint8Array): void {
     const header = Buffer.alloc(HEADER_BYTES);
     MAGIC.copy(header);
     header.writeUInt32LE(crc32(content), 4);
@@ -93,8 +103,6 @@ class Directory {
       }
       disk.rename(temporary, path);
     } catch (error) {
-      // The folder may have been removed behind our back (a wiped backend): look again next time.
-      this.#made.delete(folder);
       if (disk.stat(temporary)) disk.remove(temporary);
       throw error;
     }
