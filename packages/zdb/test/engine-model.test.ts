@@ -68,7 +68,8 @@ class Harness {
   #committed: Model = new Map();
   /** Keys whose history compaction may have cut. */
   readonly cut = new Set<string>();
-  #next = 0;
+  /** Not from 0 on: at that time the first record of a namespace, an empty one, is all zeros, as if it were torn (data-scanner.ts). */
+  #next = 1;
 
   constructor(mode: NamespaceMode, sync: SyncPolicy, indexTailBytes: number) {
     this.mode = mode;
