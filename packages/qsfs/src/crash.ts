@@ -17,6 +17,11 @@ export function isServed(context: Context, layout: Layout): boolean {
   return isLocked(context.disk, layout.lock);
 }
 
+/** Whether a command still works on the folder: one that serves it does so until its backends have ended, too. */
+export function isWorkedOn(context: Context, layout: Layout): boolean {
+  return isServed(context, layout) || isLocked(context.disk, layout.folderLock);
+}
+
 function isLocked(disk: Disk, path: string): boolean {
   if (!disk.stat(path)) return false;
   const file = disk.open(path, 'write');

@@ -5,12 +5,19 @@ import { messageOf, QsfsError } from './errors.ts';
 import { diskHint } from './known-errors.ts';
 import type { Layout } from './layout.ts';
 
+/** The lock on a state folder. */
+export interface FolderLock {
+  /** Leaves no trace when nothing else was made. The lock goes with the process: whoever gets it finds nothing of that one any more. */
+  leave(): void;
+  /** The same, for a process that goes on. */
+  release(): void;
+}
+
 /**
  * Takes the lock; makes the folder when it is missing.
- * @returns the undoing, which leaves no trace when nothing else was made
  * @throws QsfsError QSFS_E_RUNNING; QSFS_E_DISK
  */
-export function lockFolder(disk: Disk, layout: Layout): () => void {
+export function lockFolder(disk: Disk, layout: Layout): FolderLock {
   const { root, folderLock: path } = layout;
   const status = disk.stat(root);
   if (status && status.kind !== 'directory') {
@@ -37,15 +44,21 @@ export function lockFolder(disk: Disk, layout: Layout): () => void {
       'Look at it with "qsfs status".',
     );
   }
-  return () => {
+  const leave = () => {
     try {
       if (disk.list(root).length > 1) return;
       disk.remove(path);
       if (isNew) disk.remove(root);
     } catch (error) {
       if (errorCode(error) === undefined) throw error;
+    }
+  };
+  const release = () => {
+    try {
+      leave();
     } finally {
       file.close();
     }
   };
+  return { leave, release };
 }

@@ -102,12 +102,12 @@ export async function restore(context: Context, options: RestoreOptions): Promis
   const configuration = successorConfiguration(context, source, layout, options);
   refuseOccupied(disk, layout);
   if (options.mount !== undefined) checkMount(context, options.mount);
-  const unlock = lockFolder(disk, layout);
+  const lock = lockFolder(disk, layout);
   try {
     refuseOccupied(disk, layout);
     return await restoreLocked(context, { source, configuration, layout, options });
   } finally {
-    unlock();
+    lock.release();
   }
 }
 

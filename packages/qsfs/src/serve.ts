@@ -83,7 +83,8 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
   try {
     if (isServed(context, layout)) throw running(layout);
     checkMount(context, makePlan(context, options).mountPoint);
-    undo.add('unlock the folder', lockFolder(disk, layout));
+    const folder = lockFolder(disk, layout);
+    undo.add('leave the folder', () => folder.leave());
     // Again: whoever had the lock may have made the configuration meanwhile.
     const plan = makePlan(context, options);
     const { configuration, mountPoint } = plan;
@@ -95,8 +96,10 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
     undo.add('remove what was begun', () => {
       if (left === '') begun.remove();
     });
-    // An existing frontend is locked first: nothing is touched while another process serves it.
-    if (disk.stat(layout.frontend)) undo.add('unlock', lock(context, layout));
+    // An existing frontend is locked first: nothing is touched while another process serves it. A new one is locked later, and
+    // like the other unlocked only when the backends have ended.
+    let unlock = disk.stat(layout.frontend) ? lock(context, layout) : undefined;
+    undo.add('unlock', () => unlock?.());
     if (plan.fresh) writeConfiguration(disk, configuration);
     const local = new LocalBackends(context, localBackendsOf(configuration));
     // Those that ran before may serve somebody else, until it is clear that this is their frontend.
@@ -127,9 +130,9 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
     const ownership = await decideOwnership(context, layout, zstor, configuration.path, options.readOnly);
     stopping.check();
     mine = !options.readOnly;
-    if (!disk.stat(layout.frontend)) {
+    if (!unlock) {
       disk.makeDirectory(layout.frontend);
-      undo.add('unlock', lock(context, layout));
+      unlock = lock(context, layout);
     }
     logFile = new LogFile(disk, clock, layout.log);
     undo.add('close the log', () => logFile?.close());

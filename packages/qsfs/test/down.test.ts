@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { mounted, qsfs, scratchFor, waitFor } from './running.ts';
+import { mounted, processesOf, qsfs, scratchFor, waitFor } from './running.ts';
 
 /** Appends numbers to a file as long as it is there, never makes it (in the folder below the mount), and prints the last one. */
 const WRITER =
@@ -50,6 +51,25 @@ test('down of a frontend that was replaced leaves the local backends to the one 
   assert.equal(read, 'kept');
   second.must('down');
   assert.ok(!existsSync(join(first.directory, 'backends', 'a1', 'pid')));
+});
+
+test('down returns when the local backends have ended, and the next start finds the folder free', {
+  timeout: 120_000,
+}, async (context) => {
+  const running = scratchFor(context)();
+  running.up();
+  // In the place of a backend a process that takes its time to end.
+  running.must('backend', 'stop', 'a1');
+  const folder = join(running.directory, 'backends', 'a1');
+  const script = 'trap "sleep 2; exit" TERM; echo ready; while :; do sleep 0.05; done';
+  const slow = spawn('sh', ['-c', script], { cwd: folder, stdio: ['ignore', 'pipe', 'ignore'] });
+  await once(slow.stdout, 'data');
+  writeFileSync(join(folder, 'pid'), `${slow.pid}\n`);
+  const down = running.run('down');
+  assert.equal(down.code, 14, down.errors);
+  assert.deepEqual(processesOf(running.directory), []);
+  running.up();
+  running.must('down');
 });
 
 test('after kill -9 the mount answers errors and takes nothing, commands say so, down clears it, and up has everything', {

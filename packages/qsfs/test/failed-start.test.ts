@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { type Ended, Running, scratchFor } from './running.ts';
+import { type Ended, processesOf, Running, scratchFor } from './running.ts';
 
 const PROGRAM = join(import.meta.dirname, '../src/main.ts');
 const NEEDS_ROOT = process.getuid?.() !== 0 && 'needs root';
@@ -17,18 +17,6 @@ function withoutMounting(...words: string[]): Ended {
     { encoding: 'utf8', timeout: 90_000 },
   );
   return { code: result.status ?? 128, output: result.stdout, errors: result.stderr };
-}
-
-/** Processes that have something to do with a folder. */
-function processesOf(folder: string): string[] {
-  return readdirSync('/proc').filter((name) => {
-    if (!/^\d+$/.test(name) || Number(name) === process.pid) return false;
-    try {
-      return readFileSync(`/proc/${name}/cmdline`, 'utf8').includes(folder);
-    } catch {
-      return false;
-    }
-  });
 }
 
 function begin(context: TestContext): Running {
@@ -65,7 +53,7 @@ test('a volume that is there stays when it cannot be mounted, and so does a rest
   writeFileSync(join(running.mountPoint, 'file'), 'content');
   running.must('down');
   const again = withoutMounting('up', '--dir', running.directory, '--mount', running.mountPoint, '--detach');
-  assert.equal(again.code, 7);
+  assert.equal(again.code, 7, again.errors);
   assert.deepEqual(processesOf(running.directory), []);
   const restored = new Running(running.scratch, 'restored');
   const { directory, mountPoint } = restored;
@@ -78,7 +66,7 @@ test('a volume that is there stays when it cannot be mounted, and so does a rest
     '--mount',
     mountPoint,
   );
-  assert.equal(ended.code, 7);
+  assert.equal(ended.code, 7, ended.errors);
   assert.match(ended.errors, /is restored in .*qsfs up --dir/);
   assert.ok(!existsSync(mountPoint));
   assert.deepEqual(processesOf(running.directory), []);

@@ -1,6 +1,6 @@
 // A qsfs of its own for a test: real processes, a real mount, everything below one temporary folder, nothing left behind.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
@@ -117,6 +117,20 @@ export function scratchFor(
 /** Whether something is mounted at a path. */
 export function mounted(path: string): boolean {
   return readFileSync('/proc/self/mountinfo', 'utf8').includes(` ${path} `);
+}
+
+/** Processes that have something to do with a folder: named in their command line, or their working directory is in it. */
+export function processesOf(folder: string): string[] {
+  return readdirSync('/proc').flatMap((name) => {
+    if (!/^\d+$/.test(name) || Number(name) === process.pid) return [];
+    try {
+      const command = readFileSync(`/proc/${name}/cmdline`, 'utf8').replaceAll('\0', ' ');
+      const place = readlinkSync(`/proc/${name}/cwd`);
+      return command.includes(folder) || `${place}/`.startsWith(`${folder}/`) ? [`${name}: ${command}`] : [];
+    } catch {
+      return [];
+    }
+  });
 }
 
 /** Waits until something holds; only its own time limit makes it fail. */

@@ -1,7 +1,7 @@
 // `qsfs down`: sync, unmount, stop.
 import type { Context } from '../context.ts';
 import type { DownAnswer } from '../control-service.ts';
-import { clearAfterCrash, clearMounts, hasFrontend, isServed, safetyOf } from '../crash.ts';
+import { clearAfterCrash, clearMounts, hasFrontend, isServed, isWorkedOn, safetyOf } from '../crash.ts';
 import { QsfsError } from '../errors.ts';
 import type { Layout } from '../layout.ts';
 import { shellWord } from '../shell-word.ts';
@@ -33,9 +33,12 @@ export const down: Verb = {
       if (!isGone || isServed(context, layout)) throw error;
       throw await afterCrash(context, layout);
     }
-    // The answer comes before the last steps: the folder is free when its lock is.
+    // The answer comes before the last steps, the end of the backends among them: the folder is free when its locks are.
     const end = context.clock.monotonicMs() + END_TIMEOUT_MS;
-    while (isServed(context, layout) && context.clock.monotonicMs() < end) await context.clock.sleep(POLL_MS);
+    while (isWorkedOn(context, layout)) {
+      if (context.clock.monotonicMs() >= end) throw notEnded(layout, answer);
+      await context.clock.sleep(POLL_MS);
+    }
     // It may have been killed before and started again with another mount point.
     clearMounts(context, layout);
     if (!answer.complete) {
@@ -49,6 +52,14 @@ export const down: Verb = {
     return 0;
   },
 };
+
+function notEnded(layout: Layout, { complete, reason }: DownAnswer): QsfsError {
+  return new QsfsError(
+    'QSFS_E_INCOMPLETE',
+    `it is unmounted${complete ? ', and everything is on the backends' : ` (${reason})`}, but its process or its local backends have not ended after ${END_TIMEOUT_MS / 1000} s`,
+    `Look at ${layout.log}, and at what still works on ${layout.root}.`,
+  );
+}
 
 /** What becomes of what is not on all backends. */
 function hintAfter({ fenced, damagedFiles }: DownAnswer): string {
