@@ -68,8 +68,13 @@ class SeqLoader {
     this.#openAll();
     const first = Math.min(this.#replayFrom, lastIsActive ? last.file : pairs.length);
     const replay = new SeqReplay(this.#loading, this.#records);
-    for (let file = first; file < pairs.length; file++)
-      replay.run(pairs[file]!, lastIsActive && file === last.file ? gaps : undefined);
+    const replayAll = (): void => {
+      for (let file = first; file < pairs.length; file++)
+        replay.run(pairs[file]!, lastIsActive && file === last.file ? gaps : undefined);
+    };
+    replayAll();
+    // Slots of an index file that is lost with the next one's, which would tell how many there were, are made by later data files.
+    if (replay.withoutSlot < this.#records.nextId) replayAll();
     if (replay.repairedSlots > 0)
       repaired(`${replay.repairedSlots} index slots repaired from the data files`);
     if (replay.cutFrom > 0) this.#findDangling(last, replay.cutFrom);

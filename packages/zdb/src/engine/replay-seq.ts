@@ -35,6 +35,8 @@ export class SeqReplay {
   repairedSlots = 0;
   /** Whole but damaged entries were cut off the active data file from here on; 0: none. */
   cutFrom = 0;
+  /** Smallest id of a record that found no slot, in a file that could not be given one any more. */
+  withoutSlot = Number.POSITIVE_INFINITY;
   readonly #loading: Loading;
   readonly #records: SeqRecords;
   readonly #place = emptyPlace();
@@ -110,7 +112,10 @@ export class SeqReplay {
     if (copies.contradicts) return 'known';
     const place = this.#place;
     if (!records.findSlot(id, place)) {
-      if (!open) return 'known';
+      if (!open) {
+        this.withoutSlot = Math.min(this.withoutSlot, id);
+        return 'known';
+      }
       if (!scanner.intact() || scanner.suspicious()) return 'damaged';
       if (!this.#plausible(id, file, scanner)) return 'damaged';
       while (records.nextId < id) this.#appendDead();
