@@ -47,11 +47,13 @@ const STALE = new LeaseStale('the change waits for a look at the lease');
  * Puts a check in front of every call that changes the filesystem.
  * @param isReadOnly while it answers true the call fails with EROFS
  * @param isKnown while it answers false, which of both it is must be found out first: the call throws LeaseStale
+ * @param changed told of each call that was made and did not fail
  */
 export function refuseChanges(
   filesystem: Filesystem,
   isReadOnly: () => boolean,
   isKnown: () => boolean,
+  changed: () => void,
 ): void {
   const calls = filesystem as unknown as Record<string, Call>;
   for (const [name, changes] of Object.entries(CHANGES)) {
@@ -60,7 +62,9 @@ export function refuseChanges(
     calls[name] = (...parameters) => {
       if (isReadOnly()) throw new FilesystemError('EROFS');
       if (!isKnown()) throw STALE;
-      return call(...parameters);
+      const result = call(...parameters);
+      changed();
+      return result;
     };
   }
 }

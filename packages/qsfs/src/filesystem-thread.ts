@@ -209,6 +209,9 @@ class Server {
       volume,
       () => this.#isReadOnly,
       () => lookedLately(this.#gauges, realClock),
+      () => {
+        this.#gauges[GAUGES.changedByPrograms] = 1;
+      },
     );
     const status = volume.status.bind(volume);
     volume.status = () => {
@@ -354,7 +357,11 @@ class Server {
     const { id, stagingDirectory, suspects, giveBack } = message;
     const volume = this.#volume as Volume;
     const state = this.#state as SyncState;
-    const refuse = (reason: string) => this.#send({ kind: 'refused', id, message: reason });
+    const gauges = this.#gauges;
+    const refuse = (reason: string) => {
+      gauges[GAUGES.changedByPrograms] = 1;
+      this.#send({ kind: 'refused', id, message: reason });
+    };
     this.#do({
       run: () => {
         const namespaces: SyncedNamespace[] = [];
@@ -367,6 +374,7 @@ class Server {
         function* makeState(): SyncSteps {
           yield* volume.checkpointSteps();
           yield* volume.emptySteps();
+          gauges[GAUGES.changedByPrograms] = 0;
           yield* state.makeSteps(stagingDirectory, suspects, namespaces, giveBack);
         }
       },

@@ -255,10 +255,21 @@ export class Frontend {
 
   /** Drops every local stripe that is safe, and what the kernel keeps of file contents. */
   async evictAll(metadata: boolean): Promise<{ bytes: number; stripes: number }> {
+    await this.#syncOwnChanges();
     const dropped = await this.cache.evictAll(metadata);
     const inodes = await this.#filesystem.cachedInodes();
     await this.#housekeeper.invalidate(this.#mounted.descriptor, inodes);
     return dropped;
+  }
+
+  /** What the volume itself has rewritten since a sync (joined fragments) must not be what stays here: nobody wrote anything. */
+  async #syncOwnChanges(): Promise<void> {
+    const { gauges, syncPoints } = this;
+    const isOwn = gauges[GAUGES.dirty] === 1 && gauges[GAUGES.changedByPrograms] === 0;
+    if (!isOwn || this.readOnly || syncPoints.unfinished || syncPoints.lastError !== '') return;
+    await this.sync().catch((error: unknown) =>
+      this.options.log('warning', `sync before dropping: ${messageOf(error)}`),
+    );
   }
 
   /** Whether backends were emptied: nothing is taken for safe then until it was looked at again. */

@@ -212,7 +212,9 @@ export const GAUGES = {
   heardBytes: 14,
   /** Bytes of local copies that are dropped when room is wanted. (main) */
   evictableBytes: 15,
+  /** 1 when programs may have changed something since the newest state: what is written since is not only the volume's own rewriting. (filesystem) */
+  changedByPrograms: 16,
 } as const;
 
 /** Bytes of the shared array behind GAUGES. */
-export const GAUGES_BYTES = 8 * 16;
+export const GAUGES_BYTES = 8 * 17;

@@ -49,7 +49,7 @@ export interface SyncParts {
   readonly identity: { current: Identity };
   /** The last run ended in order, so time stamps of index files can be trusted. */
   readonly cleanStart: boolean;
-  readonly emptied: Pick<EmptiedBackends, 'look' | 'blankStores'>;
+  readonly emptied: Pick<EmptiedBackends, 'look' | 'emptied' | 'blankStores'>;
   /** Has the filesystem thread make the state. */
   readonly makeState: (
     stagingDirectory: string,
@@ -208,9 +208,13 @@ export class SyncPoints {
         if (!this.#state || (await this.#sent(this.#state))) break;
       }
       // What was stored long ago must be there, too.
-      await this.#parts.emptied.look();
-      const degradedObjects = await this.#heal();
+      const { emptied } = this.#parts;
+      const isDoubted = await emptied.look();
+      let degradedObjects = await this.#heal();
       const blankStores = await this.#fillStores();
+      // Backends that have their part again count as emptied until the next look.
+      const isOver = degradedObjects === 0 && (isDoubted || emptied.emptied.length > 0);
+      if (isOver && (await emptied.look())) degradedObjects = this.#lacking;
       this.lastError = '';
       // Data that lacks shards is named by older manifests too: they are of no use for it.
       if (this.#objects.small.size === 0) await this.#cleanUp();
@@ -340,22 +344,26 @@ export class SyncPoints {
     this.#parts.log('info', `sync point ${version.generation} is on the backends`);
   }
 
+  /** Objects that lack shards. */
+  get #lacking(): number {
+    return this.#objects.small.size + this.#parts.offload.status.degradedFiles;
+  }
+
   /** Repairs what lacks shards, as far as the backends allow now. @returns how many objects still do */
   async #heal(): Promise<number> {
     const { context, offload, zstor } = this.#parts;
-    const lacking = () => this.#objects.small.size + offload.status.degradedFiles;
     const end = context.clock.monotonicMs() + PATIENCE_MS;
     await this.#objects.small.look();
-    while (lacking() > 0 && context.clock.monotonicMs() < end) {
+    while (this.#lacking > 0 && context.clock.monotonicMs() < end) {
       // With backends missing nothing can become whole: looking at every object would only take time.
       const { data } = await zstor.status();
       if (!data.placeable) break;
       await this.#objects.small.heal();
       await offload.heal(true);
       if (this.#storeAgain(this.#objects.small.lost())) break;
-      if (lacking() > 0) await context.clock.sleep(RETRY_MS);
+      if (this.#lacking > 0) await context.clock.sleep(RETRY_MS);
     }
-    return lacking();
+    return this.#lacking;
   }
 
   /** Has metadata stores that lost their records get them again. @returns those that still lack some */

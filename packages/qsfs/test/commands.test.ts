@@ -1,18 +1,23 @@
 // What the commands say and end with: refusals that change nothing, the foreground, and folders with long names.
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import {
+  closeSync,
   existsSync,
+  fsyncSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import type { EvictAnswer } from '../src/control-service.ts';
 import { mounted, qsfs, scratchFor, waitFor } from './running.ts';
 
 const PROGRAM = join(import.meta.dirname, '../src/main.ts');
@@ -217,5 +222,24 @@ test('in the foreground: says where and what next; Ctrl-C unmounts, stops the ba
     running.up();
     waitFor(() => existsSync(join(running.mountPoint, 'kept')), 'the file');
     assert.equal(readFileSync(join(running.mountPoint, 'kept'), 'utf8'), 'not synced');
+  });
+
+  await context.test('after a sync evict leaves nothing here, also what was rewritten since', () => {
+    // Many small writes: seconds later the volume joins them, mostly after the sync.
+    const fragments = openSync(join(running.mountPoint, 'fragments'), 'w');
+    for (let place = 0; place < 64; place += 1) {
+      writeSync(fragments, Buffer.alloc(4096, place));
+      fsyncSync(fragments);
+    }
+    closeSync(fragments);
+    running.must('sync');
+    for (let looks = 0; looks < 20 && !running.status().sync.dirty; looks += 1)
+      execFileSync('sleep', ['0.1']);
+    const { pendingBytes } = JSON.parse(running.must('evict', '--all', '--json')) as EvictAnswer;
+    assert.equal(pendingBytes, 0);
+    // What a program wrote is not sent without having been asked for.
+    writeFileSync(join(running.mountPoint, 'more'), 'not synced');
+    const second = JSON.parse(running.must('evict', '--all', '--json')) as EvictAnswer;
+    assert.ok(second.pendingBytes > 0);
   });
 });

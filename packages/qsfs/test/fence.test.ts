@@ -47,14 +47,19 @@ test('a fenced frontend lets programs read and refuses every change with EROFS',
   const { filesystem, calls, names } = recorded();
   let fenced = false;
   let known = true;
+  let changed = 0;
   refuseChanges(
     filesystem,
     () => fenced,
     () => known,
+    () => {
+      changed += 1;
+    },
   );
   const call = (name: string) => (filesystem as unknown as Record<string, () => void>)[name]?.();
   for (const name of names) call(name);
   assert.deepEqual(calls, names, 'before, everything is done');
+  assert.equal(changed, names.length - READS.length, 'and what is a change is noticed');
   known = false;
   calls.length = 0;
   for (const name of names) {
@@ -69,4 +74,5 @@ test('a fenced frontend lets programs read and refuses every change with EROFS',
     else assert.throws(() => call(name), { code: 'EROFS' }, name);
   }
   assert.deepEqual(calls, READS);
+  assert.equal(changed, names.length - READS.length);
 });

@@ -28,6 +28,7 @@ const DATA = 'zdbfs-data';
 interface Sync extends Fixture {
   readonly points: SyncPoints;
   readonly offload: Offload;
+  readonly emptied: EmptiedBackends;
   readonly identity: { current: Identity };
   /** Writes `bytes` to the volume: the next state has one more data file, and these index files changed. */
   change(indexFiles?: readonly number[]): void;
@@ -136,6 +137,18 @@ function syncOf(made: Fixture = fixture(), identity = identityOf(), cleanStart =
     dirty.clear();
     return Promise.resolve(state);
   };
+  const emptied = new EmptiedBackends({
+    disk,
+    path: layout.incarnations,
+    configured: ['a', 'b'],
+    zstor: made.zstor,
+    doubt: () => {
+      offload.doubt();
+      hook.points?.doubt();
+    },
+    isWhole: () => offload.status.degradedFiles === 0 && hook.points?.degradedObjects === 0,
+    log: made.log,
+  });
   const points = new SyncPoints({
     context,
     zstor: made.zstor,
@@ -147,18 +160,7 @@ function syncOf(made: Fixture = fixture(), identity = identityOf(), cleanStart =
     housekeeper,
     identity,
     cleanStart,
-    emptied: new EmptiedBackends({
-      disk,
-      path: layout.incarnations,
-      configured: ['a', 'b'],
-      zstor: made.zstor,
-      doubt: () => {
-        offload.doubt();
-        hook.points?.doubt();
-      },
-      isWhole: () => offload.status.degradedFiles === 0 && hook.points?.degradedObjects === 0,
-      log: made.log,
-    }),
+    emptied,
     makeState,
     log: made.log,
   });
@@ -168,6 +170,7 @@ function syncOf(made: Fixture = fixture(), identity = identityOf(), cleanStart =
     ...made,
     points,
     offload,
+    emptied,
     identity,
     lease,
     givable,
@@ -410,12 +413,14 @@ test('a sync point is not done before what an emptied backend held is written ag
   are('1', '2');
   sync.change();
   await sync.clock.until(sync.points.run());
+  await sync.emptied.look();
   sync.zstor.wipedShards = 1;
   are('1', '');
   assert.equal((await sync.clock.until(sync.points.run())).degradedObjects, 0);
   const record = await sync.zstor.head(dataName(DATA, 0, 1));
   assert.ok(record && !sync.zstor.lacksShards(record));
   assert.match(sync.logged.join('\n'), /warning: lost what it held: b$/m);
+  assert.deepEqual(sync.emptied.emptied, [], 'nor does it count as emptied any more');
 });
 
 test('small objects that the backends lost are stored again from what is here', async () => {
