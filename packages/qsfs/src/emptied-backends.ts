@@ -1,7 +1,7 @@
 // Backends that lost what they held and answer all the same: wiped, a new disk, another server under the address, or taken out of the
 // configuration. What the catalog believes of them is taken back, and counts again when everything is known to be whole.
 //
-// What each data backend was (its incarnation, see docs/formats/records.md) when everything was whole last is remembered in
+// What each data backend was (its incarnation, see docs/formats/records.md, or how many keys it had given out) when everything was whole last is remembered in
 // DIR/frontend/incarnations (docs/formats/frontend.md), so a backend that was emptied while no qsfs ran is noticed, too, and a
 // kill in the middle begins anew. Metadata stores know it themselves (their markers).
 import { type Disk, errorCode, readWhole, replaceWhole } from '@qsfs/io';
@@ -43,7 +43,7 @@ export class EmptiedBackends {
   /** Data backends that lost what they held, and have not got all of it again. */
   get emptied(): string[] {
     return [...(this.#whole ?? [])].flatMap(([name, incarnation]) =>
-      this.#believed.get(name) === incarnation ? [] : [name],
+      isSame(incarnation, this.#believed.get(name)) ? [] : [name],
     );
   }
 
@@ -82,8 +82,7 @@ export class EmptiedBackends {
       this.#believed.set(name, incarnation);
       // Nobody knows what it was when its shards were taken for present.
       if (before === undefined) unsure = true;
-      // From '' it becomes something when the first shard is stored.
-      else if (before !== '' && before !== incarnation) news.push(name);
+      else if (!isSame(before, incarnation)) news.push(name);
     }
     if (news.length > 0) log('warning', `lost what it held: ${news.sort().join(', ')}`);
     if (news.length > 0 || unsure) {
@@ -99,8 +98,9 @@ export class EmptiedBackends {
     const { disk, path, log } = this.#parts;
     const present = new Map([...this.#believed].filter(([, incarnation]) => incarnation !== ''));
     const { emptied } = this;
-    const isSame = emptied.length === 0 && present.size === this.#whole?.size;
-    if (isSame) return;
+    const isKnown = ([name, incarnation]: [string, string]) =>
+      keysOf(incarnation) < 2 * Math.max(1, keysOf(this.#whole?.get(name) ?? ''));
+    if (emptied.length === 0 && present.size === this.#whole?.size && [...present].every(isKnown)) return;
     try {
       replaceWhole(disk, path, Buffer.from(`${JSON.stringify(Object.fromEntries(present))}\n`));
     } catch (error) {
@@ -112,6 +112,17 @@ export class EmptiedBackends {
     this.#whole = present;
     if (emptied.length > 0) log('info', `has its part again: ${emptied.join(', ')}`);
   }
+}
+
+/** Whether a backend may still hold what it held: from '' it becomes something when the first shard is stored, and keys only grow. */
+function isSame(before: string, now: string | undefined): boolean {
+  if (before === '' || before === now) return true;
+  return now !== undefined && keysOf(before) > 0 && keysOf(now) >= keysOf(before);
+}
+
+/** Of a backend without an incarnation how many keys it has given out; 0 for others. */
+function keysOf(incarnation: string): number {
+  return incarnation.startsWith('+') ? Number(incarnation.slice(1)) : 0;
 }
 
 function readIncarnations(disk: Disk, path: string): Map<string, string> | undefined {

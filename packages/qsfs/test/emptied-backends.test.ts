@@ -105,6 +105,30 @@ test('a backend that was emptied while nothing ran, or while it was down, is not
   assert.deepEqual(next.emptied, ['b']);
 });
 
+test('a backend without an incarnation is known by the keys it has given out: it was emptied when they are fewer, or it has one now', async () => {
+  for (const found of ['', '+3', '9']) {
+    const { state, start, logged } = follow();
+    state.incarnations = { a: '1', b: '+5' };
+    const emptied = start();
+    await emptied.look();
+    state.whole = true;
+    await emptied.look();
+    state.doubts = 0;
+    // More keys are no loss, and nothing to write down each time.
+    state.incarnations = { a: '1', b: '+7' };
+    assert.ok(!(await emptied.look()));
+    assert.deepEqual(emptied.emptied, []);
+    assert.ok(!(await start().look()));
+    assert.equal(state.doubts, 0);
+    state.incarnations = { a: '1', b: found };
+    const next = start();
+    assert.ok(await next.look(), found);
+    assert.deepEqual(next.emptied, ['b']);
+    assert.match(logged.join('\n'), /warning: lost what it held: b$/m);
+    assert.ok(await emptied.look(), found);
+  }
+});
+
 test('a backend that was not there when nobody remembered is looked at when it comes', async () => {
   const { state, start } = follow();
   state.incarnations = { a: '1' };

@@ -181,8 +181,9 @@ export interface Tolerance {
 /** Who was emptied, or replaced by an empty one. */
 export interface Inspection {
   /**
-   * Data backends that answer, by name, with what they are: another value than earlier means that what was stored there is lost. '' while
-   * nothing was ever stored.
+   * Data backends that answer, by name, with what they are. Another value than earlier means that what was stored there is lost, but for
+   * '', while nothing was ever stored, and for a larger number: one that held other things before its first shard is known by `+` and the
+   * number of keys it has given out.
    */
   readonly incarnations: ReadonlyMap<string, string>;
   /** Metadata stores that answer and lack what they were given; `repairPending` fills them. */

@@ -96,6 +96,8 @@ export interface ShardStore extends Backend {
    * @throws BackendError 'foreign' when the store cannot hold shards
    */
   identify(options?: CallOptions): Promise<string>;
+  /** Of a store that gives out growing keys the one it gives out next, as far as known; what is not below was never there, or is gone. */
+  readonly nextKey: number | undefined;
   put(content: Uint8Array, options?: CallOptions): Promise<ShardLocation>;
   /** undefined when the value is missing or cannot be read. */
   get(location: ShardLocation, options?: GetOptions): Promise<Uint8Array | undefined>;

@@ -174,6 +174,11 @@ export class DirectoryShardStore implements ShardStore {
     this.#directory = new Directory(disk, random, name, path);
   }
 
+  /** Keys are drawn by lot. */
+  get nextKey(): undefined {
+    return undefined;
+  }
+
   identify(options: CallOptions = {}): Promise<string> {
     return this.#directory.run(options, (disk) => this.#identity(disk));
   }

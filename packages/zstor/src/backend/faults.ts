@@ -89,6 +89,10 @@ export class FaultyShardStore extends FaultyBackend<ShardStore> implements Shard
     return this.run('identify', () => this.store.identify(options));
   }
 
+  get nextKey(): number | undefined {
+    return this.store.nextKey;
+  }
+
   put(content: Uint8Array, options?: CallOptions): Promise<ShardLocation> {
     return this.run('put', () => this.store.put(content, options));
   }

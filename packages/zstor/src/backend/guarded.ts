@@ -61,6 +61,10 @@ export class GuardedShardStore implements ShardStore {
     return this.#incarnation;
   }
 
+  get nextKey(): number | undefined {
+    return this.#store.nextKey;
+  }
+
   #identified(incarnation: string): void {
     const before = this.#incarnation;
     this.#incarnation = incarnation;

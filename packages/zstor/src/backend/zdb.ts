@@ -235,6 +235,8 @@ export class ZdbShardStore implements ShardStore {
   #nextKey = 0;
   /** The same by the connection that writes alone, whose answers come in the order of its commands. */
   #writtenKey = 0;
+  /** The key that is given out next, by the last look and what was written since; undefined when the server does not tell. */
+  nextKey: number | undefined;
 
   constructor(network: Network, clock: Clock, random: Random, location: ZdbLocation) {
     this.name = location.name;
@@ -255,6 +257,7 @@ export class ZdbShardStore implements ShardStore {
       this.#connections.reset(EMPTIED);
     }
     this.#known = found;
+    this.nextKey = Number.isNaN(nextKey) ? undefined : nextKey;
     if (nextKey > this.#nextKey) this.#nextKey = nextKey;
     return found;
   }
@@ -270,6 +273,7 @@ export class ZdbShardStore implements ShardStore {
           await this.#refuseEmptied(client, incarnation, key);
         this.#writtenKey = key + 1;
         this.#nextKey = Math.max(this.#nextKey, key + 1);
+        if (this.nextKey !== undefined) this.nextKey = Math.max(this.nextKey, key + 1);
         this.#known = incarnation;
         return { incarnation, key };
       },

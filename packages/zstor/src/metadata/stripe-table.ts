@@ -113,9 +113,18 @@ export class StripeTable {
     return this.#holders;
   }
 
-  /** The backends and incarnations that hold shards. */
-  get used(): readonly Holder[] {
-    return [...new Set(this.#slots)].filter((slot) => slot !== MISSING).map((slot) => this.#holders[slot]!);
+  /** The backends and incarnations that hold shards, with the highest key of each. */
+  get used(): readonly (Holder & { readonly highestKey: number })[] {
+    const highest = new Float64Array(this.#holders.length).fill(-1);
+    for (let at = 0; at < this.#slots.length; at++) {
+      const slot = this.#slots[at]!;
+      const key = this.#keys[at]!;
+      if (slot !== MISSING && key > highest[slot]!) highest[slot] = key;
+    }
+    return this.#holders.flatMap((holder, slot) => {
+      const highestKey = highest[slot]!;
+      return highestKey < 0 ? [] : [{ ...holder, highestKey }];
+    });
   }
 
   /**

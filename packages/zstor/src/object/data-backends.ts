@@ -60,7 +60,7 @@ export class DataBackends {
     await Promise.all(this.all.map(({ store }) => store.health.inspect()));
   }
 
-  /** Asks every backend what it is now. Those that do not answer are left out. @returns incarnations by name */
+  /** Asks every backend what it is now. Those that do not answer are left out. @returns incarnations by name (`Inspection`) */
   async incarnations(): Promise<Map<string, string>> {
     const found = new Map<string, string>();
     await Promise.all(
@@ -72,7 +72,9 @@ export class DataBackends {
           // The connection may just have been that of a server that was started anew.
           await store.health.inspect();
         }
-        if (store.health.usable && store.incarnation !== undefined) found.set(name, store.incarnation);
+        const { health, incarnation, nextKey = 0 } = store;
+        if (!health.usable || incarnation === undefined) return;
+        found.set(name, incarnation === '' && nextKey > 0 ? `+${nextKey}` : incarnation);
       }),
     );
     return found;
@@ -166,10 +168,12 @@ export class DataBackends {
   /** Shards of an object are missing, or were on a backend that was wiped or taken out. */
   lacksShards({ missingShards, stripes }: StoredRecord): boolean {
     if (missingShards > 0) return true;
-    return stripes.used.some(
-      ({ name, incarnation }) =>
-        this.standing({ index: 0, backend: name, location: { incarnation, key: 0 } }) === 'lost',
-    );
+    return stripes.used.some(({ name, incarnation, highestKey: key }) => {
+      if (this.standing({ index: 0, backend: name, location: { incarnation, key } }) === 'lost') return true;
+      // Without an incarnation the keys tell. Only here, where a mistake costs a look: others may have written since we asked.
+      const nextKey = this.#byName.get(name)?.store.nextKey;
+      return incarnation === '' && nextKey !== undefined && key >= nextKey;
+    });
   }
 
   /** Failures an object survives from now on. */
