@@ -8,9 +8,9 @@ import { fileURLToPath } from 'node:url';
 enableCompileCache(fileURLToPath(new URL('../../../node_modules/.cache/compiled', import.meta.url)));
 
 const io = await import('@qsfs/io');
-const { isToolName } = await import('./server/options.ts');
+const { isToolName, withHelp } = await import('./server/options.ts');
 const { EXIT, runProgram } = await import('./server/program.ts');
-const words = process.argv.slice(2);
+const words = withHelp(process.argv.slice(2));
 const tools = isToolName(words[0]) ? await import('./tools/index.ts') : undefined;
 flushCompileCache();
 

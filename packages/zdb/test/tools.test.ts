@@ -258,6 +258,8 @@ describe('tools', () => {
       assert.equal(help.code, 0);
       assert.match(help.output, new RegExp(`^zdb ${name}: .*\\n\\nUsage: zdb ${name} `));
     }
+    assert.deepEqual(await tool('help', 'check'), await tool('check', '--help'));
+    assert.deepEqual(await tool('help'), await tool('--help'));
   });
 });
 

@@ -158,7 +158,9 @@ function readWords(words: readonly string[]): Draft | 'help' | 'version' {
 
 /** @throws UsageError */
 export function parseCommandLine(words: readonly string[]): CommandLine {
-  const draft = words.length === 0 ? 'help' : readWords(words);
+  // A mount point of that name comes with other words.
+  const asksForHelp = words.length === 0 || (words.length === 1 && words[0] === 'help');
+  const draft = asksForHelp ? 'help' : readWords(words);
   const given = typeof draft === 'string' ? undefined : draft;
   const chosen = given?.chosen ?? new Map<string, string>();
   const size = (name: string) => (chosen.has(name) ? parseSize(chosen.get(name) ?? '', `-o ${name}`) : 0);

@@ -218,6 +218,7 @@ describe('the command line of zdbfs', () => {
   it('is explained, and mistakes are answered with what to do', () => {
     assert.match(run('--help').stdout, /--dir DIR/);
     assert.equal(run('--help').status, 0);
+    assert.equal(run('help').stdout, run('--help').stdout);
     assert.match(run('--version').stdout, /format 2/);
     const cases: [string[], RegExp][] = [
       [[], /--dir DIR/],

@@ -258,8 +258,10 @@ test('help names every command and option, and letters work joined', async (t) =
   const { run } = prepare(t);
   const { output } = await run('--help');
   for (const { name } of [...COMMANDS, ...GLOBAL_OPTIONS]) assert.ok(output.includes(name), name);
+  assert.equal((await run('help')).output, output);
   for (const command of COMMANDS) {
     const help = (await run(command.name, '--help')).output;
+    assert.equal((await run('help', command.name)).output, help);
     for (const { name } of command.options) assert.ok(help.includes(`--${name}`));
   }
   assert.equal((await run('--version')).output, 'zstor 1.2.3\n');

@@ -281,6 +281,11 @@ export const TOOL_NAMES = [
   'mirror',
 ];
 
+/** The words of a command line, with `help` and `help TOOL` as `--help` and `TOOL --help`. */
+export function withHelp(words: readonly string[]): readonly string[] {
+  return words[0] === 'help' ? [...words.slice(1), '--help'] : words;
+}
+
 /** Whether the first word of a command line asks for a tool. */
 export function isToolName(word: string | undefined): boolean {
   return word !== undefined && TOOL_NAMES.includes(word);

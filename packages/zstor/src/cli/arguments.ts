@@ -114,7 +114,8 @@ export function parseArguments(words: readonly string[]): Arguments {
   const flags = new Set<string>();
   let command: Command | undefined;
   let operand: string | undefined;
-  const queue = [...words];
+  // `help COMMAND` is `COMMAND --help`.
+  const queue = words[0] === 'help' ? [...words.slice(1), '--help'] : [...words];
   for (let word = queue.shift(); word !== undefined; word = queue.shift()) {
     if (!word.startsWith('-') || word === '-') {
       if (!command) command = findCommand(word);
