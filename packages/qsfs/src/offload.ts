@@ -353,7 +353,13 @@ export class Offload {
       const record = await zstor.put(
         name,
         { path: files.dataPath(job.file), lengthBytes: sizeBytes },
-        { verification, watchSource: true, signal: this.#abort.signal, progress },
+        {
+          verification,
+          watchSource: true,
+          stripeSizeBytes: files.stripeBytes,
+          signal: this.#abort.signal,
+          progress,
+        },
       );
       if (this.#failures > 0) log('info', 'the backends take data again');
       this.#failures = 0;

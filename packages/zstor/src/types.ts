@@ -76,6 +76,8 @@ export interface PutOptions {
   readonly verification?: Verification;
   /** Fail, and leave the object as it was, when the source file's size or time of change is another one at the end. */
   readonly watchSource?: boolean;
+  /** A power of two from 64 KiB to 16 MiB. Default: what the configuration says, which may depend on the object's size. */
+  readonly stripeSizeBytes?: number;
   /** Called after each stripe with the source bytes done so far. */
   readonly progress?: (doneBytes: number) => void;
   readonly signal?: AbortSignal;

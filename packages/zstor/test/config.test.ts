@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { formatConfig } from '../src/config/format.ts';
 import { defaultMinimalStores, lowestWriteQuorum, parseConfig } from '../src/config/parse.ts';
 import { isZstorError } from '../src/errors.ts';
+import { stripeSizeFor } from '../src/object/writer.ts';
 
 const KEY = '00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff';
 
@@ -95,6 +96,27 @@ backends = [{ address = "unix:sockets/c", namespace = "data" }]
     parseConfig(formatConfig(parseConfig(reference(), '/etc'), '/etc'), '/etc'),
     parseConfig(reference(), '/etc'),
   );
+});
+
+test('large objects have larger stripes, as far as shards and memory allow, unless a size is said', () => {
+  const MIB = 1024 * 1024;
+  const stripes = (k: number, n: number, sizesMiB: number[], said = '') => {
+    const backends = Array.from({ length: n }, (_, i) => `{ path = "data/${i}" }`).join(', ');
+    const text = reference()
+      .replace('minimal_shards = 2', `minimal_shards = ${k}`)
+      .replace('expected_shards = 4', `expected_shards = ${n}${said}`)
+      .replace(/\[\[groups\]\][\s\S]*/, `[[groups]]\nbackends = [${backends}]\n`);
+    const config = parseConfig(text, '/etc');
+    assert.deepEqual(parseConfig(formatConfig(config, '/etc'), '/etc'), config);
+    return sizesMiB.map((size) => stripeSizeFor(size * MIB, config) / MIB);
+  };
+  const sizes = [0, 1, 255, 256, 511, 512, 1024, 1024 * 1024];
+  assert.deepEqual(stripes(4, 8, sizes), [4, 4, 4, 8, 8, 8, 8, 8]);
+  assert.deepEqual(stripes(16, 20, sizes), [4, 4, 4, 8, 8, 16, 16, 16]);
+  // Shards would be larger than 2 MiB; a stripe with its shards would take more than 48 MiB.
+  assert.deepEqual(stripes(3, 8, sizes), [4, 4, 4, 4, 4, 4, 4, 4]);
+  assert.deepEqual(stripes(16, 40, sizes), [4, 4, 4, 8, 8, 8, 8, 8]);
+  assert.deepEqual(stripes(16, 20, sizes, '\nstripe_size = "2MiB"'), [2, 2, 2, 2, 2, 2, 2, 2]);
 });
 
 /** Each change of the reference configuration, and what the one message must say. */

@@ -18,7 +18,7 @@ export function formatConfig(config: ZstorConfig, baseDirectory: string): string
       redundant_groups: config.redundantGroups,
       redundant_nodes: config.redundantNodes,
       write_quorum: config.writeQuorum,
-      stripe_size: config.stripeSizeBytes,
+      stripe_size: config.largestStripeBytes === config.stripeSizeBytes ? config.stripeSizeBytes : undefined,
       root: config.root,
       socket: config.socket,
       pid_file: config.pidFile,

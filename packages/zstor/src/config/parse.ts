@@ -16,6 +16,9 @@ const LARGEST_STRIPE_BYTES = 16 * 1024 * 1024;
 /** A shard with its header must fit one zdb value (8 MiB). */
 const LARGEST_SHARD_BYTES = 7 * 1024 * 1024;
 const DEFAULT_STRIPE_BYTES = 4 * 1024 * 1024;
+/** Stripes of large objects: shards of at most this, and a stripe with its shards of at most so much of the codec's memory. */
+const GROWN_SHARD_BYTES = 2 * 1024 * 1024;
+const GROWN_MEMORY_BYTES = 48 * 1024 * 1024;
 /** Bounds of everything that is a list. */
 const MOST_BACKENDS = 4096;
 const MOST_STORES = 64;
@@ -71,7 +74,7 @@ export function parseConfig(text: string, baseDirectory: string): ZstorConfig {
     groups,
     metadata,
     masterKey,
-    stripeSizeBytes: readStripeSize(top, minimalShards),
+    ...readStripeSizes(top, minimalShards, expectedShards),
     writeQuorum: readWriteQuorum(top, minimalShards, expectedShards),
     ...optional('root', top.text('root')),
     ...optional('socket', top.text('socket')),
@@ -127,16 +130,38 @@ function readEncryption(parent: TableReader, name: string, required: boolean): U
   return new Uint8Array(Buffer.from(hex, 'hex'));
 }
 
-function readStripeSize(top: TableReader, minimalShards: number): number {
+function readStripeSizes(
+  top: TableReader,
+  minimalShards: number,
+  expectedShards: number,
+): Pick<ZstorConfig, 'stripeSizeBytes' | 'largestStripeBytes'> {
   let most = LARGEST_STRIPE_BYTES;
   while (most > LARGEST_SHARD_BYTES * minimalShards) most /= 2;
-  const bytes = top.size('stripe_size') ?? Math.min(DEFAULT_STRIPE_BYTES, most);
+  const bytes = top.size('stripe_size');
+  if (bytes === undefined) {
+    const smallest = Math.min(DEFAULT_STRIPE_BYTES, most);
+    return {
+      stripeSizeBytes: smallest,
+      largestStripeBytes: grownStripeBytes(smallest, minimalShards, expectedShards),
+    };
+  }
   if (bytes < SMALLEST_STRIPE_BYTES || bytes > most || !Number.isInteger(Math.log2(bytes))) {
     throw top.error(
       'stripe_size',
       `must be a power of two from 64KiB to ${most / 1024 / 1024}MiB (with minimal_shards = ${minimalShards}), not ${bytes}`,
     );
   }
+  return { stripeSizeBytes: bytes, largestStripeBytes: bytes };
+}
+
+/** What a backend does for a shard costs the same for 256 KiB and for 2 MiB: large objects have as large stripes as that and memory allow. */
+function grownStripeBytes(smallest: number, minimalShards: number, expectedShards: number): number {
+  const allowed = (bytes: number) =>
+    bytes <= LARGEST_STRIPE_BYTES &&
+    bytes <= GROWN_SHARD_BYTES * minimalShards &&
+    bytes * (1 + expectedShards / minimalShards) <= GROWN_MEMORY_BYTES;
+  let bytes = smallest;
+  while (allowed(2 * bytes)) bytes *= 2;
   return bytes;
 }
 

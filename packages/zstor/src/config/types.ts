@@ -44,6 +44,8 @@ export interface ZstorConfig {
   /** 32 bytes. Whoever has it and the backends can read everything. */
   readonly masterKey: Uint8Array;
   readonly stripeSizeBytes: number;
+  /** Stripes of large objects grow up to this, unless `stripe_size` is said. */
+  readonly largestStripeBytes: number;
   /** Shards of a stripe that must be acknowledged for a `put` to succeed, k+1 … n (k = n: n). */
   readonly writeQuorum: number;
   readonly root?: string;

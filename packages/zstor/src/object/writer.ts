@@ -24,6 +24,21 @@ import { forEachConcurrently } from './window.ts';
 /** Stripes of one put under way at a time; codec memory bounds all puts together. */
 const WRITE_WINDOW = 6;
 
+/** An object has at least so many stripes before they grow: reading a piece of it must not mean reading much of it. */
+const GROWN_STRIPES = 32;
+
+/** Bytes a stripe of an object of this size gets: the smallest there is, doubled while enough stripes are left. */
+export function stripeSizeFor(
+  sizeBytes: number,
+  config: Pick<ZstorConfig, 'stripeSizeBytes' | 'largestStripeBytes'>,
+): number {
+  let stripeBytes = config.stripeSizeBytes;
+  while (2 * stripeBytes <= config.largestStripeBytes && sizeBytes >= 2 * stripeBytes * GROWN_STRIPES) {
+    stripeBytes *= 2;
+  }
+  return stripeBytes;
+}
+
 /** What a writer works with. */
 export interface WriterParts {
   readonly config: ZstorConfig;
@@ -59,7 +74,8 @@ export class ObjectWriter {
     await backends.refreshSpace();
     const sizeBytes = source instanceof Uint8Array ? source.length : source.lengthBytes;
     const { id, salt } = newObjectIdentity(random);
-    const { stripeSizeBytes, minimalShards, expectedShards } = config;
+    const { minimalShards, expectedShards } = config;
+    const stripeSizeBytes = options.stripeSizeBytes ?? stripeSizeFor(sizeBytes, config);
     const verification = options.verification ?? 'present';
     const table = new StripeTable(stripesOf(sizeBytes, stripeSizeBytes), expectedShards);
     const fields = {
