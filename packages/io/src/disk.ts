@@ -6,7 +6,7 @@ export type OpenMode = 'read' | 'write' | 'create' | 'create-new';
 
 /** What `Disk.stat` tells. Sizes in bytes; `allocatedBytes` is what the file really occupies (holes excluded). */
 export interface FileStatus {
-  readonly kind: 'file' | 'directory' | 'other';
+  readonly kind: 'file' | 'directory' | 'socket' | 'other';
   readonly sizeBytes: number;
   readonly allocatedBytes: number;
   readonly modifiedMs: number;

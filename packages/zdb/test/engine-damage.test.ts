@@ -276,6 +276,42 @@ test('what is cut off a torn file is kept beside it', (context) => {
   assert.deepEqual(readFileSync(join(directory, 'data', 'default', kept[0]!)), Buffer.from([3, 100, 0]));
 });
 
+test('an index file that says the other mode is set right by the others, and by the keys in the data', (context) => {
+  for (const [mode, pairs, keyOf] of [
+    ['user', 1, (at) => `${at}`],
+    ['user', 1, (at) => `key-${at}xxx`],
+    ['user', 2, (at) => `${at}`],
+    ['user', 3, (at) => `${at}`],
+    ['seq', 2, () => ''],
+    ['seq', 3, () => ''],
+  ] as ['user' | 'seq', number, (at: number) => string][]) {
+    for (let wrong = 0; wrong < pairs; wrong++) {
+      const directory = scratchDirectory(context);
+      const first = openScratch(directory, { mode });
+      const namespace = first.namespace('default')!;
+      const keys = Array.from({ length: pairs * 3 }, (_, at) => {
+        if (at > 0 && at % 3 === 0) namespace.rotate();
+        return namespace.set(Buffer.from(keyOf(at)), Buffer.from(`value ${at}`))!;
+      });
+      first.close();
+      const index = join(directory, 'index', 'default');
+      const before = Array.from({ length: pairs }, (_, file) => readFileSync(join(index, `i${file}`)));
+      const changed = Buffer.from(before[wrong]!);
+      changed[28] = mode === 'seq' ? 0 : 1;
+      writeFileSync(join(index, `i${wrong}`), changed);
+      const { engine, namespace: again, log } = open(directory);
+      const what = `${mode}, i${wrong} of ${pairs}: ${log.join('; ')}`;
+      assert.equal(again.mode, mode, what);
+      for (const [at, key] of keys.entries())
+        assert.equal(Buffer.from(again.get(key)!).toString(), `value ${at}`, what);
+      assert.match(log.join(), new RegExp(`i${wrong} did not say that it is in ${mode} mode`));
+      engine.close();
+      for (const [file, bytes] of before.entries())
+        assert.deepEqual(readFileSync(join(index, `i${file}`)), bytes, what);
+    }
+  }
+});
+
 test('a torn tail on a full disk is not cut without a copy: the refusal says what to do, and nothing is left behind', () => {
   const disk = new SimulatedDisk();
   const first = openSmall(disk, 'user');

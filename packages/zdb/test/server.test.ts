@@ -1,7 +1,8 @@
 // The server as a process: floods, slow and vanishing clients, limits, signals, and what survives kill -9.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { connect } from 'node:net';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { realClock, realNetwork } from '@qsfs/io';
@@ -282,6 +283,19 @@ describe('server', () => {
     const connection = await RawConnection.open({ path: scratch.socket });
     assert.equal(await connection.request('PING'), '+PONG\r\n');
     connection.close();
+  });
+
+  it('leaves what stands in the place of its socket alone when it is something else', {
+    timeout: 60_000,
+  }, async () => {
+    const pipe = `${scratch.path}/pipe`;
+    execFileSync('mkfifo', [pipe]);
+    const ending = await ZdbProcess.run([
+      ...['--data', scratch.data, '--index', scratch.index, '--socket', pipe],
+    ]).ended;
+    assert.equal(ending.code, 1);
+    assert.match(ending.output, /is there already and is no socket/);
+    assert.ok(statSync(pipe).isFIFO());
   });
 
   it('lets only this machine in as long as there is no admin password, and says so', async () => {

@@ -192,6 +192,12 @@ class RealFile implements DiskFile {
   }
 }
 
+function kindOf(status: fs.Stats): FileStatus['kind'] {
+  if (status.isFile()) return 'file';
+  if (status.isDirectory()) return 'directory';
+  return status.isSocket() ? 'socket' : 'other';
+}
+
 /** Makes a call of the C library until no signal interrupts it; undefined when it succeeded. */
 function callUntilDone(libc: Libc, call: () => number): ErrnoCode | undefined {
   for (;;) {
@@ -307,7 +313,7 @@ export function openRealDisk(libc: () => Libc | undefined): Disk {
       const status = fs.statSync(checkPath(path), { throwIfNoEntry: false });
       if (!status) return undefined;
       return {
-        kind: status.isFile() ? 'file' : status.isDirectory() ? 'directory' : 'other',
+        kind: kindOf(status),
         sizeBytes: status.size,
         allocatedBytes: status.blocks * 512,
         modifiedMs: status.mtimeMs,

@@ -4,21 +4,20 @@
 import type { Disk } from '@qsfs/io';
 import { Counters } from './counters.ts';
 import { DATA_HEADER_BYTES, encodeDataHeader, isDataHeader } from './data-format.ts';
-import { DataScanner } from './data-scanner.ts';
 import {
   decodeIndexHeader,
   encodeIndexHeader,
-  ID_BYTES,
   INDEX_HEADER_BYTES,
   type IndexHeader,
   SLOT_BYTES,
 } from './index-format.ts';
-import { get32, get64 } from './little-endian.ts';
+import { get32 } from './little-endian.ts';
 import { loadSeq } from './load-seq.ts';
 import { loadUser } from './load-user.ts';
 import { type Loading, type PairState, requireReadable } from './loading.ts';
 import { Log, type LogSurroundings } from './log.ts';
 import { LogWriter } from './log-writer.ts';
+import { modeOfFiles } from './mode-of-files.ts';
 import type { NamespaceParts } from './namespace.ts';
 import type { FileSet } from './open-files.ts';
 import { SeqRecords } from './seq-records.ts';
@@ -132,18 +131,22 @@ function prepare(
     changes.repaired = true;
     tell('warning', message);
   };
-  const pairs: PairState[] = [];
-  let mode: NamespaceMode | undefined;
   let lastIsActive = true;
   // Everything is looked at before anything is moved.
   const judged = Array.from({ length: count }, (_, file) => judgePair(log, file, count));
-  const isSeq = judged.some(({ header }) => header.kind === 'good' && header.mode === 'seq');
-  if (isSeq || options.mode === 'seq') requireForRepair(log, judged);
+  const pairs = judged.map(({ pair }) => pair);
+  const named = judged.map(({ header }) => (header.kind === 'good' ? header.mode : undefined));
+  log.mode = modeOfFiles(log, pairs, named, options.mode) ?? options.newMode;
+  if (options.mode && log.mode !== options.mode)
+    throw new StoreError(
+      'bad-files',
+      `${log.name}: its files are in ${log.mode} mode, this engine runs in ${options.mode} mode only`,
+    );
+  if (log.mode === 'seq') requireForRepair(log, judged);
   for (const { pair, header, here, unusable, misplaced } of judged) {
     // The last data file is never removed on purpose: when it is missing, it was lost before it was on stable storage.
     if (pair.file === count - 1) lastIsActive = here;
     const path = log.index.path(pair.file);
-    if (header.kind === 'good') mode = header.mode ?? mode;
     if (unusable) {
       const what = header.kind === 'good' ? `says that it is index file ${header.file}` : 'is damaged';
       repaired(`${path} ${what}; kept as ${moveAside(disk, path, nowSeconds)}`);
@@ -152,14 +155,9 @@ function prepare(
     }
     // With a wrong number it would be taken for another file as soon as there is something to rebuild it from.
     pair.rebuild = header.kind !== 'good' || misplaced;
-    pairs.push(pair);
+    if (header.kind === 'good' && header.mode !== log.mode && !pair.rebuild)
+      correctMode(log, path, pair.file, repaired);
   }
-  log.mode = mode ?? options.mode ?? guessMode(log, pairs) ?? options.newMode;
-  if (options.mode && log.mode !== options.mode)
-    throw new StoreError(
-      'bad-files',
-      `${log.name}: its files are in ${log.mode} mode, this engine runs in ${options.mode} mode only`,
-    );
   const last = pairs[count - 1]!;
   const loading: Loading = {
     log,
@@ -178,6 +176,19 @@ function prepare(
   makeIndexFiles(loading);
   if (lastIsActive) prepareActiveData(loading, last);
   return loading;
+}
+
+/** Writes the mode into an index file whose header says another. */
+function correctMode(log: Log, path: string, number: number, repaired: (message: string) => void): void {
+  const file = log.surroundings.disk.open(path, 'write');
+  try {
+    file.write(encodeIndexHeader(number, log.mode), 0);
+  } finally {
+    file.close();
+  }
+  repaired(
+    `${path} did not say that it is in ${log.mode} mode, as the others and the data show; header written anew`,
+  );
 }
 
 /** What the headers of a pair of files say. */
@@ -331,22 +342,6 @@ function prepareActiveData(loading: Loading, last: PairState): void {
   } finally {
     file.close();
   }
-}
-
-/** Without any index file: keys that are all 8-byte numbers counting up from 0 are those of a sequential namespace. */
-function guessMode(log: Log, pairs: readonly PairState[]): NamespaceMode | undefined {
-  const first = pairs.find((pair) => pair.readable && pair.dataEnd > DATA_HEADER_BYTES);
-  if (!first) return undefined;
-  const scanner = new DataScanner(() => log.data.reading(first.file), 'user', first.dataEnd);
-  let next = -1;
-  while (scanner.next()) {
-    if (scanner.keyBytes !== ID_BYTES) return 'user';
-    const id = get64(scanner.bytes, scanner.keyAt);
-    if (next < 0 && first.file === 0 && id !== 0) return 'user';
-    if (!scanner.deleted && next >= 0 && id > next) return 'user';
-    next = Math.max(next, id) + 1;
-  }
-  return next < 0 ? undefined : 'seq';
 }
 
 /** Remembers what may not be on stable storage from before. */

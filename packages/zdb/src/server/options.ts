@@ -123,7 +123,9 @@ export function parseCommandLine(words: readonly string[]): CommandLine {
   const action = has('help') ? 'help' : has('version') ? 'version' : has('dump') ? 'dump' : 'serve';
   const mode = modeOf(given.get('mode'), notices);
   const admin = given.get('admin');
-  if (given.get('socket') === '') throw new UsageError('--socket needs a path');
+  for (const name of ['data', 'index', 'listen', 'socket']) {
+    if (given.get(name) === '') throw new UsageError(`--${name} must not be empty`);
+  }
   if (has('protect') && admin === undefined && (action === 'serve' || action === 'dump')) {
     throw new UsageError('--protect needs an admin password: add --admin PASSWORD');
   }

@@ -288,7 +288,7 @@ class Program {
     let port = this.#portNumber();
     for (const [position, host] of hosts.entries()) {
       try {
-        const address = { host: await this.#machine.resolveHost(host), port };
+        const address = { host: await this.#resolve(host), port };
         const bound = await server.listen(address);
         addresses.push(bound);
         if ('port' in bound) port = bound.port;
@@ -305,6 +305,15 @@ class Program {
     return addresses;
   }
 
+  /** The address that a host name stands for. @throws UsageError */
+  async #resolve(host: string): Promise<string> {
+    try {
+      return await this.#machine.resolveHost(host);
+    } catch (error) {
+      throw new UsageError(`no address is known for '${host}' (${(error as Error).message})`);
+    }
+  }
+
   /** Removes what a dead server left at our socket's path. */
   async #clearSocket(path: string): Promise<void> {
     if (Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES) {
@@ -313,11 +322,13 @@ class Program {
     const { disk, network } = this.#machine;
     const found = disk.stat(path);
     if (found === undefined) return;
-    if (found.kind !== 'other') throw new UsageError(`${path} is there already and is no socket`);
+    if (found.kind !== 'socket') throw new UsageError(`${path} is there already and is no socket`);
     try {
       const connection = await network.connect({ path }, PROBE_MS);
       connection.destroy();
-    } catch {
+    } catch (error) {
+      // Anything else may come from a server that is busy.
+      if (errorCode(error) !== 'ECONNREFUSED') throw error;
       disk.remove(path);
       return;
     }
