@@ -171,6 +171,7 @@ class Server {
       syncOnRotation: true,
       indexTailBytes: INDEX_TAIL_BYTES,
       presence: this.#presence,
+      writeAhead: (path, position, lengthBytes) => this.#syncing.writeAhead(path, position, lengthBytes),
       events: {
         rotated: (namespace, closed) => this.#rotated(namespace, closed),
         log: (level, message) => this.#log(level, message),

@@ -23,12 +23,25 @@ port.onMessage((message) => {
     handle = request.handle;
     return;
   }
+  if (request.kind === 'write-ahead') {
+    writeAhead(request.path, request.position, request.lengthBytes);
+    return;
+  }
   const beginMs = realClock.monotonicMs();
   const failure = perform(request);
   const answer: FromSyncThread = { id: request.id, durationMs: realClock.monotonicMs() - beginMs, failure };
   port.send(answer);
   if (handle) wake(handle, machine);
 });
+
+/** Only a hint: a file that is not there any more needs none, and what the disk refuses the sync will tell. */
+function writeAhead(path: string, position: number, lengthBytes: number): void {
+  try {
+    const file = realDisk.open(path, 'read');
+    file.startWriteback(position, lengthBytes);
+    file.close();
+  } catch {}
+}
 
 function perform(request: ToSyncThread): FromSyncThread['failure'] {
   try {

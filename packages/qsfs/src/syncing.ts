@@ -22,9 +22,15 @@ const SMALL_BYTES = 64 * 1024;
 const QUICK_MS = 2;
 const LATELY_MS = 1000;
 
-/** To the sync thread: sync something, or `breathe`: only answer. */
+/** To the sync thread: sync something, or `breathe`: only answer. The first two have no answer. */
 export type ToSyncThread =
   | { readonly kind: 'wake'; readonly handle: WakeHandle | undefined }
+  | {
+      readonly kind: 'write-ahead';
+      readonly path: string;
+      readonly position: number;
+      readonly lengthBytes: number;
+    }
   | { readonly kind: Unstable['kind']; readonly id: number; readonly path: string }
   | { readonly kind: 'breathe'; readonly id: number };
 
@@ -75,6 +81,11 @@ export class Syncing implements Settler {
   /** Whom to wake when there is an answer; undefined: the event loop brings it. */
   wakes(handle: WakeHandle | undefined): void {
     this.#send({ kind: 'wake', handle });
+  }
+
+  /** Has the disk begin to write what will be synced: when the disk is busy, beginning takes as long as writing. */
+  writeAhead(path: string, position: number, lengthBytes: number): void {
+    if (!this.#alone) this.#send({ kind: 'write-ahead', path, position, lengthBytes });
   }
 
   start(steps: SyncSteps, sizeBytes: number, ended: (error: unknown) => void): void {

@@ -64,6 +64,18 @@ test('steps go on when what they asked for was synced by the other thread, and a
   );
 });
 
+test('a hint to begin writing is answered by nobody, whatever it is about', async (context) => {
+  const { syncing, carryOut, unstable, here } = prepared(context);
+  const { path } = unstable('file');
+  syncing.writeAhead(path, 0, 8);
+  syncing.writeAhead(`${path}-that-is-gone`, 0, 8);
+  function* work(): SyncSteps {
+    yield unstable('file');
+  }
+  assert.equal(await carryOut(work()), undefined);
+  assert.deepEqual(here, []);
+});
+
 test('what is under way when the session ends is finished on this thread, and a late answer changes nothing', async (context) => {
   const { syncing, carryOut, unstable, here, settled } = prepared(context);
   let steps = 0;

@@ -578,3 +578,26 @@ test('millions of slots need next to no memory (sparse files)', (context) => {
   assert.ok(process.memoryUsage.rss() - before < 100 * 1024 * 1024);
   assert.ok(readdirSync(index).length > 0);
 });
+
+test('whoever asks is told what will be synced, in pieces that follow each other', () => {
+  const MIB = 1024 * 1024;
+  const ahead: [path: string, from: number, to: number][] = [];
+  const engine = openSimulated(new SimulatedDisk(), {
+    dataSizeBytes: 24 * MIB,
+    syncOnRotation: true,
+    writeAhead: (path, position, lengthBytes) => ahead.push([path, position, position + lengthBytes]),
+  });
+  const namespace = engine.namespace('default')!;
+  const value = new Uint8Array(MIB);
+  for (let key = 0; key < 48; key++) {
+    namespace.set(Buffer.from(`${key}`), value, 1);
+    engine.commit();
+  }
+  for (const file of [0, 1]) {
+    const pieces = ahead.filter(([path]) => path === `/data/default/d${file}`);
+    assert.equal(pieces.length, 2, 'of 8 MiB and a bit each; what is left is synced with the file');
+    assert.equal(pieces[0]![2], pieces[1]![1]);
+    for (const [, from, to] of pieces) assert.ok(to - from >= 8 * MIB && to - from < 9.1 * MIB);
+  }
+  engine.close();
+});

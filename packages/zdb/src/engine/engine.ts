@@ -97,6 +97,7 @@ class StoreEngine implements Engine, NamespaceHost {
         ),
         cacheBytes: options.indexCacheBytes ?? INDEX_CACHE_BYTES,
         indexTailBytes: options.indexTailBytes ?? 0,
+        writeAhead: options.writeAhead,
       },
       totals,
       sync: options.sync,

@@ -264,7 +264,12 @@ export class LogWriter {
     }
     const lengthBytes = segment.dataEnd - this.#aheadEnd;
     if (lengthBytes < WRITE_AHEAD_BYTES) return;
-    this.#log.data.writing(segment.file).startWriteback(this.#aheadEnd, lengthBytes);
+    const { data, surroundings } = this.#log;
+    if (surroundings.writeAhead) {
+      surroundings.writeAhead(data.path(segment.file), this.#aheadEnd, lengthBytes);
+    } else {
+      data.writing(segment.file).startWriteback(this.#aheadEnd, lengthBytes);
+    }
     this.#aheadEnd = segment.dataEnd;
   }
 

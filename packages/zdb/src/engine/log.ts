@@ -24,6 +24,7 @@ import { FileSet, type OpenFiles } from './open-files.ts';
 import { Chunks, Segment } from './segment.ts';
 import { BLOCK_BYTES, BLOCK_SLOTS, SlotCache } from './slot-cache.ts';
 import {
+  type EngineOptions,
   type Loans,
   type NamespaceMode,
   NotLocal,
@@ -47,6 +48,7 @@ export interface LogSurroundings {
   readonly cacheBytes: number;
   /** Index entries that may wait to be written, bytes (index-tail.ts). */
   readonly indexTailBytes: number;
+  readonly writeAhead: EngineOptions['writeAhead'];
 }
 
 /** What the last pass over a closed data file that gave up dead records found (hollow.ts). */

@@ -70,6 +70,11 @@ export interface EngineOptions {
   readonly syncOnRotation?: boolean;
   readonly presence?: Presence;
   readonly events?: EngineEvents;
+  /**
+   * Has the disk begin to write a part of a data file that will be synced. It only saves time then, and may itself wait for a busy disk.
+   * Default: `DiskFile.startWriteback`, here and now.
+   */
+  readonly writeAhead?: (path: string, position: number, lengthBytes: number) => void;
   /** Memory for cached index slots of `seq` namespaces, per namespace; default 8 MiB. */
   readonly indexCacheBytes?: number;
   /**
