@@ -17,7 +17,7 @@ export const ERROR_KINDS = {
   QSFS_E_CONFIG: { exitCode: 4, hint: 'Correct the configuration and run the command again.' },
   QSFS_E_BACKENDS: {
     exitCode: 5,
-    hint: 'Look at "qsfs backend list" or bring the named backends back, then run the command again.',
+    hint: 'Look at "qsfs status", do for the named backends what it says, then run the command again.',
   },
   QSFS_E_DEGRADED: {
     exitCode: 6,

@@ -163,11 +163,23 @@ export class Offload {
           throw new QsfsError('QSFS_E_BACKENDS', `nothing can be stored at present: ${this.#stuck}`);
         }
         if (failing && this.#interruptions > interruptionsBefore) throw new DrainInterrupted();
-        await new Promise<void>((resolve) => this.#waiters.add(resolve));
+        await this.#change();
       }
     } finally {
       this.#drains -= 1;
     }
+  }
+
+  /** Waits until something was stored or failed, or it is time to give up. */
+  async #change(): Promise<void> {
+    const { clock } = this.#parts;
+    const restMs = this.#failingSinceMs + PATIENCE_MS - clock.monotonicMs();
+    const changed = new Promise<void>((resolve) => this.#waiters.add(resolve));
+    // The next attempt may be long after that.
+    const timer =
+      this.#failures > 0 && restMs >= 0 ? clock.after(restMs + 1, () => this.#wake(), true) : undefined;
+    await changed;
+    timer?.cancel();
   }
 
   /** Ends calls of `drain` that only meet failures. */

@@ -175,7 +175,7 @@ export function formatBackends(backends: readonly BackendReport[]): string[] {
       backend.state,
       backend.usedBytes === null ? '-' : formatSize(backend.usedBytes),
       backend.freeBytes === null ? '-' : formatSize(backend.freeBytes),
-      backend.state === 'up' || backend.state === 'stopped' || backend.reason === ''
+      backend.state === 'stopped' || backend.reason === ''
         ? backend.address
         : `${backend.address} (${backend.reason})`,
     ]),

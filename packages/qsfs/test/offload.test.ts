@@ -38,10 +38,12 @@ test('while the backends are away it waits, tells who asks, and goes on when the
   made.zstor.mode = 'down';
   const { offload, stored } = offloadOf(made);
   await offload.start();
+  const startMs = made.clock.monotonicMs();
   await assert.rejects(
     made.clock.until(offload.drain()),
     /nothing can be stored at present: the backends are switched off/,
   );
+  assert.ok(made.clock.monotonicMs() - startMs <= 15_100, 'not only with the next attempt');
   assert.equal(offload.status.pendingFiles, 1);
   made.zstor.mode = 'up';
   await made.clock.run(60_000);

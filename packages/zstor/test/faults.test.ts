@@ -3,6 +3,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { basename, join } from 'node:path';
 import { test } from 'node:test';
 import { SimulatedClock } from '@qsfs/io/simulated';
+import { BackendError } from '../src/backend/backend.ts';
 import { isZstorError } from '../src/errors.ts';
 import { openZstor } from '../src/index.ts';
 import type { StoredRecord } from '../src/metadata/record.ts';
@@ -293,6 +294,22 @@ test('backends that are full are said to be that, not to be gone', async (t) => 
   await assert.rejects(rig.zstor.putSmall('name', Buffer.from('x')), full);
   const { data } = await rig.zstor.status();
   assert.match(data.reason, /bring back or make room on any 4 of: a0, a1/);
+});
+
+test('a backend that cannot write and has room is not told to be full', async (t) => {
+  const rig = await openRig(t);
+  for (const { name } of rig.config.groups.flatMap(({ backends }) => backends))
+    rig.fault(name).before = (operation) => {
+      if (operation === 'put') throw new BackendError(name, 'unwritable', 'answered "Cannot write"');
+    };
+  const failing =
+    /; put right any 4 of: a0, .*\(answered "Cannot write", although it has room: its disk fails/;
+  await assert.rejects(rig.zstor.putSmall('name', Buffer.from('x')), (error) => {
+    return unavailable(error) && failing.test((error as Error).message);
+  });
+  const { data, backends } = await rig.zstor.status();
+  assert.match(data.reason, /; put right any 4 of: a0, a1/);
+  assert.match(backends.find(({ name }) => name === 'a0')?.reason ?? '', /its disk fails/);
 });
 
 test('a backend that dies in the middle of a write is replaced by a spare one within the policy', async (t) => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, type TestContext, test } from 'node:test';
@@ -215,6 +215,35 @@ test('a full namespace is told from others, and counts what is left, not its lim
   await store.put(new Uint8Array(6000));
   assert.ok((await store.space()).freeBytes! < 4000);
   await assert.rejects(store.put(new Uint8Array(6000)), (error) => isBackendError(error, 'full'));
+});
+
+test('of an object that does not fit nothing is written', async (t) => {
+  const folder = temporaryFolder(t);
+  mkdirSync(join(folder, 'meta'));
+  const names = await Promise.all([0, 1, 2, 3].map(() => namespace('seq', { maxsize: 6 * 2 ** 20 })));
+  const place = (name: string) =>
+    `{ name = "${name}", address = "unix:${shared.socket}", namespace = "${name}" }`;
+  const config = parseConfig(
+    `minimal_shards = 2\nexpected_shards = 4\nredundant_groups = 0\nredundant_nodes = 0\nstripe_size = "1MiB"
+encryption = { algorithm = "AES", key = "${KEY}" }
+[meta.config]\nbackends = [{ name = "m", path = "meta" }]
+[[groups]]\nbackends = [${names.map(place).join(', ')}]`,
+    folder,
+  );
+  const zstor = await openZstor(config, capabilities);
+  t.after(() => zstor.close());
+  const { path } = randomFile(folder, 'large', 12 * 2 ** 20);
+  await assert.rejects(
+    zstor.put('large', { path, lengthBytes: 12 * 2 ** 20 }),
+    /0 of 4 backends can take a shard.*make room on any 3 of: .*has no room for its part of the object/,
+  );
+  assert.deepEqual(
+    [...(await zstor.inspect()).incarnations.values()],
+    ['', '', '', ''],
+    'they never held anything',
+  );
+  const record = await zstor.put('small', { path, lengthBytes: 4 * 2 ** 20 });
+  assert.equal(record.missingShards, 0);
 });
 
 test('a namespace that held other things before has no incarnation, and works', async (t) => {

@@ -17,6 +17,8 @@ export type BackendFailure =
   | 'unreachable'
   /** It has no room. Write elsewhere. */
   | 'full'
+  /** It cannot write now, and does not say whether it has no room or its disk fails. Write elsewhere. */
+  | 'unwritable'
   /** It answers, but does not let us do this (password, read-only, locked). Somebody must change something. */
   | 'refused'
   /** It answers, but is not what the configuration means: no such namespace, wrong mode, not a zdb. */

@@ -20,7 +20,7 @@ const FULL_MS = 3000;
 
 /** Why a store that is up takes nothing. */
 export interface Unwritable {
-  readonly kind: 'full' | 'refused';
+  readonly kind: 'full' | 'unwritable' | 'refused';
   /** Without the store's name. */
   readonly reason: string;
 }
@@ -85,8 +85,10 @@ export class GuardedShardStore implements ShardStore {
       this.#identified(location.incarnation);
       return location;
     } catch (error) {
-      if (isBackendError(error, 'full') || isBackendError(error, 'refused')) {
-        this.distrust(error.reason, error.failure === 'full' ? 'full' : 'refused');
+      if (isBackendError(error)) {
+        const { failure, reason } = error;
+        if (failure === 'full' || failure === 'unwritable' || failure === 'refused')
+          this.distrust(reason, failure);
       }
       throw error;
     }
@@ -94,7 +96,7 @@ export class GuardedShardStore implements ShardStore {
 
   /** Nothing is written there for a while: it did not take, or did not keep, what it was given. */
   distrust(reason: string, kind: Unwritable['kind'] = 'refused'): void {
-    const forMs = kind === 'full' ? FULL_MS : UNWRITABLE_MS;
+    const forMs = kind === 'refused' ? UNWRITABLE_MS : FULL_MS;
     this.#unwritable = { kind, reason, untilMs: this.#clock.monotonicMs() + forMs };
   }
 

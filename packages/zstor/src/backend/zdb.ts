@@ -141,7 +141,8 @@ class ZdbConnections {
 
 /** What a zdb's error line means for us (spec/zdb.md, 2.6 and 3). */
 function failureOf(message: string): BackendFailure {
-  if (/No space left|Cannot write/.test(message)) return 'full';
+  if (/No space left/.test(message)) return 'full';
+  if (/Cannot write/.test(message)) return 'unwritable';
   if (/not available anymore/.test(message)) return 'unreachable';
   if (/Namespace not found|not supported/.test(message)) return 'foreign';
   return 'refused';

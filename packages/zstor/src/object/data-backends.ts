@@ -118,28 +118,42 @@ export class DataBackends {
     if (room?.freeBytes !== undefined) room.freeBytes -= lengthBytes;
   }
 
-  /** The backends as candidates for shards of this length, without those in `excluded`. */
-  candidates(shardBytes: number, excluded?: ReadonlySet<string>): Candidate[] {
+  /**
+   * The backends as candidates for shards of this length, without those in `excluded`.
+   * @param objectBytes what each will have to take of the whole object
+   */
+  candidates(shardBytes: number, excluded?: ReadonlySet<string>, objectBytes = 0): Candidate[] {
     return this.all.map((backend) => {
       const { name, group } = backend;
-      const obstacle = this.obstacle(backend, shardBytes);
+      const obstacle = this.obstacle(backend, shardBytes, objectBytes);
       const usable = !obstacle && !excluded?.has(name);
       const weight = this.#rooms.get(name)?.freeBytes ?? leastFreeBytes(shardBytes);
       return { name, group, usable, weight, obstacle };
     });
   }
 
-  /** Why a backend takes no shards of this length; undefined when it does. */
-  obstacle({ name, store }: DataBackend, shardBytes = 0): Obstacle | undefined {
+  /** Why a backend takes no shards of this length, of an object of which so much falls to it; undefined when it does. */
+  obstacle({ name, store }: DataBackend, shardBytes = 0, objectBytes = 0): Obstacle | undefined {
     const out = this.outage(name);
     if (out) return out;
     const { freeBytes, spareBytes = 0 } = this.#rooms.get(name) ?? {};
     // What is small has room of its own there: records of who uses the volume, and what a sync ends with.
     const isSmall = shardBytes > 0 && shardBytes <= SMALL_VALUE_BYTES;
     if (isSmall && spareBytes >= LEAST_SPARE_BYTES && store.unwritable?.kind !== 'refused') return undefined;
-    if (store.unwritable) return { backend: name, ...store.unwritable };
     const isFull = freeBytes !== undefined && freeBytes < leastFreeBytes(shardBytes);
-    return isFull ? { backend: name, kind: 'full', reason: 'has no room' } : undefined;
+    if (store.unwritable) {
+      const { kind, reason } = store.unwritable;
+      if (kind !== 'unwritable') return { backend: name, kind, reason };
+      // It did not say why it cannot: its room tells.
+      if (isFull || freeBytes === undefined) return { backend: name, kind: 'full', reason };
+      const why = `${reason}, although it has room: its disk fails, or can only be read`;
+      return { backend: name, kind: 'refused', reason: why };
+    }
+    if (isFull) return { backend: name, kind: 'full', reason: 'has no room' };
+    const fits = freeBytes === undefined || freeBytes - objectBytes >= leastFreeBytes(shardBytes);
+    return fits
+      ? undefined
+      : { backend: name, kind: 'full', reason: 'has no room for its part of the object' };
   }
 
   /** Why a backend can be neither read nor written; undefined when it can. */

@@ -145,7 +145,7 @@ async function confirm(
 
 function belowQuorum(why: string, failures: readonly BackendError[]): ZstorError {
   // What is known of a backend as a whole stands in `why` already.
-  const others = failures.filter(({ reason }) => !why.includes(`(${reason})`));
+  const others = failures.filter(({ reason }) => !why.includes(`(${reason}`));
   const details = [...new Set(others.map(({ message }) => message))].slice(0, 5).join('; ');
   return new ZstorError('QSFS_E_UNAVAILABLE', `cannot store: ${why}${details ? ` (${details})` : ''}`);
 }

@@ -12,6 +12,7 @@ import { UncertainWrite } from '../metadata/outcome.ts';
 import { StoredRecord, stripesOf } from '../metadata/record.ts';
 import type { Records } from '../metadata/records.ts';
 import { StripeTable } from '../metadata/stripe-table.ts';
+import { place } from '../placement/placement.ts';
 import type { ObjectSource, PutOptions } from '../types.ts';
 import type { DataBackends } from './data-backends.ts';
 import { translateLocal } from './local-errors.ts';
@@ -76,6 +77,7 @@ export class ObjectWriter {
     const { id, salt } = newObjectIdentity(random);
     const { minimalShards, expectedShards } = config;
     const stripeSizeBytes = options.stripeSizeBytes ?? stripeSizeFor(sizeBytes, config);
+    this.#assertFits(sizeBytes, stripeSizeBytes);
     const verification = options.verification ?? 'present';
     const table = new StripeTable(stripesOf(sizeBytes, stripeSizeBytes), expectedShards);
     const fields = {
@@ -105,6 +107,26 @@ export class ObjectWriter {
     if (saved.missingShards > 0) this.#parts.damaged(name);
     if (old) await this.#removeOld(name, old);
     return saved;
+  }
+
+  /** What does not fit would only fill the backends with shards that nobody names. @throws ZstorError QSFS_E_UNAVAILABLE */
+  #assertFits(sizeBytes: number, stripeSizeBytes: number): void {
+    const { config, backends, random } = this.#parts;
+    const { minimalShards, expectedShards, writeQuorum } = config;
+    // A few stripes fit, or find out that they do not.
+    if (sizeBytes <= WRITE_WINDOW * stripeSizeBytes) return;
+    // As if nothing of it could be compressed, spread evenly.
+    const shareBytes = (sizeBytes / minimalShards) * (expectedShards / backends.all.length);
+    const request = {
+      candidates: backends.candidates(stripeSizeBytes / minimalShards, undefined, shareBytes),
+      groups: backends.groups,
+      shards: expectedShards,
+      policy: config,
+      quorum: writeQuorum,
+    };
+    const placement = place(request, random);
+    if ('refused' in placement)
+      throw new ZstorError('QSFS_E_UNAVAILABLE', `cannot store: ${placement.refused}`);
   }
 
   /** Removes the shards of a `put` that failed, where it is certain that no record names them. */
