@@ -16,7 +16,7 @@ import {
   type Stripes,
   type ToFilesystem,
 } from './messages.ts';
-import { keptBytes } from './shared-disk.ts';
+import { keptBytes, workingBytes } from './shared-disk.ts';
 import { stripeRuns } from './stripe-map.ts';
 import type { Volume } from './volume-files.ts';
 
@@ -35,6 +35,9 @@ const SMALLEST_FILE_BYTES = 2 ** 20;
  */
 const FREE_BYTES_MIN = 128 * 2 ** 20;
 const FREE_SHARE = 1 / 8;
+
+/** Of the limit so much stays of what was read lately, however much of it is taken by what cannot be dropped. */
+const WORKING_SHARE = 1 / 8;
 
 /** Of the limit no data file takes more than one part in so many: what is written and what is on its way is whole files. */
 const FILES_MIN = 8;
@@ -122,8 +125,31 @@ export class Cache {
 
   /** Of a disk that is shared with backends, so that there is something left for programs. */
   #keptBytes(totalBytes: number): number {
-    const { shared, pendingBytes, gauges } = this.#parts;
-    return keptBytes(shared, totalBytes, pendingBytes() + (gauges[GAUGES.activeBytes] as number));
+    return keptBytes(this.#parts.shared, totalBytes, this.#unstoredBytes);
+  }
+
+  get #unstoredBytes(): number {
+    return this.#parts.pendingBytes() + (this.#parts.gauges[GAUGES.activeBytes] as number);
+  }
+
+  /** So much of what can be dropped stays, whatever the disk and the rest of the cache leave to it: what is read again comes once. */
+  workingBytes(evictableBytes = this.evictableBytes()): number {
+    const { disk, dataDirectory, shared } = this.#parts;
+    const most = this.limitBytes * WORKING_SHARE;
+    try {
+      return Math.min(
+        most,
+        workingBytes(shared, disk.space(dataDirectory), this.#unstoredBytes, evictableBytes),
+      );
+    } catch {
+      return most;
+    }
+  }
+
+  /** What may be here of copies that can be dropped. */
+  copiesBytes(): number {
+    const evictable = this.evictableBytes();
+    return Math.max(this.effectiveLimitBytes() - (this.usedBytes - evictable), this.workingBytes(evictable));
   }
 
   /** Bytes that could be dropped now. */
@@ -146,14 +172,20 @@ export class Cache {
 
   /** A file is not safe any more (a backend was wiped). */
   withdraw(namespace: OffloadedName, file: number): void {
-    this.#queues[namespace].delete(file);
+    if (this.#queues[namespace].delete(file)) this.#forget(this.#parts.volume[namespace].presentBytes(file));
+  }
+
+  /** Can be dropped no more, or is being dropped: known to the filesystem thread before its room is (KeptRoom). */
+  #forget(bytes: number): void {
+    const { gauges } = this.#parts;
+    gauges[GAUGES.evictableBytes] = Math.max(0, (gauges[GAUGES.evictableBytes] as number) - bytes);
   }
 
   /** Keeps a file here, what is still to come of it too, until the call that is returned. */
   pin(namespace: OffloadedName, file: number): () => void {
     const key = `${namespace}/${file}`;
     this.#pinned.add(key);
-    this.#queues[namespace].delete(file);
+    this.withdraw(namespace, file);
     return () => {
       this.#pinned.delete(key);
       this.consider(namespace, file);
@@ -164,8 +196,12 @@ export class Cache {
   tend(comingBytes = 0): void {
     if (this.#shrinking || this.#unsupported) return;
     const limit = this.effectiveLimitBytes();
-    if (this.usedBytes + comingBytes <= limit * HIGH_WATER) return;
-    const excess = this.usedBytes + comingBytes - limit * LOW_WATER;
+    const used = this.usedBytes + comingBytes;
+    if (used <= limit * HIGH_WATER) return;
+    const copies = this.evictableBytes();
+    const working = this.workingBytes(copies);
+    if (copies + comingBytes <= working * HIGH_WATER) return;
+    const excess = Math.min(used - limit * LOW_WATER, copies + comingBytes - working * LOW_WATER);
     this.#shrinking = this.#shrink(excess)
       .catch((error: unknown) => this.#parts.log('warning', `cache: ${messageOf(error)}`))
       .finally(() => {
@@ -302,6 +338,7 @@ export class Cache {
       stripes += run.count;
     }
     for (const name of OFFLOADED) volume[name].presence.flush();
+    this.#forget(bytes);
     try {
       for (const run of safe) volume[run.namespace].punch(disk, run.file, run.first, run.count);
     } catch (error) {

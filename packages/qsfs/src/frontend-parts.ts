@@ -155,7 +155,7 @@ export async function openParts(
       makeRoom: (bytes) => late.cache?.tend(bytes),
       came: (namespace, file) => late.cache?.consider(namespace, file),
       leaving: (namespace, file, stripe) => late.cache?.leaving(namespace, file, stripe),
-      aheadLimitBytes: () => options.cacheBytes / 4,
+      aheadLimitBytes: () => Math.min(options.cacheBytes / 4, (late.cache?.copiesBytes() ?? Infinity) / 2),
       damaged: (namespace, file) => late.offload?.suspect(namespace, file),
       log,
     });

@@ -96,10 +96,11 @@ export class RoomKeeper {
     if (shared.shardFactor === 0 || syncPoints.busy || syncPoints.unfinished) return;
     const room = roomBytes(shared, space, unstoredBytes);
     // As it will be when all is stored and what can be dropped here is dropped.
-    const settled = room + unstoredBytes + cache.evictableBytes();
+    const evictableBytes = cache.evictableBytes();
+    const settled = room + unstoredBytes + evictableBytes;
     if (settled > little) return;
     const isScarce = settled < little * SCARCE_SHARE;
-    const budgetBytes = room + relocationBytes(shared, totalBytes);
+    const budgetBytes = room + relocationBytes(shared, totalBytes) + evictableBytes;
     if (await relocator.relocate(found, { isScarce, budgetBytes, worthBytes: worth }))
       await syncPoints.makeRoom();
   }

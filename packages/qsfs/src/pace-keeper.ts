@@ -23,7 +23,7 @@ const SHARE_MIN = 0.25;
 /** What the keeper looks at. */
 export interface PaceParts {
   readonly gauges: Float64Array;
-  readonly cache: Pick<Cache, 'usedBytes' | 'limitBytes' | 'effectiveLimitBytes'>;
+  readonly cache: Pick<Cache, 'usedBytes' | 'limitBytes' | 'effectiveLimitBytes' | 'workingBytes'>;
   readonly shared: SharedDisk;
   readonly offload: Pick<Offload, 'status'>;
   /** False while offload gives way to programs. */
@@ -65,7 +65,9 @@ export class PaceKeeper {
     const { cache, offload, gauges } = this.#parts;
     const limit = Math.max(1, cache.effectiveLimitBytes());
     const unsafe = offload.status.pendingBytes + (gauges[GAUGES.activeBytes] as number);
-    const used = cache.usedBytes;
+    // What stays of copies although there is no room for it is no reason to hold up writers.
+    const evictable = gauges[GAUGES.evictableBytes] as number;
+    const used = cache.usedBytes - Math.min(evictable, cache.workingBytes(evictable));
     const excess = Math.max(unsafe / (limit * UNSAFE_SHARE), used / limit) - 1;
     // On a disk that is filling up each byte takes room for its shards as well.
     const growth = limit < cache.limitBytes ? 1 + this.#parts.shared.shardFactor : 1;

@@ -9,7 +9,7 @@ import { messageOf } from './errors.ts';
 import type { SharedDisk, Survey } from './messages.ts';
 import type { Offload } from './offload.ts';
 import { count, formatSize } from './quantities.ts';
-import type { Volume } from './volume-files.ts';
+import type { Volume, VolumeFiles } from './volume-files.ts';
 
 const CONTENTS = 'zdbfs-data';
 /** A data file is worth it when at most this part of it is alive; when room is scarce, more. */
@@ -24,7 +24,7 @@ const LEFT_MS = 5 * 60_000;
 export interface RelocationLimits {
   /** Programs get ENOSPC soon, or do already. */
   readonly isScarce: boolean;
-  /** Bytes it may take on the disk before it gives any back. */
+  /** Bytes it may take on the disk before it gives any back, when all copies that can be dropped are dropped. */
   readonly budgetBytes: number;
   /** Nothing is moved for less than this. */
   readonly worthBytes: number;
@@ -35,7 +35,7 @@ export interface RelocatorParts {
   readonly shared: SharedDisk;
   readonly volume: Volume;
   readonly offload: Pick<Offload, 'isStoring'>;
-  readonly cache: Pick<Cache, 'pin'>;
+  readonly cache: Pick<Cache, 'pin' | 'evictAll'>;
   readonly clock: Pick<Clock, 'monotonicMs'>;
   /** Has the filesystem thread move what is alive in a file. */
   readonly move: (file: number) => Promise<number>;
@@ -58,8 +58,13 @@ export class Relocator {
     const files = this.#choose(survey, limits);
     let emptied = 0;
     let movedBytes = 0;
-    for (const file of files) {
-      const unpin = cache.pin(CONTENTS, file);
+    if (files.length === 0) return false;
+    const pins = new Map(files.map((file) => [file, cache.pin(CONTENTS, file)]));
+    // The room for it may hold copies.
+    await cache
+      .evictAll(false)
+      .catch((error: unknown) => log('warning', `copies cannot be dropped: ${messageOf(error)}`));
+    for (const [file, unpin] of pins) {
       // Should something stay in it, it is not tried again and again.
       this.#leftAtMs.set(file, clock.monotonicMs());
       try {
@@ -73,8 +78,10 @@ export class Relocator {
         break;
       } finally {
         unpin();
+        pins.delete(file);
       }
     }
+    for (const unpin of pins.values()) unpin();
     if (emptied > 0)
       log('info', `${formatSize(movedBytes)} of ${count(emptied, 'sparse data file')} moved to make room`);
     return emptied > 0;
@@ -101,7 +108,7 @@ export class Relocator {
       candidates.push({
         file,
         share: liveBytes / sizeBytes,
-        costBytes: sizeBytes - files.presentBytes(file) + liveBytes * (1 + shared.shardFactor),
+        costBytes: sizeBytes - stayingBytes(files, file) + liveBytes * (1 + shared.shardFactor),
         gainBytes: (sizeBytes - liveBytes) * shared.shardFactor,
       });
     }
@@ -117,4 +124,9 @@ export class Relocator {
     }
     return gainBytes >= worthBytes ? chosen : [];
   }
+}
+
+/** What is here of a file and cannot be dropped, so that it takes no room of what can be had by dropping. */
+function stayingBytes(files: VolumeFiles, file: number): number {
+  return files.data(file).safety === 'complete' ? 0 : files.presentBytes(file);
 }

@@ -45,7 +45,7 @@ export class Sequences {
     }
     sequence.usedAt = now.nowMs;
     const limit = Math.floor(now.limitBytes / files.stripeBytes);
-    sequence.window = Math.max(0, Math.min(WINDOW_MAX, limit, sequence.window * 2));
+    sequence.window = Math.max(0, Math.min(WINDOW_MAX, limit, Math.max(1, sequence.window * 2)));
     let nextFile = file;
     let nextStripe = stripe + 1;
     for (let ahead = 0; ahead < sequence.window; ahead += 1) {

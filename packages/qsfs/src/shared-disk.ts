@@ -12,6 +12,8 @@ import { GAUGES, type SharedDisk } from './messages.ts';
 
 /** For moving records at most this part of the disk is kept. */
 const RELOCATION_SHARE = 1 / 16;
+/** What was read lately stays up to this on a disk that is nearly full. */
+const WORKING_BYTES = 64 * 2 ** 20;
 
 /** n / k of what is stored, as far as it comes to the disk of `folder`. */
 export function shardFactorOn(disk: Disk, folder: string, { zstor }: Configuration): number {
@@ -28,6 +30,23 @@ export function shardFactorOn(disk: Disk, folder: string, { zstor }: Configurati
 export function relocationBytes({ shardFactor, fileBytes }: SharedDisk, totalBytes: number): number {
   if (shardFactor === 0) return 0;
   return Math.min(fileBytes * (2 + shardFactor), Math.floor(totalBytes * RELOCATION_SHARE));
+}
+
+/**
+ * So much of what was read lately stays also on a disk that is nearly full: in the room for moving records, out of which it is dropped when
+ * something is moved, and in half of what programs have left. 0 when there is not even the room for what is not stored yet.
+ * @param unstoredBytes not on the backends yet @param evictableBytes copies that can be dropped
+ */
+export function workingBytes(
+  shared: SharedDisk,
+  { totalBytes, availableBytes }: DiskSpace,
+  unstoredBytes: number,
+  evictableBytes: number,
+): number {
+  const movingBytes = relocationBytes(shared, totalBytes);
+  const freeBytes =
+    availableBytes + evictableBytes - spareBytes(totalBytes) - keptBytes(shared, totalBytes, unstoredBytes);
+  return Math.max(0, Math.min(WORKING_BYTES, movingBytes + Math.min(freeBytes, Math.max(0, freeBytes) / 2)));
 }
 
 /** Bytes of the disk that nobody may fill with file contents, what zdbfs leaves not counted. @param unstoredBytes not on the backends yet */
@@ -60,13 +79,20 @@ export class KeptRoom {
     // In this order: what the main thread has heard of it has counted before it said so.
     const unheardBytes = this.#closedBytes - (this.#gauges[GAUGES.heardBytes] as number);
     const unstoredBytes = (this.#gauges[GAUGES.pendingBytes] as number) + unheardBytes + this.#activeBytes();
-    const kept = keptBytes(this.#shared, totalBytes, unstoredBytes);
+    const kept = keptBytes(this.#shared, totalBytes, unstoredBytes) - this.#lentBytes(totalBytes);
     return { totalBytes, availableBytes: Math.max(0, availableBytes - kept) };
+  }
+
+  /** Of the room for moving records what copies take that can be dropped at once. */
+  #lentBytes(totalBytes: number): number {
+    return Math.min(this.#gauges[GAUGES.evictableBytes] as number, relocationBytes(this.#shared, totalBytes));
   }
 
   /** What `df` shows: contents that can be written now, for which copies of others may be dropped, and which take their shards' room too. */
   status(local: FilesystemStatus): FilesystemStatus {
-    const evictable = (this.#gauges[GAUGES.evictableBytes] as number) / local.blockSizeBytes;
+    // What is lent is in the room that is available already.
+    const lentBytes = this.#lentBytes(local.blocks * local.blockSizeBytes);
+    const evictable = ((this.#gauges[GAUGES.evictableBytes] as number) - lentBytes) / local.blockSizeBytes;
     const available = Math.floor((local.blocksAvailable + evictable) / (1 + this.#shared.shardFactor));
     return {
       ...local,

@@ -128,6 +128,23 @@ test('a nearly full disk lowers the limit', async () => {
   assert.ok(cache.usedBytes < 32 * STRIPE);
 });
 
+test('on a nearly full disk what was read lately stays, in half of what programs have left', async () => {
+  const { cache, clock, disk, presence, volume } = cacheOf(4, 1000);
+  const { availableBytes, totalBytes } = disk.space('/');
+  disk.capacityBytes = totalBytes - availableBytes;
+  const working = cache.workingBytes();
+  assert.ok(working >= 8 * STRIPE && working <= 16 * STRIPE, `${working / STRIPE} stripes`);
+  presence.has('zdbfs-data', 2, 0, 8 * STRIPE);
+  cache.tend();
+  await clock.run(1);
+  assert.ok(cache.usedBytes <= working);
+  assert.ok(volume['zdbfs-data'].presentBytes(2) > 0);
+  const kept = cache.usedBytes;
+  cache.tend();
+  await clock.run(1);
+  assert.equal(cache.usedBytes, kept);
+});
+
 test('a file that is doubted while its stripes are being given up keeps them', async () => {
   const { cache, clock, volume, presence, disk } = cacheOf(1, 100);
   const data = volume['zdbfs-data'];

@@ -40,6 +40,7 @@ class Run {
         },
         limitBytes: LIMIT,
         effectiveLimitBytes: () => LIMIT,
+        workingBytes: () => 0,
       },
       shared: { shardFactor: 0, fileBytes: FILE },
       offload: {

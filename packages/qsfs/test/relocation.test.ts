@@ -28,7 +28,7 @@ test('a data file of which nothing can be moved, as its record is damaged, leads
     shared: { shardFactor: 2, fileBytes: files.sizeOf(0) },
     volume,
     offload: { isStoring: () => false },
-    cache: { pin: () => () => {} },
+    cache: { pin: () => () => {}, evictAll: () => Promise.resolve({ bytes: 0, stripes: 0 }) },
     clock: { monotonicMs: () => nowMs },
     move: async (file) => {
       tried.push(file);

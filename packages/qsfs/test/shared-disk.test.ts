@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { spareBytes } from '@qsfs/zdbfs';
 import type { Configuration } from '../src/configuration.ts';
 import { RoomKeeper } from '../src/give-back.ts';
 import { GAUGES, type Survey } from '../src/messages.ts';
 import { Offload } from '../src/offload.ts';
 import { Relocator } from '../src/relocation.ts';
-import { KeptRoom, keptBytes, shardFactorOn } from '../src/shared-disk.ts';
+import { KeptRoom, keptBytes, shardFactorOn, workingBytes } from '../src/shared-disk.ts';
 import { type Fixture, fixture, SEGMENT, STRIPE } from './volume-fixture.ts';
 
 const MIB = 2 ** 20;
@@ -60,7 +61,43 @@ test('room for the shards of what is not stored yet is kept, that of files just 
   );
   gauges[GAUGES.evictableBytes] = 60 * 4096;
   status = room.status(local);
-  assert.deepEqual([status.blocks, status.blocksAvailable], [820, 120], 'what can be dropped counts, too');
+  // These are in the room for moving, so the disk has said already that they are available.
+  assert.deepEqual([status.blocks, status.blocksAvailable], [800, 100], 'what can be dropped counts once');
+});
+
+test('copies that can be dropped may take the room for moving, and are no reason for ENOSPC', () => {
+  const gauges = new Float64Array(17);
+  const shared = { shardFactor: 2, fileBytes: 16 * MIB };
+  const room = new KeptRoom(shared, gauges, () => 0);
+  const space = { totalBytes: 2 * GIB, availableBytes: 64 * MIB + 40 * MIB };
+  assert.equal(room.left(space).availableBytes, 40 * MIB);
+  // 30 MiB of copies came back.
+  gauges[GAUGES.evictableBytes] = 30 * MIB;
+  assert.equal(room.left({ ...space, availableBytes: 74 * MIB }).availableBytes, 40 * MIB);
+  // Beyond the room for moving they are dropped first.
+  gauges[GAUGES.evictableBytes] = 100 * MIB;
+  assert.equal(room.left({ ...space, availableBytes: 4 * MIB }).availableBytes, 4 * MIB);
+});
+
+test('how much of what was read lately stays on a nearly full disk', () => {
+  const shared = { shardFactor: 2, fileBytes: 16 * MIB };
+  const spare = spareBytes(2 * GIB);
+  const working = (availableBytes: number, evictableBytes: number, unstoredBytes = 0) =>
+    workingBytes(shared, { totalBytes: 2 * GIB, availableBytes }, unstoredBytes, evictableBytes) / MIB;
+  assert.equal(working(spare + 64 * MIB, 0), 64, 'programs have nothing left: the room for moving');
+  assert.equal(working(spare + 4 * MIB, 60 * MIB), 64, 'and the same when it is in use');
+  assert.equal(working(spare + 44 * MIB, 0), 44, 'not what is kept for records');
+  assert.equal(working(spare + 84 * MIB, 0, 20 * MIB), 44, 'nor for the shards of what is not stored yet');
+  assert.equal(working(spare, 0, 20 * MIB), 0);
+  const alone = (availableBytes: number) =>
+    workingBytes(
+      { ...shared, shardFactor: 0 },
+      { totalBytes: 2 * GIB, availableBytes: spare + availableBytes },
+      0,
+      0,
+    ) / MIB;
+  assert.equal(alone(20 * MIB), 10, 'half of what programs have where the disk is not shared');
+  assert.equal(alone(0), 0);
 });
 
 test('backends on other disks: nothing is kept', () => {
@@ -111,6 +148,10 @@ async function moving(files: number): Promise<Moving> {
       shared: { shardFactor: 2, fileBytes: SEGMENT },
       offload,
       cache: {
+        evictAll: () => {
+          assert.ok(pinned.size > 0, 'what is moved is not dropped');
+          return Promise.resolve({ bytes: 0, stripes: 0 });
+        },
         pin: (_, file) => {
           pinned.add(file);
           return () => void pinned.delete(file);
@@ -151,16 +192,19 @@ test('the sparsest files are moved first, and only those that are worth it, more
 test('nothing is begun that does not fit what is kept for it, or gives too little', async () => {
   const made = await moving(3);
   const survey = made.survey([0.25, 0.4, 0.45].map((share) => share * SEGMENT));
-  // A quarter of a file, and twice that in shards.
-  const costBytes = (SEGMENT / 4) * 3;
+  // The file, which could be dropped; a quarter of it, and twice that in shards.
+  const costBytes = SEGMENT + (SEGMENT / 4) * 3;
   assert.ok(!(await made.relocator.relocate(survey, { ...LIMITS, budgetBytes: costBytes - 1 })));
   assert.deepEqual(made.moved, []);
   assert.ok(!(await made.relocator.relocate(survey, { ...LIMITS, worthBytes: SEGMENT * 6 })));
   assert.deepEqual(made.moved, []);
-  // What is not here has to be brought.
+  // What is not here has to be brought, and takes the room of a copy that is.
   made.volume[DATA].recordAbsent(0, 0, 1);
-  assert.ok(!(await made.relocator.relocate(survey, { ...LIMITS, budgetBytes: costBytes })));
-  assert.ok(await made.relocator.relocate(survey, { ...LIMITS, budgetBytes: costBytes + STRIPE }));
+  assert.ok(!(await made.relocator.relocate(survey, { ...LIMITS, budgetBytes: costBytes - 1 })));
+  // What cannot be dropped is here in any case.
+  const { sizeBytes, epoch } = made.volume[DATA].data(0);
+  made.volume[DATA].catalog.setData(0, { safety: 'degraded', sizeBytes, epoch });
+  assert.ok(await made.relocator.relocate(survey, { ...LIMITS, budgetBytes: costBytes - SEGMENT + STRIPE }));
   assert.deepEqual(made.moved, [0]);
 });
 
@@ -216,6 +260,11 @@ test('records are moved only when room is short for good, and nothing cheaper gi
   );
   assert.equal(asked[0]?.isScarce, false);
   assert.equal(asked[0]?.budgetBytes, 96 * MIB, 'what is left and what is kept for it');
+  availableBytes = 150 * MIB;
+  evictableBytes = 10 * MIB;
+  await keeper.tend();
+  assert.equal(asked.pop()?.budgetBytes, 96 * MIB, 'what can be dropped is as good as dropped');
+  states = 1;
   evictableBytes = 100 * MIB;
   await keeper.tend();
   assert.equal(asked.length, 1, 'what can be dropped here is dropped first');
