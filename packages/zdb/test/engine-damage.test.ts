@@ -330,6 +330,32 @@ test('a torn tail on a full disk is not cut without a copy: the refusal says wha
   engine.close();
 });
 
+test('an index file without entries whose header is damaged is made anew where there is no data either', (context) => {
+  const directory = scratchDirectory(context);
+  open(directory).engine.close();
+  const index = join(directory, 'index', 'default', 'i0');
+  writeFileSync(index, Buffer.alloc(29, 0xa7));
+  const first = open(directory);
+  assert.match(first.log.join('\n'), /i0 is damaged; kept as/);
+  first.namespace.set(Buffer.from('key'), Buffer.from('value'), 1);
+  first.engine.close();
+  const second = open(directory);
+  assert.deepEqual(second.log, []);
+  assert.equal(Buffer.from(second.namespace.get(Buffer.from('key'))!).toString(), 'value');
+  second.engine.close();
+});
+
+test('a version that no program ever writes is damage, and the index is made anew from the data', (context) => {
+  const { directory, expected } = fixture(context, 'user-rotate-clean');
+  const index = join(directory, 'index', 'default', 'i0');
+  const damaged = readFileSync(index);
+  damaged.writeUInt32LE(3_775_047_684, 4);
+  writeFileSync(index, damaged);
+  const { engine, namespace } = open(directory);
+  assert.deepEqual(contents(namespace), expected);
+  engine.close();
+});
+
 test('files that are not ours are refused with what to do, and are not touched', (context) => {
   const directory = scratchDirectory(context);
   open(directory).engine.close();

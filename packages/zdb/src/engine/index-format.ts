@@ -18,6 +18,8 @@ export const INDEX_FLAGS_AT = 13;
 
 const MAGIC = 0x30584449; // "IDX0"
 const VERSION = 4;
+/** No program will ever write a later one: the header is damaged. */
+const LAST_VERSION = 1000;
 
 /** Header of an index file. */
 export function encodeIndexHeader(file: number, mode: NamespaceMode): Uint8Array {
@@ -43,6 +45,7 @@ export function decodeIndexHeader(bytes: Uint8Array): IndexHeader {
   if (bytes.subarray(0, INDEX_HEADER_BYTES).every((byte) => byte === 0)) return { kind: 'blank' };
   if (get32(bytes, 0) !== MAGIC) return { kind: 'foreign' };
   const version = get32(bytes, 4);
+  if (version > LAST_VERSION) return { kind: 'foreign' };
   if (version !== VERSION) return { kind: 'other-version', version };
   const mode = bytes[28] === 0 ? 'user' : bytes[28] === 1 ? 'seq' : undefined;
   return { kind: 'good', mode, file: get32(bytes, 24) };

@@ -218,7 +218,9 @@ function judgePair(log: Log, file: number, count: number): JudgedPair {
   const rebuildable = readable && dataEnd > DATA_HEADER_BYTES;
   if (header.kind === 'foreign' && !here && dataEnd > DATA_HEADER_BYTES)
     throw new NotLocal(log.name, file, 0, dataEnd);
-  if (header.kind === 'foreign' && !rebuildable)
+  const indexBytes = disk.stat(path)?.sizeBytes ?? 0;
+  const isEmpty = readable && dataEnd <= DATA_HEADER_BYTES && indexBytes <= INDEX_HEADER_BYTES;
+  if (header.kind === 'foreign' && !rebuildable && !isEmpty)
     throw new StoreError(
       'bad-files',
       `${path}: not an index file, and there is no data file to rebuild it from; restore it from a copy`,
