@@ -215,13 +215,7 @@ class Server {
       },
     );
     const status = volume.status.bind(volume);
-    volume.status = () => {
-      const local = status();
-      const capacity = Math.floor((this.#gauges[GAUGES.capacityBytes] as number) / local.blockSizeBytes);
-      if (capacity <= 0) return this.#kept.status(local);
-      const used = local.blocks - local.blocksFree;
-      return { ...local, blocks: used + capacity, blocksFree: capacity, blocksAvailable: capacity };
-    };
+    volume.status = () => this.#kept.status(status());
     this.#volume = volume;
     this.#measure();
     const namespaces = (this.#state as SyncState).opened();

@@ -95,6 +95,8 @@ export async function openParts(
   const shared = new SharedArrayBuffer(GAUGES_BYTES);
   const gauges = new Float64Array(shared);
   gauges[GAUGES.withoutLease] = waiting === '' ? 0 : 1;
+  gauges[GAUGES.capacityBytes] = -1;
+  gauges[GAUGES.storableBytes] = -1;
   // What the process before us left is not known.
   gauges[GAUGES.changedByPrograms] = 1;
   const fileBytes = fileBytesFor(cacheShareOf(options), stripeBytes, segmentBytes);

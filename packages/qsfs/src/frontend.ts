@@ -8,7 +8,7 @@ import type { MountedDevice } from '@qsfs/fuse';
 import type { Timer } from '@qsfs/io';
 import type { Zstor } from '@qsfs/zstor';
 import type { Cache } from './cache.ts';
-import { capacityOf } from './capacity.ts';
+import { CapacityKeeper, capacityOf } from './capacity.ts';
 import type { Courtesy } from './courtesy.ts';
 import type { EmptiedBackends } from './emptied-backends.ts';
 import { messageOf, QsfsError } from './errors.ts';
@@ -35,7 +35,7 @@ import type { Volume } from './volume-files.ts';
 const TICK_MS = 100;
 const RECORD_PRESENCE_MS = 5000;
 const HEAL_MS = 30_000;
-const CAPACITY_MS = 30_000;
+const CAPACITY_MS = 3000;
 const ROOM_MS = 1000;
 /** How often backends are asked whether they are what they were. */
 const EMPTIED_MS = 10_000;
@@ -66,6 +66,8 @@ export class Frontend {
   readonly #pace: PaceKeeper;
   readonly #courtesy: Courtesy;
   readonly #room: RoomKeeper;
+  /** Not where the frontend's own disk tells. */
+  readonly #capacity: CapacityKeeper | undefined;
   readonly #presence: PresenceRecord;
   readonly #timers = new Map<string, Timer>();
   /** Why this frontend may not write to the backends any more; empty otherwise. */
@@ -125,6 +127,9 @@ export class Frontend {
       survey: () => filesystem.survey(),
       relocator: new Relocator({ shared, volume, offload, cache, clock, move, log }),
     });
+    const measure = () => capacityOf(this.zstor, options.configuration, options.context.disk);
+    this.#capacity =
+      shared.shardFactor > 0 ? undefined : new CapacityKeeper({ measure, gauges, offload, clock });
     this.#pace = new PaceKeeper({
       gauges,
       cache,
@@ -351,6 +356,7 @@ export class Frontend {
       this.cache.tend();
       this.readBack.tend();
       this.#pace.adjust();
+      this.#capacity?.adjust();
       this.#courtesy.observe();
       this.offload.tend();
       this.gauges[GAUGES.pendingBytes] = this.offload.status.pendingBytes;
@@ -359,11 +365,11 @@ export class Frontend {
     this.#every('presence', RECORD_PRESENCE_MS, () => this.#presence.keep());
     this.#every('heal', HEAL_MS, () => this.#heal(false));
     if (!this.options.readOnly) this.#every('lease', LOOK_MS, () => this.#leaseWatch.look());
-    this.#every('capacity', CAPACITY_MS, () => this.#measureCapacity());
+    this.#every('capacity', CAPACITY_MS, () => this.#capacity?.tend());
     this.#every('emptied backends', EMPTIED_MS, () => this.lookForEmptied());
     this.#every('sync', 1000, () => this.#syncWhenDue());
     this.#every('room', ROOM_MS, () => this.#makeRoom());
-    void this.#measureCapacity();
+    void this.#capacity?.tend();
     bringMetadata({
       clock: this.options.context.clock,
       files: this.volume['zdbfs-meta'],
@@ -454,10 +460,6 @@ export class Frontend {
     this.gauges[GAUGES.evictableBytes] = this.cache.evictableBytes();
     // Nothing is removed any more where another frontend may have a use for it.
     if (!this.readOnly && !this.#filesystem.dead) await this.#room.tend();
-  }
-
-  async #measureCapacity(): Promise<void> {
-    this.gauges[GAUGES.capacityBytes] = await capacityOf(this.zstor, this.options.configuration);
   }
 
   /** The thread says that the mount is gone. */

@@ -191,7 +191,7 @@ export const GAUGES = {
   parked: 3,
   /** Bytes a second that writers are slowed down to when they have written `freeUntilBytes`; 0: not at all. (main) */
   paceBytesPerSecond: 4,
-  /** Bytes of file contents the backends still take; 0: not known, the local disk decides. (main) */
+  /** Bytes of file contents the backends still take with all shards, those that are not stored yet included; -1: not known, the local disk decides. (main) */
   capacityBytes: 5,
   /** Bytes of all files, as the volume counts them. (filesystem) */
   volumeBytes: 6,
@@ -214,7 +214,9 @@ export const GAUGES = {
   evictableBytes: 15,
   /** 1 when programs may have changed something since the newest state: what is written since is not only the volume's own rewriting. (filesystem) */
   changedByPrograms: 16,
+  /** As `capacityBytes`, with as many shards as storing needs. (main) */
+  storableBytes: 17,
 } as const;
 
 /** Bytes of the shared array behind GAUGES. */
-export const GAUGES_BYTES = 8 * 17;
+export const GAUGES_BYTES = 8 * 18;

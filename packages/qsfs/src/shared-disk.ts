@@ -16,14 +16,26 @@ const RELOCATION_SHARE = 1 / 16;
 const WORKING_BYTES = 64 * 2 ** 20;
 
 /** n / k of what is stored, as far as it comes to the disk of `folder`. */
-export function shardFactorOn(disk: Disk, folder: string, { zstor }: Configuration): number {
+export function shardFactorOn(disk: Disk, folder: string, configuration: Configuration): number {
+  const { zstor } = configuration;
   const device = disk.stat(folder)?.device;
+  const devices = devicesOf(disk, configuration);
+  const here = [...devices.values()].filter((other) => other !== undefined && other === device);
+  return (zstor.expectedShards / zstor.minimalShards) * (here.length / devices.size);
+}
+
+/** The disks that data backends are on, by their names; undefined for what is not on this machine. */
+export function devicesOf(
+  disk: Pick<Disk, 'stat'>,
+  { zstor }: Configuration,
+): ReadonlyMap<string, number | undefined> {
   const backends = zstor.groups.flatMap((group) => group.backends);
-  const here = backends.filter(({ path, address }) => {
-    const place = path ?? (address && 'path' in address ? dirname(address.path) : undefined);
-    return place !== undefined && device !== undefined && disk.stat(place)?.device === device;
-  });
-  return (zstor.expectedShards / zstor.minimalShards) * (here.length / backends.length);
+  return new Map(
+    backends.map(({ name, path, address }) => {
+      const place = path ?? (address && 'path' in address ? dirname(address.path) : undefined);
+      return [name, place === undefined ? undefined : disk.stat(place)?.device];
+    }),
+  );
 }
 
 /** What is kept for moving records: their data file brought here, the records written again, and the shards of that. */
@@ -75,12 +87,20 @@ export class KeptRoom {
 
   /** What the disk has for this volume. */
   left({ totalBytes, availableBytes }: DiskSpace): DiskSpace {
-    if (this.#shared.shardFactor === 0) return { totalBytes, availableBytes };
+    const storableBytes = this.#gauges[GAUGES.storableBytes] as number;
+    if (this.#shared.shardFactor === 0) {
+      if (storableBytes < 0) return { totalBytes, availableBytes };
+      const room = storableBytes - this.#unstoredBytes + spareBytes(totalBytes);
+      return { totalBytes, availableBytes: Math.max(0, Math.min(availableBytes, room)) };
+    }
+    const kept = keptBytes(this.#shared, totalBytes, this.#unstoredBytes) - this.#lentBytes(totalBytes);
+    return { totalBytes, availableBytes: Math.max(0, availableBytes - kept) };
+  }
+
+  get #unstoredBytes(): number {
     // In this order: what the main thread has heard of it has counted before it said so.
     const unheardBytes = this.#closedBytes - (this.#gauges[GAUGES.heardBytes] as number);
-    const unstoredBytes = (this.#gauges[GAUGES.pendingBytes] as number) + unheardBytes + this.#activeBytes();
-    const kept = keptBytes(this.#shared, totalBytes, unstoredBytes) - this.#lentBytes(totalBytes);
-    return { totalBytes, availableBytes: Math.max(0, availableBytes - kept) };
+    return (this.#gauges[GAUGES.pendingBytes] as number) + unheardBytes + this.#activeBytes();
   }
 
   /** Of the room for moving records what copies take that can be dropped at once. */
@@ -90,6 +110,12 @@ export class KeptRoom {
 
   /** What `df` shows: contents that can be written now, for which copies of others may be dropped, and which take their shards' room too. */
   status(local: FilesystemStatus): FilesystemStatus {
+    const capacityBytes = this.#gauges[GAUGES.capacityBytes] as number;
+    if (this.#shared.shardFactor === 0 && capacityBytes >= 0) {
+      const left = Math.floor(Math.max(0, capacityBytes - this.#unstoredBytes) / local.blockSizeBytes);
+      const used = local.blocks - local.blocksFree;
+      return { ...local, blocks: used + left, blocksFree: left, blocksAvailable: left };
+    }
     // What is lent is in the room that is available already.
     const lentBytes = this.#lentBytes(local.blocks * local.blockSizeBytes);
     const evictable = ((this.#gauges[GAUGES.evictableBytes] as number) - lentBytes) / local.blockSizeBytes;

@@ -103,11 +103,29 @@ test('how much of what was read lately stays on a nearly full disk', () => {
 test('backends on other disks: nothing is kept', () => {
   const shared = { shardFactor: 0, fileBytes: 16 * MIB };
   assert.equal(keptBytes(shared, GIB, 50 * MIB), 0);
-  const space = { totalBytes: GIB, availableBytes: 100 };
-  const room = new KeptRoom(shared, new Float64Array(16), () => MIB);
+  const space = { totalBytes: GIB, availableBytes: 100 * MIB };
+  const gauges = new Float64Array(18);
+  gauges[GAUGES.capacityBytes] = -1;
+  gauges[GAUGES.storableBytes] = -1;
+  const room = new KeptRoom(shared, gauges, () => MIB);
   assert.deepEqual(room.left(space), space);
   const status = { blockSizeBytes: 4096, blocks: 1000, blocksFree: 300, blocksAvailable: 300 } as never;
   assert.deepEqual(room.status(status), status);
+  // They tell how much they take: what is not stored yet is to come out of it.
+  gauges[GAUGES.storableBytes] = 31 * MIB;
+  gauges[GAUGES.pendingBytes] = 20 * MIB;
+  assert.equal(
+    room.left(space).availableBytes,
+    10 * MIB + spareBytes(GIB),
+    'records of the volume have the rest',
+  );
+  gauges[GAUGES.pendingBytes] = 200 * MIB;
+  assert.equal(room.left(space).availableBytes, 0);
+  gauges[GAUGES.storableBytes] = GIB;
+  assert.equal(room.left(space).availableBytes, 100 * MIB, 'the local disk takes no more than it has');
+  gauges[GAUGES.capacityBytes] = 211 * MIB;
+  const { blocksAvailable } = room.status(status);
+  assert.equal(blocksAvailable * 4096, 10 * MIB);
 });
 
 interface Moving extends Fixture {

@@ -77,7 +77,7 @@ export class ObjectWriter {
     const { id, salt } = newObjectIdentity(random);
     const { minimalShards, expectedShards } = config;
     const stripeSizeBytes = options.stripeSizeBytes ?? stripeSizeFor(sizeBytes, config);
-    this.#assertFits(sizeBytes, stripeSizeBytes);
+    this.#assertFits(this.#takenBytes(source), stripeSizeBytes);
     const verification = options.verification ?? 'present';
     const table = new StripeTable(stripesOf(sizeBytes, stripeSizeBytes), expectedShards);
     const fields = {
@@ -107,6 +107,12 @@ export class ObjectWriter {
     if (saved.missingShards > 0) this.#parts.damaged(name);
     if (old) await this.#removeOld(name, old);
     return saved;
+  }
+
+  /** Holes take nothing. */
+  #takenBytes(source: ObjectSource | Uint8Array): number {
+    if (source instanceof Uint8Array) return source.length;
+    return Math.min(source.lengthBytes, this.#parts.disk.stat(source.path)?.allocatedBytes ?? 0);
   }
 
   /** What does not fit would only fill the backends with shards that nobody names. @throws ZstorError QSFS_E_UNAVAILABLE */
