@@ -62,7 +62,7 @@ export class CapacityKeeper {
   readonly #parts: CapacityParts;
   #measured: Capacity = { wholeBytes: -1, storableBytes: -1 };
   #measuredAtMs = Number.NEGATIVE_INFINITY;
-  #movedBytes = 0;
+  #finishedBytes = 0;
 
   constructor(parts: CapacityParts) {
     this.#parts = parts;
@@ -75,17 +75,21 @@ export class CapacityKeeper {
     const isLittle = storableBytes >= 0 && (gauges[GAUGES.storableBytes] as number) < LITTLE_BYTES;
     const periodMs = isLittle ? MEASURE_SOON_MS : MEASURE_MS;
     if (clock.monotonicMs() - this.#measuredAtMs < periodMs) return;
-    this.#movedBytes = offload.status.movedBytes;
-    this.#measured = await measure();
+    const { finishedBytes, underWayBytes } = offload.status;
+    const { wholeBytes, storableBytes: takenBytes } = await measure();
+    // Part of what is on its way has its room already, and counts as not stored all the same.
+    const plus = (bytes: number) => (bytes < 0 ? -1 : bytes + underWayBytes);
+    this.#measured = { wholeBytes: plus(wholeBytes), storableBytes: plus(takenBytes) };
+    this.#finishedBytes = finishedBytes;
     this.#measuredAtMs = clock.monotonicMs();
     this.adjust();
   }
 
-  /** Called several times a second: what was sent since the backends were asked takes its room. */
+  /** Called several times a second: what was stored since the backends were asked takes its room. */
   adjust(): void {
     const { gauges, offload } = this.#parts;
-    const movedBytes = offload.status.movedBytes - this.#movedBytes;
-    const left = (bytes: number) => (bytes < 0 ? -1 : Math.max(0, bytes - movedBytes));
+    const storedBytes = offload.status.finishedBytes - this.#finishedBytes;
+    const left = (bytes: number) => (bytes < 0 ? -1 : Math.max(0, bytes - storedBytes));
     gauges[GAUGES.capacityBytes] = left(this.#measured.wholeBytes);
     gauges[GAUGES.storableBytes] = left(this.#measured.storableBytes);
   }

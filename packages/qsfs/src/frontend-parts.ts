@@ -132,8 +132,9 @@ export async function openParts(
       rotated: (namespace, file, sizeBytes) => {
         volume[namespace].closed(file, sizeBytes);
         late.offload?.add(namespace, file);
-        // In this order (KeptRoom).
-        gauges[GAUGES.pendingBytes] = late.offload?.status.pendingBytes ?? 0;
+        // In this order (KeptRoom). What was stored meanwhile counts with the next tick, when it is taken off the capacity, too.
+        const pendingBytes = late.offload?.status.pendingBytes ?? 0;
+        gauges[GAUGES.pendingBytes] = Math.max(gauges[GAUGES.pendingBytes] as number, pendingBytes);
         gauges[GAUGES.heardBytes] = (gauges[GAUGES.heardBytes] as number) + sizeBytes;
       },
       need: (message) => late.readBack?.need(message),

@@ -51,6 +51,10 @@ export interface OffloadStatus {
   readonly storedBytes: number;
   /** Bytes sent since the start, those of objects under way included. */
   readonly movedBytes: number;
+  /** What of them belongs to objects that are on their way still: not stored yet, and taking room all the same. */
+  readonly underWayBytes: number;
+  /** Bytes of the files that were stored since the start. */
+  readonly finishedBytes: number;
   /** Why nothing moves; empty when it does. */
   readonly stuck: string;
 }
@@ -87,6 +91,8 @@ export class Offload {
   #storedFiles = 0;
   #storedBytes = 0;
   #movedBytes = 0;
+  #underWayBytes = 0;
+  #finishedBytes = 0;
   #closed = false;
 
   constructor(parts: OffloadParts) {
@@ -116,6 +122,8 @@ export class Offload {
       storedFiles: this.#storedFiles,
       storedBytes: this.#storedBytes,
       movedBytes: this.#movedBytes,
+      underWayBytes: this.#underWayBytes,
+      finishedBytes: this.#finishedBytes,
       stuck: this.#stuck,
     };
   }
@@ -359,6 +367,7 @@ export class Offload {
     let doneBefore = 0;
     const progress = (doneBytes: number) => {
       this.#movedBytes += doneBytes - doneBefore;
+      this.#underWayBytes += doneBytes - doneBefore;
       doneBefore = doneBytes;
     };
     try {
@@ -388,6 +397,8 @@ export class Offload {
       this.#stuck = messageOf(error);
       const delayMs = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** Math.min(10, this.#failures - 1));
       this.#backoff ??= clock.after(delayMs, () => this.#retryNow(), true);
+    } finally {
+      this.#underWayBytes -= doneBefore;
     }
     this.#wake();
   }
@@ -396,6 +407,7 @@ export class Offload {
     if (!this.#isWhole(record)) this.#degraded.set(keyOf(job.namespace, job.file), job);
     this.#known.delete(keyOf(job.namespace, job.file));
     this.#pendingBytes -= sizeBytes;
+    this.#finishedBytes += sizeBytes;
     this.#count(job.namespace, job.file);
     this.#settle(job, record);
   }

@@ -46,9 +46,9 @@ test('backends on one disk share its room', async () => {
   assert.deepEqual(found, { wholeBytes: 256 * MIB, storableBytes: 256 * MIB });
 });
 
-test('what was sent since the backends were asked takes its room; they are asked more often when little is left', async () => {
+test('what was stored since the backends were asked takes its room, what is on its way once; they are asked more often when little is left', async () => {
   const gauges = new Float64Array(18);
-  const status = { movedBytes: 5 * MIB };
+  const status = { finishedBytes: 5 * MIB, underWayBytes: 30 * MIB };
   let nowMs = 0;
   let asked = 0;
   let storableBytes = 2000 * MIB;
@@ -62,9 +62,10 @@ test('what was sent since the backends were asked takes its room; they are asked
     },
   });
   await keeper.tend();
-  status.movedBytes += 100 * MIB;
+  status.finishedBytes += 100 * MIB;
+  status.underWayBytes = 0;
   keeper.adjust();
-  assert.deepEqual([gauges[GAUGES.capacityBytes], gauges[GAUGES.storableBytes]], [-1, 1900 * MIB]);
+  assert.deepEqual([gauges[GAUGES.capacityBytes], gauges[GAUGES.storableBytes]], [-1, 1930 * MIB]);
   nowMs += 10_000;
   await keeper.tend();
   assert.equal(asked, 1);

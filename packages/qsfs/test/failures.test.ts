@@ -204,20 +204,34 @@ test('a full disk under the frontend', {
     }
   };
 
+  const kept = noise(4, 6 * MIB);
+  const compareKept = () =>
+    assert.equal(Buffer.compare(readFileSync(join(mount, 'kept')), kept), 0, 'what was there before');
+
   await context.test('without backends the application gets ENOSPC, and the mount lives', () => {
+    writeFileSync(join(mount, 'kept'), kept);
     for (const name of ['a1', 'a2', 'b1', 'b2', 'c1', 'c2', 'd1', 'd2'])
       running.must('backend', 'stop', name);
     const { code, written } = fill('one');
     assert.equal(code, 'ENOSPC');
     assert.ok(written > 32 * MIB);
     assert.ok(readdirSync(mount).includes('one'));
+    compareKept();
+    const one = openSync(join(mount, 'one'), 'r');
+    const piece = Buffer.alloc(MIB);
+    for (let at = 0; at < 32 * MIB; at += MIB) {
+      readSync(one, piece, 0, MIB, at);
+      assert.equal(Buffer.compare(piece, noise(at, MIB)), 0, `from byte ${at}`);
+    }
+    closeSync(one);
     assert.ok(timed('df', mount).seconds < 5);
     assert.equal(running.run('status').code, 0);
   });
 
   await context.test('deleting works on a full disk', () => {
     execFileSync('rm', [join(mount, 'one')]);
-    assert.deepEqual(readdirSync(mount), []);
+    assert.deepEqual(readdirSync(mount), ['kept']);
+    compareKept();
   });
 
   await context.test('when there is room again it goes on', () => {
@@ -237,5 +251,8 @@ test('a full disk under the frontend', {
       md5(join(mount, 'two')),
       execFileSync('md5sum', { input: noise(5, 20 * MIB), encoding: 'utf8' }).split(' ')[0],
     );
+    waitFor(() => running.run('sync').code === 0, 'all of it to be on the backends');
+    running.must('evict', '--all');
+    compareKept();
   });
 });
