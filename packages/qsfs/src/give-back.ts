@@ -11,7 +11,7 @@ import type { Volume } from './volume-files.ts';
 
 /** The namespace of file contents. */
 const CONTENTS = 'zdbfs-data';
-/** Room is looked for when less than this part of the disk is left, or less than so much of a large one. */
+/** Room is looked for when less than this part of the disk, or of what backends elsewhere take, is left, or less than so much of a large one. */
 const LITTLE_SHARE = 0.15;
 const LITTLE_BYTES = 4 * 2 ** 30;
 /** A state is made for the room it gives when that is this part of the disk, but not less than so much; of a large disk so much is enough. */
@@ -84,7 +84,8 @@ export class RoomKeeper {
     const { totalBytes } = space;
     const little = Math.min(totalBytes * LITTLE_SHARE, LITTLE_BYTES);
     const unstoredBytes = offload.status.pendingBytes + (gauges[GAUGES.activeBytes] as number);
-    if (space.availableBytes - keptBytes(shared, totalBytes, unstoredBytes) > little) return;
+    const isRoomy = space.availableBytes - keptBytes(shared, totalBytes, unstoredBytes) > little;
+    if (isRoomy && !this.#isFullElsewhere(unstoredBytes)) return;
     const found = await survey();
     if (!found) return;
     const worth = Math.max(WORTH_BYTES, Math.min(totalBytes * WORTH_SHARE, WORTH_BYTES_MAX));
@@ -103,6 +104,15 @@ export class RoomKeeper {
     const budgetBytes = room + relocationBytes(shared, totalBytes) + evictableBytes;
     if (await relocator.relocate(found, { isScarce, budgetBytes, worthBytes: worth }))
       await syncPoints.makeRoom();
+  }
+
+  /** Backends elsewhere are filling up: what removed files left there goes with the next state. */
+  #isFullElsewhere(unstoredBytes: number): boolean {
+    const { gauges } = this.#parts;
+    const storableBytes = gauges[GAUGES.storableBytes] as number;
+    if (storableBytes < 0) return false;
+    const totalBytes = storableBytes + (gauges[GAUGES.volumeBytes] as number);
+    return storableBytes - unstoredBytes < Math.min(totalBytes * LITTLE_SHARE, LITTLE_BYTES);
   }
 
   /** Bytes that a state would give back, here or on the backends. */

@@ -299,3 +299,35 @@ test('records are moved only when room is short for good, and nothing cheaper gi
   await keeper.tend();
   assert.deepEqual([states, asked.length], [1, 2], 'holes are cheaper');
 });
+
+test('full backends elsewhere: a state is made for what removed files left there, however much room is here', async () => {
+  const made = await moving(4);
+  let states = 0;
+  let survey = made.survey([1000, 1000, 1000, 1000]);
+  const keeper = new RoomKeeper({
+    ...made,
+    disk: { space: () => ({ totalBytes: 100 * GIB, availableBytes: 90 * GIB }) } as never,
+    shared: { shardFactor: 0, fileBytes: SEGMENT },
+    cache: { evictableBytes: () => 0 },
+    syncPoints: {
+      busy: false,
+      unfinished: false,
+      makeRoom: () => {
+        states += 1;
+        return Promise.resolve();
+      },
+    },
+    survey: () => Promise.resolve(survey),
+    relocator: { relocate: () => Promise.reject(new Error('nothing is moved there')) },
+  });
+  made.gauges[GAUGES.volumeBytes] = GIB;
+  made.gauges[GAUGES.storableBytes] = 100 * MIB;
+  await keeper.tend();
+  assert.equal(states, 0, 'it would give nothing');
+  survey = { ...survey, activeDeadBytes: 100 * MIB };
+  await keeper.tend();
+  assert.equal(states, 1);
+  made.gauges[GAUGES.storableBytes] = GIB;
+  await keeper.tend();
+  assert.equal(states, 1, 'they have room');
+});

@@ -1,7 +1,7 @@
 // Data files on a simulated disk with their tables, and an object store in memory: what offload, cache and read-back share.
 import { SimulatedClock, SimulatedDisk } from '@qsfs/io/simulated';
 import { layoutOf } from '../src/layout.ts';
-import { GAUGES_BYTES, OFFLOADED, type SharedDisk, type ToFilesystem } from '../src/messages.ts';
+import { GAUGES, GAUGES_BYTES, OFFLOADED, type SharedDisk, type ToFilesystem } from '../src/messages.ts';
 import { type Volume, VolumeFiles } from '../src/volume-files.ts';
 import { MemoryZstor } from './memory-zstor.ts';
 
@@ -53,7 +53,7 @@ export function fixture(): Fixture {
     send: (message) => void sent.push(message),
     logged,
     log: (level, message) => void logged.push(`${level}: ${message}`),
-    gauges: new Float64Array(GAUGES_BYTES / 8),
+    gauges: freshGauges(),
     dataDirectory: layout.data,
     shared: { shardFactor: 0, fileBytes: SEGMENT },
     pendingBytes: () => 0,
@@ -71,4 +71,12 @@ export function fixture(): Fixture {
       }
     },
   };
+}
+
+/** As at a start, with nothing known of the backends' room. */
+function freshGauges(): Float64Array {
+  const gauges = new Float64Array(GAUGES_BYTES / 8);
+  gauges[GAUGES.capacityBytes] = -1;
+  gauges[GAUGES.storableBytes] = -1;
+  return gauges;
 }
