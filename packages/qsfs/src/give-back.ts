@@ -108,10 +108,10 @@ export class RoomKeeper {
 
   /** Backends elsewhere are filling up: what removed files left there goes with the next state. */
   #isFullElsewhere(unstoredBytes: number): boolean {
-    const { gauges } = this.#parts;
+    const { gauges, offload } = this.#parts;
     const storableBytes = gauges[GAUGES.storableBytes] as number;
     if (storableBytes < 0) return false;
-    const totalBytes = storableBytes + (gauges[GAUGES.volumeBytes] as number);
+    const totalBytes = storableBytes + offload.status.storedBytes;
     return storableBytes - unstoredBytes < Math.min(totalBytes * LITTLE_SHARE, LITTLE_BYTES);
   }
 

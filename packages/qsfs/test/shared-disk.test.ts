@@ -320,14 +320,14 @@ test('full backends elsewhere: a state is made for what removed files left there
     survey: () => Promise.resolve(survey),
     relocator: { relocate: () => Promise.reject(new Error('nothing is moved there')) },
   });
-  made.gauges[GAUGES.volumeBytes] = GIB;
-  made.gauges[GAUGES.storableBytes] = 100 * MIB;
+  // The four files are on them.
+  made.gauges[GAUGES.storableBytes] = SEGMENT / 2;
   await keeper.tend();
   assert.equal(states, 0, 'it would give nothing');
   survey = { ...survey, activeDeadBytes: 100 * MIB };
   await keeper.tend();
   assert.equal(states, 1);
-  made.gauges[GAUGES.storableBytes] = GIB;
+  made.gauges[GAUGES.storableBytes] = SEGMENT;
   await keeper.tend();
   assert.equal(states, 1, 'they have room');
 });
