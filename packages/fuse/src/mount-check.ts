@@ -10,11 +10,11 @@ export const DEVICE_PATH = '/dev/fuse';
 
 /**
  * Looks at the device, at what this user needs to mount, and at the place. What it passes may still be refused by the system.
- * @param mountPoint may be missing: then it must be possible to make it
+ * @param mountPoint may be missing with `create`: then it must be possible to make it
  * @throws MountError
  */
-export function checkMounting(io: MountIo, mountPoint: string): void {
-  checkMountPoint(io, mountPoint);
+export function checkMounting(io: MountIo, mountPoint: string, create = true): void {
+  checkMountPoint(io, mountPoint, create);
   checkDevice(io.disk);
   if (io.processes.userId !== 0 && !hasFusermount(io))
     throw new MountError('no-fusermount', MISSING_FUSERMOUNT);

@@ -71,18 +71,20 @@ function lastDead(io: MountIo, path: string): MountEntry | undefined {
 
 /**
  * Finds out whether `path` can be mounted on, as `prepareMountPoint` would, without changing anything. A missing directory is fine where
- * one can be made.
+ * one can be made, and `create` is set.
  * @throws MountError
  */
-export function checkMountPoint(io: MountIo, path: string): void {
+export function checkMountPoint(io: MountIo, path: string, create: boolean): void {
   const { disk } = io;
   if (path === '') throw new MountError('no-mount-point', 'no mount point was given');
   try {
     const beside = besideMount(disk, path);
     if (beside !== undefined && deadAt(io, beside)) return;
     const absolute = resolveDirectory(disk, path);
-    if (absolute === undefined) checkParent(disk, path);
-    else deadAt(io, absolute);
+    if (absolute === undefined) {
+      if (!create) throw noDirectory(path);
+      checkParent(disk, path);
+    } else deadAt(io, absolute);
   } catch (error) {
     if (errorCode(error) === undefined) throw error;
     throw new MountError('no-mount-point', `${path} cannot be a mount point: ${(error as Error).message}`);
@@ -150,12 +152,14 @@ function resolveDirectory(disk: Disk, path: string): string | undefined {
 }
 
 function makeDirectory(disk: Disk, path: string, create: boolean): string {
-  if (!create) {
-    throw new MountError(
-      'no-mount-point',
-      `there is no directory ${path}; make it first ("mkdir -p ${path}")`,
-    );
-  }
+  if (!create) throw noDirectory(path);
   disk.makeDirectory(path, 0o755);
   return disk.resolve(path);
+}
+
+function noDirectory(path: string): MountError {
+  return new MountError(
+    'no-mount-point',
+    `there is no directory ${path}; make it first ("mkdir -p ${path}")`,
+  );
 }

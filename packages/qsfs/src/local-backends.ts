@@ -239,10 +239,11 @@ export class LocalBackends {
     const verdict = ended?.()
       ? `ended at once${this.#lastWords(backend)}`
       : `does not answer within ${timeoutMs / 1000} s: ${silence}`;
+    const emptied = `"qsfs backend wipe ${backend.name}" and "qsfs backend start ${backend.name}" make an empty one of it`;
     throw new QsfsError(
       'QSFS_E_LOCAL_BACKEND',
       `backend ${backend.name} ${verdict}`,
-      `Look at ${join(backend.directory, 'log')}.`,
+      `Look at ${join(backend.directory, 'log')}. If its files are damaged, ${emptied}, which is filled from the others.`,
     );
   }
 

@@ -38,4 +38,11 @@ test('up and restore go on without local backends that hang or cannot be started
   assert.equal(restored.code, 0, restored.errors);
   assert.match(restored.errors, /backend b1 ended at once/);
   assert.equal(readFileSync(join(again.mountPoint, 'file'), 'utf8'), 'content');
+  // What its message says to do helps.
+  const start = again.run('backend', 'start', 'b1');
+  assert.equal(start.code, 12);
+  assert.match(start.errors, /"qsfs backend wipe b1" and "qsfs backend start b1"/);
+  again.must('backend', 'wipe', 'b1');
+  again.must('backend', 'start', 'b1');
+  again.must('sync');
 });

@@ -1,6 +1,14 @@
 // The life of the program `zdbfs`: volume, mount, signals, exit codes. The filesystem itself runs in a thread
 // (filesystem-thread.ts), because its loop blocks; this one waits for signals and for the end.
-import { MountError, type MountedDevice, type Mounting, mount, type WakeHandle, wake } from '@qsfs/fuse';
+import {
+  checkMounting,
+  MountError,
+  type MountedDevice,
+  type Mounting,
+  mount,
+  type WakeHandle,
+  wake,
+} from '@qsfs/fuse';
 import { type Clock, type Disk, errorCode, type Processes, type Random, startThread } from '@qsfs/io';
 import { StoreError } from '@qsfs/zdb';
 import { type CommandLine, parseCommandLine, UsageError, usage } from './command-line.ts';
@@ -99,6 +107,11 @@ class Program {
   async run(): Promise<number> {
     const { sizeBytes, cacheBytes, segmentBytes, writeback } = this.#line;
     const { processes, disk } = this.#machine;
+    try {
+      checkMounting(this.#machine, this.#line.mountPoint, this.#line.createMountPoint);
+    } catch (error) {
+      return this.#refuse(error);
+    }
     disk.makeDirectory(this.#line.directory, 0o700);
     const input: ThreadInput = {
       directory: disk.resolve(this.#line.directory),
@@ -185,15 +198,20 @@ class Program {
         noExecute: line.noExecute,
       });
     } catch (error) {
-      if (!(error instanceof MountError)) throw error;
-      this.#machine.errors(`zdbfs: ${error.message}\n`);
-      this.#refused = EXIT.refused;
+      this.#refused = this.#refuse(error);
       send({ kind: 'stop' });
       return;
     }
     if (this.#mounted.replacedDead && !line.quiet)
       this.#machine.errors('zdbfs: an earlier run was killed: its dead mount is replaced\n');
     send({ kind: 'serve', descriptor: this.#mounted.descriptor, mountPoint: this.#mounted.mountPoint });
+  }
+
+  /** Says why it is not mounted. @returns the exit code */
+  #refuse(error: unknown): number {
+    if (!(error instanceof MountError)) throw error;
+    this.#machine.errors(`zdbfs: ${error.message}\n`);
+    return EXIT.refused;
   }
 
   /** The first signal unmounts; a second one ends the session whoever still uses the mount. */

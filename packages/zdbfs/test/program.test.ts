@@ -247,5 +247,9 @@ describe('the command line of zdbfs', () => {
     const result = run('--dir', join(scratch, 'volume'), join(scratch, 'missing'));
     assert.equal(result.status, 1);
     assert.match(result.stderr, /missing/);
+    const file = join(scratch, 'file');
+    fs.writeFileSync(file, '');
+    assert.match(run('--dir', join(scratch, 'volume'), file).stderr, /not a directory/);
+    assert.deepEqual(fs.readdirSync(scratch), ['file']);
   });
 });

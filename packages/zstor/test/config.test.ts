@@ -121,7 +121,18 @@ test('large objects have larger stripes, as far as shards and memory allow, unle
 
 /** Each change of the reference configuration, and what the one message must say. */
 const wrong: readonly [string, (text: string) => string, RegExp][] = [
-  ['not TOML', (t) => t.replace('minimal_shards = 2', 'minimal_shards = = 2'), /line 2, column/],
+  [
+    'not TOML',
+    (t) => t.replace('minimal_shards = 2', 'minimal_shards = = 2'),
+    /line 2, column \d+ \(minimal_shards\): /,
+  ],
+  [
+    'a key that is there twice',
+    (t) => t.replace('minimal_shards = 2', 'minimal_shards = 2\nminimal_shards = 2'),
+    /line 3, column 1 \(minimal_shards\): trying to redefine/,
+  ],
+  ['a table that is there twice', (t) => `${t}\n[encryption]\n`, /line \d+, column \d+ \(encryption\): /],
+  ['bytes that are not UTF-8', (t) => `root = "\ufffd"\n${t}`, /line 1, column 9 \(root\): not UTF-8/],
   [
     'an unknown key',
     (t) => t.replace('redundant_nodes', 'redundant_node'),
@@ -189,6 +200,22 @@ const wrong: readonly [string, (text: string) => string, RegExp][] = [
     'a bad address',
     (t) => t.replace('[2001:db8::1]:9900', '2001:db8::1:9900'),
     /meta\.config\.backends\[0\]\.address: .* is no address/,
+  ],
+  ['port 0', (t) => t.replace(']:9900', ']:0'), /meta\.config\.backends\[0\]\.address: .* has port 0/],
+  [
+    'an IPv6 address that is none',
+    (t) => t.replace('[2001:db8::1]:9900', '[2001:db8::zz]:9900'),
+    /meta\.config\.backends\[0\]\.address: .* is no address/,
+  ],
+  [
+    'a blank in an address',
+    (t) => t.replace('[2001:db8::1]:9900', '10.0.0.1 :9900'),
+    /meta\.config\.backends\[0\]\.address: .* is no address/,
+  ],
+  [
+    'an address too long to be the name',
+    (t) => t.replace('[2001:db8::1]:9900', `unix:/${'s'.repeat(200)}`),
+    /meta\.config\.backends\[0\]\.name: is missing; give it one of 1 to 200/,
   ],
   [
     'a missing address',

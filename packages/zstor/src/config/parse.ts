@@ -23,6 +23,8 @@ const GROWN_MEMORY_BYTES = 48 * 1024 * 1024;
 const MOST_BACKENDS = 4096;
 const MOST_STORES = 64;
 const LONGEST_NAME = 200;
+/** A name, an IPv4 or an IPv6 address; whether it exists is found out when it is used. */
+const POSSIBLE_HOST = /^(?:[\p{L}\p{N}._-]+|[\da-f:.]+(?:%[\w.-]+)?)$/iu;
 const DEFAULT_PREFIX = 'zstor-meta';
 
 /**
@@ -91,16 +93,27 @@ export function parseConfig(text: string, baseDirectory: string): ZstorConfig {
 }
 
 function parseToml(text: string): unknown {
+  // Decoding puts this in the place of bytes that mean nothing; a path with it would be another one.
+  const before = text.split('\ufffd', 1)[0]!;
+  if (before.length < text.length) {
+    const lines = before.split('\n');
+    throw notToml(text, lines.length, lines.at(-1)!.length + 1, 'not UTF-8; save the file in this encoding');
+  }
   try {
     return parse(text);
   } catch (error) {
     if (!(error instanceof TomlError)) throw error;
     const [reason = ''] = error.message.split('\n');
-    throw new ZstorError(
-      'QSFS_E_CONFIG',
-      `configuration: line ${error.line}, column ${error.column}: ${reason.replace(/^Invalid TOML document: /, '')}`,
-    );
+    throw notToml(text, error.line, error.column, reason.replace(/^Invalid TOML document: /, ''));
   }
+}
+
+/** Names the key or table of the line, never its value: that may be a secret. @param line counted from 1, like `column` */
+function notToml(text: string, line: number, column: number, reason: string): ZstorError {
+  const written = text.split(/\r?\n/)[line - 1] ?? '';
+  const key = /^\s*(?:\[+\s*([\w.-]+)\s*\]|([\w.-]+)\s*=)/.exec(written);
+  const where = key ? ` (${key[1] ?? key[2]})` : '';
+  return new ZstorError('QSFS_E_CONFIG', `configuration: line ${line}, column ${column}${where}: ${reason}`);
 }
 
 function optional<Key extends string, Value>(key: Key, value: Value | undefined): { [K in Key]?: Value } {
@@ -245,10 +258,16 @@ function readGroups(top: TableReader, baseDirectory: string): GroupConfig[] {
   return groups;
 }
 
-function checkName(table: TableReader, name: string): string {
+/** @param instead the name of a backend to which none is given */
+function checkName(table: TableReader, given: string | undefined, instead = ''): string {
+  const name = given ?? instead;
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused here
   if (name.length === 0 || name.length > LONGEST_NAME || /[\u0000-\u001f\u007f]/.test(name)) {
-    throw table.error('name', `must be 1 to ${LONGEST_NAME} printable characters`);
+    const range = `1 to ${LONGEST_NAME} printable characters`;
+    throw table.error(
+      'name',
+      given === undefined ? `is missing; give it one of ${range}` : `must be ${range}`,
+    );
   }
   return name;
 }
@@ -261,7 +280,7 @@ function readBackend(table: TableReader, baseDirectory: string): BackendConfig {
     for (const key of ['address', 'namespace', 'password']) {
       if (table.raw(key) !== undefined) throw table.error(key, 'is for type = "zdb"; remove it, or the path');
     }
-    const name = checkName(table, given ?? `dir:${path}`);
+    const name = checkName(table, given, `dir:${path}`);
     table.finish();
     return { type, name, path };
   }
@@ -276,7 +295,7 @@ function readBackend(table: TableReader, baseDirectory: string): BackendConfig {
   if (password !== undefined && password.length === 0) {
     throw table.error('password', 'is empty; leave it out when there is none');
   }
-  const name = checkName(table, given ?? `${formatAddress(address)}/${namespace ?? 'default'}`);
+  const name = checkName(table, given, `${formatAddress(address)}/${namespace ?? 'default'}`);
   table.finish();
   return { type, name, address, ...optional('namespace', namespace), ...optional('password', password) };
 }
@@ -285,7 +304,12 @@ function readAddress(table: TableReader, baseDirectory: string): Address {
   const text = table.requiredText('address', 'host:port, [ipv6]:port or unix:PATH');
   try {
     const address = parseAddress(text);
-    return 'path' in address ? { path: absolute(address.path, baseDirectory) } : address;
+    if ('path' in address) return { path: absolute(address.path, baseDirectory) };
+    if (address.port === 0)
+      throw new RangeError(`"${text}" has port 0; write the port the server listens on`);
+    if (!POSSIBLE_HOST.test(address.host))
+      throw new RangeError(`"${text}" is no address; write host:port, [ipv6]:port or unix:path`);
+    return address;
   } catch (error) {
     throw table.error('address', (error as RangeError).message);
   }
