@@ -37,23 +37,27 @@ export async function detach(context: Context, options: DetachOptions): Promise<
   if (options.config !== undefined) words.push('--config', options.config);
   if (options.cacheBytes !== undefined) words.push('--cache-size', `${options.cacheBytes}`);
   if (options.readOnly) words.push('--read-only');
+  const json = options.json && !options.quiet;
+  if (json) words.push('--json');
   const child = processes.start(processes.nodePath, [context.program, ...words], {
     detached: true,
-    streams: ['ignore', 'ignore', 'pipe'],
+    // With --json the child tells there why it did not mount, and nothing else.
+    streams: ['ignore', json ? 'pipe' : 'ignore', 'pipe'],
     workingDirectory: context.workingDirectory,
   });
-  let ended: { exitCode: number; errors: string } | undefined;
+  let ended: { exitCode: number; output: string; errors: string } | undefined;
   child.ended.then(
     (result) => {
       ended = result;
     },
     (error: unknown) => {
-      ended = { exitCode: 1, errors: messageOf(error) };
+      ended = { exitCode: 1, output: '', errors: messageOf(error) };
     },
   );
   const end = clock.monotonicMs() + START_TIMEOUT_MS;
   while (clock.monotonicMs() < end) {
     if (ended) {
+      if (ended.output !== '') context.print(ended.output.trimEnd());
       for (const line of ended.errors.trimEnd().split('\n')) context.warn(line);
       return ended.exitCode || 1;
     }
@@ -74,8 +78,7 @@ export async function detach(context: Context, options: DetachOptions): Promise<
       for (const warning of warnings) context.warn(`warning: ${warning}`);
       if (readOnly) context.warn(`warning: ${describeReadOnly(readOnly)}`);
       if (hiddenCount > 0) context.warn(`warning: ${hiddenText({ hiddenCount, mountPoint })}`);
-      if (options.json && !options.quiet)
-        context.print(JSON.stringify({ mountPoint, pid, directory: layout.root, readOnly }));
+      if (json) context.print(JSON.stringify({ mountPoint, pid, directory: layout.root, readOnly }));
       else if (!options.quiet) {
         context.print(
           `mounted at ${mountPoint} (process ${pid}); stop with "qsfs down --dir ${shellWord(layout.root)}"`,

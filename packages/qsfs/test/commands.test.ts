@@ -135,6 +135,11 @@ test('wrong words and folders without a qsfs', (context) => {
   }
   const json = JSON.parse(qsfs('status', '--dir', path, '--json').output) as { error: { code: string } };
   assert.equal(json.error.code, 'QSFS_E_NOT_RUNNING');
+  const start = ['up', '--dir', path, '--config', join(path, 'none.toml'), '--mount', join(path, 'mnt')];
+  for (const words of [start, [...start, '--detach']]) {
+    const refused = JSON.parse(qsfs(...words, '--json').output) as { error: { code: string } };
+    assert.equal(refused.error.code, 'QSFS_E_CONFIG');
+  }
   assert.equal(qsfs('backend', 'list', '--dir', path).code, 4);
   const look = qsfs('up', '--dir', path, '--mount', join(path, 'mnt'), '--read-only');
   assert.equal(look.code, 10, 'nothing is made to be looked at');
