@@ -7,6 +7,9 @@ import { fileURLToPath } from 'node:url';
 
 enableCompileCache(fileURLToPath(new URL('../../../node_modules/.cache/compiled', import.meta.url)));
 
+// Node would open a debugger's port. What comes while we load is answered by the server's own listener, as soon as it is there.
+process.on('SIGUSR1', () => {});
+
 const io = await import('@qsfs/io');
 const { isToolName, withHelp } = await import('./server/options.ts');
 const { EXIT, runProgram } = await import('./server/program.ts');

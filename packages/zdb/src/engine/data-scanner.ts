@@ -108,8 +108,8 @@ export class DataScanner {
   /**
    * Whether the entry may be half of one: a write that was cut at the border of a disk sector leaves zeros behind it, and a
    * checksum of 0 fits a payload of zeros, or none. Then neither length, time nor key can be believed. (When the border is
-   * inside the key, the length is right, and the checksum tells, except for a deletion marker.) The same wherever the zeros go on into
-   * the next header, and when no entry follows one without payload: what stands there is likely to be the payload.
+   * inside the key, the length is right, and the checksum tells, except for a deletion marker.) The same wherever time, key and payload
+   * are all zeros, and when no entry follows one without payload: what stands there is likely to be the payload.
    */
   suspicious(): boolean {
     if (this.crc !== 0) return false;
@@ -118,7 +118,7 @@ export class DataScanner {
     if (!zeroKey) return false;
     // Zeros written over a deletion marker, or over any header in front of its end.
     if (this.payloadBytes === 0 && !this.deleted && this.timestamp === 0) return true;
-    if (this.timestamp === 0 && this.#fadesOut()) return true;
+    if (this.timestamp === 0 && this.#isZeros()) return true;
     const border = (Math.floor(this.offset / SECTOR_BYTES) + 1) * SECTOR_BYTES;
     const keyStart = this.offset + DATA_ENTRY_BYTES;
     if (border > keyStart) return false;
@@ -128,11 +128,11 @@ export class DataScanner {
     return sector.every((byte) => byte === 0);
   }
 
-  /** Whether the zeros behind the header go on through the payload into the place of the next header. */
-  #fadesOut(): boolean {
+  /** Whether the payload is nothing but zeros; without one, the first byte behind the entry. */
+  #isZeros(): boolean {
     const start = this.offset + DATA_ENTRY_BYTES + this.keyBytes;
-    const rest = new Uint8Array(this.payloadBytes + 1);
-    return this.#open().read(rest, start) === rest.length && rest.every((byte) => byte === 0);
+    const payload = new Uint8Array(Math.max(1, this.payloadBytes));
+    return this.#open().read(payload, start) === payload.length && payload.every((byte) => byte === 0);
   }
 
   /** Whether entry follows entry from here to the end. The position is lost. */

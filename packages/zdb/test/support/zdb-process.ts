@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+const PROGRAM = fileURLToPath(new URL('../../../../bin/zdb', import.meta.url));
 const READY_MS = 20_000;
 
 /** How a run ended. */
@@ -45,7 +45,7 @@ export class ZdbProcess {
   errors = '';
 
   private constructor(words: readonly string[], descriptors: number | undefined) {
-    const command = [process.execPath, MAIN, ...words];
+    const command = [PROGRAM, ...words];
     const limited = ['bash', '-c', `ulimit -n ${descriptors}; exec "$@"`, 'bash', ...command];
     const [program, ...rest] = descriptors === undefined ? command : limited;
     this.child = spawn(program!, rest, { stdio: ['ignore', 'pipe', 'pipe'] });
