@@ -143,6 +143,9 @@ export class SeqReplay {
       records.count(1, file, payloadBytes);
       return 'known';
     }
+    // No record follows a deletion, so its id is damaged; and where the record that was deleted is lost, the marker may be, too.
+    if (flagged && place.dataOffset > 0 && (exists || !this.#complete) && good && this.#hasKey(id, place))
+      return 'known';
     if (!scanner.intact() || scanner.suspicious()) return 'damaged';
     if (!good || !this.#hasKey(id, place)) this.#revive(id, place);
     let parent = exists ? copies.offset : 0;
