@@ -54,6 +54,10 @@ describe('a full disk', () => {
     }
     assert.equal(await local.request(reader!, 'DBSIZE'), `:${acknowledged.size}\r\n`);
     assert.equal(await local.request(reader!, 'NSNEW', 'more'), '-Could not create namespace\r\n');
+    const stop = disk.fail({ code: 'ENOSPC', kinds: ['write', 'create'], times: 100 });
+    for (const words of [['NSJUMP'], ['NSSET', 'default', 'lock', '1']])
+      assert.equal(await local.request(reader!, ...words), '-Cannot write data right now\r\n', words[0]);
+    stop();
     disk.capacityBytes = 4_000_000;
     assert.equal(await local.request(reader!, 'SET', 'room', VALUE), '$4\r\nroom\r\n');
     assert.equal(await local.request(reader!, 'NSNEW', 'more'), '+OK\r\n');

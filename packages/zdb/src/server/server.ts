@@ -402,7 +402,7 @@ export class Server implements Host {
   }
 
   #failed(session: Session, error: unknown): void {
-    this.replies.error('Internal Error');
+    this.replies.error(errorCode(error) === 'ENOSPC' ? 'Cannot write data right now' : 'Internal Error');
     const known = error instanceof StoreError || error instanceof NotLocal || errorCode(error) !== undefined;
     const what = known ? (error as Error).message : String((error as Error).stack);
     this.log.line('error', `${session.command?.name}: ${what}`);

@@ -9,6 +9,7 @@ import { describeNamespace } from './reports.ts';
 
 const MAX_PASSWORD_BYTES = 255;
 const PROOF_BYTES = 40;
+const CANNOT_WRITE = 'Cannot write data right now';
 
 /** Namespace commands. */
 export const NSNEW: CommandDefinition = ['NSNEW', create, 'admin'];
@@ -131,7 +132,7 @@ function rotate(session: Session): void {
     slot.namespace.rotate();
   } catch (error) {
     server.log.line('error', `cannot rotate ${slot.name}: ${(error as Error).message}`);
-    refuse(session, 'Internal Error');
+    refuse(session, CANNOT_WRITE);
     return;
   }
   server.replies.simple('OK');
@@ -234,5 +235,5 @@ function flush(session: Session): void {
 
 /** What was written before is committed first, so that its failure is not mixed up with this command's. */
 function committed(session: Session): boolean {
-  return session.server.commit() || refuse(session, 'Cannot write data right now');
+  return session.server.commit() || refuse(session, CANNOT_WRITE);
 }
