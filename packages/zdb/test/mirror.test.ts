@@ -1,7 +1,7 @@
 // `zdb mirror` against what can go wrong between two servers: killed half way, a source that deletes, overwrites, compacts and starts
 // anew while nobody looks, a target that is not empty.
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { realClock, realNetwork } from '@qsfs/io';
 import { SimulatedRandom } from '@qsfs/io/simulated';
@@ -137,6 +137,34 @@ describe('zdb mirror', () => {
       assert.deepEqual(Buffer.from((await target.client.get(id))!).toString(), 'the next');
     });
   }
+
+  it('leaves nothing out silently when it was killed and the source has moved what was repeated: it says to begin anew', async () => {
+    const { client } = source;
+    await client.configureNamespace('ns', { mode: 'seq' });
+    for (let i = 0; i < 10; i++) await client.insert(`kept ${i}`);
+    await mirror();
+    const reached = readFileSync(`${source.scratch.path}/state`, 'utf8');
+    const id = await client.insert('first');
+    await client.rotate();
+    await client.set(id, 'second');
+    const filling = [];
+    for (let i = 0; i < 10; i++) filling.push(await client.insert('x'.repeat(1000)));
+    await client.rotate();
+    await mirror();
+    // Killed before it noted how far it had come.
+    writeFileSync(`${source.scratch.path}/state`, reached);
+    for (const each of filling) await client.delete(each);
+    await Promise.all(Array.from({ length: 1100 }, (_, i) => client.insert(`more ${i}`)));
+    await client.client.command(['COMPACT', '50']);
+    await client.insert('the last');
+    const ending = await ZdbProcess.run(words()).ended;
+    assert.equal(ending.code, 1);
+    assert.match(ending.errors, /gives out other ids than the source/);
+    await target.client.select('default');
+    await target.client.removeNamespace('ns');
+    rmSync(`${source.scratch.path}/state`);
+    await mirror();
+  });
 
   it('starts anew when the source was flushed, and removes what is gone', async () => {
     const { client } = source;

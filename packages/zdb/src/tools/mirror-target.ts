@@ -1,17 +1,19 @@
 // The target of `zdb mirror`: repeats entries of the source on it, gives every sequential id the number it has on the source, and
 // removes what the source does not have.
 import type { RawEntry, ZdbClient } from '@qsfs/resp';
+import { keyOfId } from '../engine/seq-records.ts';
 import { ToolError } from './tool.ts';
 
 const NOTHING = new Uint8Array(0);
 /** Why a sequential namespace cannot be copied there. */
 export const OTHER_IDS =
-  'the target gives out other ids than the source: mirror a sequential namespace into a new one that nobody else writes to';
+  'the target gives out other ids than the source: mirror a sequential namespace into a new one that nobody else writes to; to begin anew, remove it and the state file';
 /** Requests under way at a time. */
 const IN_FLIGHT = 64;
 
 /** Repeats entries on the target, in the order of the source's log. */
 export class MirrorTarget {
+  readonly #source: ZdbClient;
   readonly #target: ZdbClient;
   /** The id the target gives out next. Never above what the source gave out at the same place of its log. */
   #nextId: number | undefined;
@@ -21,7 +23,8 @@ export class MirrorTarget {
    * @param nextId undefined: user mode
    * @param placeholding called before ids are taken by empty records, which have to be compared with the source in the end
    */
-  constructor(target: ZdbClient, nextId: number | undefined, placeholding: () => void) {
+  constructor(source: ZdbClient, target: ZdbClient, nextId: number | undefined, placeholding: () => void) {
+    this.#source = source;
     this.#target = target;
     this.#nextId = nextId;
     this.#placeholding = placeholding;
@@ -67,8 +70,12 @@ export class MirrorTarget {
       await Promise.all(taken);
       this.#nextId! += count;
     }
-    // A deletion of this id is further on in the source's log when the target has it deleted already: this entry was repeated before.
-    if (this.#nextId! > id) return;
+    if (this.#nextId! > id) {
+      // A deletion of this id is further on in the source's log, and the target has repeated that already.
+      if (!(await this.#source.exists(keyOfId(id)))) return;
+      // Or an update took the number: of a record that the source has moved behind it, or one that was repeated twice.
+      throw new ToolError(OTHER_IDS);
+    }
     await this.#take(id, value, timestamp);
     this.#nextId!++;
   }

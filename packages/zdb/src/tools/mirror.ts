@@ -108,7 +108,7 @@ async function copy(
   try {
     target = await connect(request, machine, 'target');
     await prepare(source, target, position.namespace, request.value('password'));
-    const copier = new MirrorTarget(target, await nextIdOf(target, position.namespace), () => {
+    const copier = new MirrorTarget(source, target, await nextIdOf(target, position.namespace), () => {
       position.compare = true;
       save(machine, path, position);
     });
