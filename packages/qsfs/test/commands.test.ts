@@ -123,6 +123,9 @@ test('a place that cannot be mounted on is refused before anything is made', (co
 test('wrong words and folders without a qsfs', (context) => {
   const path = folder(context);
   assert.equal(qsfs('help').code, 0);
+  for (const word of ['version', '--version', '-V']) {
+    assert.deepEqual(qsfs(word), { code: 0, output: 'qsfs 0.1.0\n', errors: '' });
+  }
   assert.equal(qsfs('up', '--help').code, 0);
   assert.equal(qsfs('nonsense').code, 2);
   assert.equal(qsfs('up', '--dir', join(path, 'x')).code, 2);

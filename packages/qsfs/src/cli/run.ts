@@ -7,7 +7,8 @@ import { VERBS } from './verbs.ts';
 
 /** Runs one command. @returns the exit code */
 export async function runCommand(context: Context, words: readonly string[]): Promise<number> {
-  const [given = 'help', ...rest] = words;
+  const [first = 'help', ...rest] = words;
+  const given = ['--version', '-V'].includes(first) ? 'version' : first;
   const wantsHelp =
     ['--help', '-h', '-help'].includes(given) || rest.includes('--help') || rest.includes('-h');
   const name = wantsHelp ? 'help' : given;

@@ -8,6 +8,7 @@ import { status } from './status.ts';
 import { sync } from './sync.ts';
 import { up } from './up.ts';
 import type { Verb } from './verb.ts';
+import { version } from './version.ts';
 
 /** All commands, in the order of the help. */
 export const VERBS: readonly Verb[] = [
@@ -18,5 +19,6 @@ export const VERBS: readonly Verb[] = [
   backend,
   restoreVerb,
   down,
+  version,
   helpFor(() => VERBS),
 ];
