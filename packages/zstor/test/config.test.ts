@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { formatConfig } from '../src/config/format.ts';
 import { defaultMinimalStores, lowestWriteQuorum, parseConfig } from '../src/config/parse.ts';
 import { isZstorError } from '../src/errors.ts';
+import { stripesAtATime } from '../src/object/window.ts';
 import { stripeSizeFor } from '../src/object/writer.ts';
 
 const KEY = '00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff';
@@ -117,6 +118,19 @@ test('large objects have larger stripes, as far as shards and memory allow, unle
   assert.deepEqual(stripes(3, 8, sizes), [4, 4, 4, 4, 4, 4, 4, 4]);
   assert.deepEqual(stripes(16, 40, sizes), [4, 4, 4, 8, 8, 8, 8, 8]);
   assert.deepEqual(stripes(16, 20, sizes, '\nstripe_size = "2MiB"'), [2, 2, 2, 2, 2, 2, 2, 2]);
+});
+
+test('fewer large stripes are read at a time, at least one', () => {
+  const MIB = 1024 * 1024;
+  assert.deepEqual(
+    [0.0625, 4, 8, 16].map((size) => [6, 3, 1].map((most) => stripesAtATime(most, size * MIB))),
+    [
+      [6, 3, 1],
+      [6, 3, 1],
+      [6, 3, 1],
+      [3, 1, 1],
+    ],
+  );
 });
 
 /** Each change of the reference configuration, and what the one message must say. */

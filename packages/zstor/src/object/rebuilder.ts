@@ -17,7 +17,7 @@ import { codedObject, type ObjectReader, type ReaderParts } from './reader.ts';
 import { ShardFetch } from './shard-fetch.ts';
 import { removeShards } from './shard-removal.ts';
 import { writeShards } from './stripe-write.ts';
-import { forEachConcurrently } from './window.ts';
+import { forEachConcurrently, stripesAtATime } from './window.ts';
 
 /** Stripes rebuilt at a time. */
 const REBUILD_WINDOW = 3;
@@ -88,7 +88,7 @@ export class Rebuilder {
     try {
       await forEachConcurrently(
         record.stripeCount,
-        REBUILD_WINDOW,
+        stripesAtATime(REBUILD_WINDOW, record.stripeSizeBytes),
         options.signal,
         async (stripe, signal) => {
           try {

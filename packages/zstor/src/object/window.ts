@@ -1,6 +1,14 @@
 // A bounded number of things at a time.
 import { ZstorError } from '../errors.ts';
 
+/** Stripes are larger in large objects only (docs/adr/zstor-stripe-size.md). */
+const USUAL_STRIPE_BYTES = 8 * 1024 * 1024;
+
+/** Stripes of one object under way at a time: as many as `most` of the usual size, but no more bytes than that. At least one. */
+export function stripesAtATime(most: number, stripeSizeBytes: number): number {
+  return Math.max(1, Math.min(most, Math.floor((most * USUAL_STRIPE_BYTES) / stripeSizeBytes)));
+}
+
 /**
  * Runs `call` for 0 … count - 1, at most `window` at a time, in order of starting. When one fails, or the signal is
  * aborted, the others are told by their own signal, and the first failure is thrown when all have ended.
