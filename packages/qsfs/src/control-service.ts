@@ -15,6 +15,8 @@ import { backendReports, type StatusReport } from './status.ts';
 import type { SyncReport } from './sync-point.ts';
 
 const PROGRESS_MS = 500;
+/** Syncs after the unmount, at most: a program that never stops writing must not keep `down` from ending. */
+const LAST_SYNCS = 3;
 const DAMAGED_HINT =
   'Bring back backends that were taken away, with what they held. Everything else is on the backends; DIR/frontend/log names the data files.';
 /** Degraded objects whose own tolerance is looked at for `status`; beyond that their number says enough. */
@@ -280,8 +282,8 @@ export class ControlService {
       // Where nothing could be written, nothing may be missing on the backends.
       if (readOnly === null || fenced !== '' || unsynced) await this.#sync(progress);
       await this.#frontend.unmount();
-      // What was written while that sync point was on its way.
-      if (this.#frontend.unsynced) await this.#sync(progress);
+      // What was written while that sync point was on its way; files that are still open can be written to a little longer.
+      for (let round = 0; this.#frontend.unsynced && round < LAST_SYNCS; round++) await this.#sync(progress);
     } catch (error) {
       reason = messageOf(error);
       const { pendingBytes } = this.#frontend.offload.status;

@@ -15,6 +15,9 @@ const BACKOFF_FIRST_MS = 500;
 const BACKOFF_MAX_MS = 30_000;
 /** How long somebody who waits puts up with nothing but failures. */
 const PATIENCE_MS = 15_000;
+/** However long nothing could be stored, somebody who asks for it has it tried for so long, so often. */
+const RETURN_MS = 6000;
+const AGAIN_MS = 1000;
 /** Degraded objects looked at in one round of healing. */
 export const HEAL_ROUND_MAX = 256;
 
@@ -157,6 +160,8 @@ export class Offload {
     const wanted = new Set(this.#known);
     const failuresBefore = this.#failures;
     const interruptionsBefore = this.#interruptions;
+    const { clock } = this.#parts;
+    const beganMs = clock.monotonicMs();
     this.#drains += 1;
     try {
       // Do not wait out a long back-off: somebody asks now.
@@ -165,27 +170,30 @@ export class Offload {
         for (const key of wanted) if (!this.#known.has(key)) wanted.delete(key);
         if (wanted.size === 0) return;
         if (this.#closed) throw new QsfsError('QSFS_E_INCOMPLETE', 'qsfs is stopping');
-        // An attempt of now must have failed too: the backends may just have come back.
+        // Attempts of now must have failed too: the backends may just be coming back, one after the other.
         const failing = this.#failures > failuresBefore;
-        if (failing && this.#parts.clock.monotonicMs() - this.#failingSinceMs > PATIENCE_MS) {
+        const patienceEndMs = Math.max(this.#failingSinceMs + PATIENCE_MS, beganMs + RETURN_MS);
+        if (failing && clock.monotonicMs() > patienceEndMs) {
           throw new QsfsError('QSFS_E_BACKENDS', `nothing can be stored at present: ${this.#stuck}`);
         }
         if (failing && this.#interruptions > interruptionsBefore) throw new DrainInterrupted();
-        await this.#change();
+        await this.#change(patienceEndMs - clock.monotonicMs());
       }
     } finally {
       this.#drains -= 1;
     }
   }
 
-  /** Waits until something was stored or failed, or it is time to give up. */
-  async #change(): Promise<void> {
-    const { clock } = this.#parts;
-    const restMs = this.#failingSinceMs + PATIENCE_MS - clock.monotonicMs();
+  /** Waits until something was stored or failed, or it is time to try again or to give up. */
+  async #change(restMs: number): Promise<void> {
     const changed = new Promise<void>((resolve) => this.#waiters.add(resolve));
+    const again = () => {
+      this.#retryNow();
+      this.#wake();
+    };
     // The next attempt may be long after that.
-    const timer =
-      this.#failures > 0 && restMs >= 0 ? clock.after(restMs + 1, () => this.#wake(), true) : undefined;
+    const delayMs = restMs > 0 ? Math.min(restMs + 1, AGAIN_MS) : AGAIN_MS;
+    const timer = this.#failures > 0 ? this.#parts.clock.after(delayMs, again, true) : undefined;
     await changed;
     timer?.cancel();
   }
