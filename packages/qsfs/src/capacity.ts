@@ -34,12 +34,14 @@ export async function capacityOf(
   const { expectedShards, minimalShards, writeQuorum } = configuration.zstor;
   const devices = devicesOf(disk, configuration);
   const { backends } = await zstor.status();
+  const sharing = new Map<number | undefined, number>();
+  for (const device of devices.values()) sharing.set(device, (sharing.get(device) ?? 0) + 1);
   const free = backends
     .filter(({ role, freeBytes }) => role === 'data' && freeBytes !== undefined)
     .map(({ name, freeBytes = 0 }) => {
       const device = devices.get(name);
-      const sharing = [...devices.values()].filter((other) => other === device).length;
-      return Math.max(0, freeBytes / (device === undefined ? 1 : sharing) - RESERVED_BYTES);
+      const among = device === undefined ? 1 : (sharing.get(device) ?? 1);
+      return Math.max(0, freeBytes / among - RESERVED_BYTES);
     })
     .sort((left, right) => right - left);
   const takes = (shards: number) => {

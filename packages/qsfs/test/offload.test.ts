@@ -16,6 +16,16 @@ function offloadOf(made: Fixture, mayBegin = () => true): { offload: Offload; st
   return { offload, stored };
 }
 
+/** So many files that are on the backends. */
+async function withStored(files: number): Promise<{ made: Fixture; offload: Offload }> {
+  const made = fixture();
+  made.addFiles(files);
+  const { offload } = offloadOf(made);
+  await offload.start();
+  await made.clock.until(offload.drain());
+  return { made, offload };
+}
+
 test('every closed file reaches the backends, with its bytes', async () => {
   const made = fixture();
   made.addFiles(5);
@@ -52,6 +62,28 @@ test('while the backends are away it waits, tells who asks, and goes on when the
   assert.equal(offload.status.stuck, '');
 });
 
+test('asked right after backends returned that had been away for long, it tries for some seconds', async () => {
+  const made = fixture();
+  made.addFiles(1);
+  made.zstor.mode = 'down';
+  const { offload, stored } = offloadOf(made);
+  await offload.start();
+  await made.clock.run(60_000);
+  made.clock.after(3000, () => {
+    made.zstor.mode = 'up';
+  });
+  await made.clock.until(offload.drain());
+  assert.deepEqual(stored, ['0']);
+  // And not for ever.
+  made.addFiles(1);
+  made.zstor.mode = 'down';
+  offload.add('zdbfs-data', 1);
+  await made.clock.run(60_000);
+  const startMs = made.clock.monotonicMs();
+  await assert.rejects(made.clock.until(offload.drain()), /nothing can be stored at present/);
+  assert.ok(made.clock.monotonicMs() - startMs <= 8000);
+});
+
 test('a kill loses nothing: what is pending is found again, what is stored is not sent again', async () => {
   const made = fixture();
   made.addFiles(2);
@@ -81,11 +113,7 @@ test('an object without all its shards is degraded until it is whole', async () 
 });
 
 test('after a backend was emptied nothing counts as safe before it was looked at', async () => {
-  const made = fixture();
-  made.addFiles(3);
-  const { offload } = offloadOf(made);
-  await offload.start();
-  await made.clock.until(offload.drain());
+  const { made, offload } = await withStored(3);
   offload.doubt();
   assert.equal(offload.status.degradedFiles, 3);
   assert.equal(made.volume['zdbfs-data'].data(1).safety, 'degraded');
@@ -93,11 +121,7 @@ test('after a backend was emptied nothing counts as safe before it was looked at
 });
 
 test('the record of an object is not believed after a backend was emptied: only looking at the shards is', async () => {
-  const made = fixture();
-  made.addFiles(1);
-  const { offload } = offloadOf(made);
-  await offload.start();
-  await made.clock.until(offload.drain());
+  const { made, offload } = await withStored(1);
   made.zstor.wipedShards = 1;
   offload.doubt();
   assert.equal(await made.clock.until(offload.heal(false)), 1);
@@ -108,11 +132,7 @@ test('the record of an object is not believed after a backend was emptied: only 
 });
 
 test('what the backends have lost altogether is stored again from the local copy', async () => {
-  const made = fixture();
-  made.addFiles(1);
-  const { offload } = offloadOf(made);
-  await offload.start();
-  await made.clock.until(offload.drain());
+  const { made, offload } = await withStored(1);
   const before = made.zstor.objects.get(dataName('zdbfs-data', 0, 1))?.record.version;
   made.zstor.wipedShards = 2;
   offload.doubt();
@@ -125,11 +145,7 @@ test('what the backends have lost altogether is stored again from the local copy
 });
 
 test('what the backends have lost altogether, and is not here either, is counted as damaged', async () => {
-  const made = fixture();
-  made.addFiles(2);
-  const { offload } = offloadOf(made);
-  await offload.start();
-  await made.clock.until(offload.drain());
+  const { made, offload } = await withStored(2);
   made.volume['zdbfs-data'].recordAbsent(0, 0, 1);
   made.zstor.wipedShards = 2;
   offload.doubt();
@@ -142,11 +158,7 @@ test('what the backends have lost altogether, and is not here either, is counted
 });
 
 test('what could not be read although its record is whole counts as damaged until its shards were read', async () => {
-  const made = fixture();
-  made.addFiles(2);
-  const { offload } = offloadOf(made);
-  await offload.start();
-  await made.clock.until(offload.drain());
+  const { made, offload } = await withStored(2);
   made.volume['zdbfs-data'].recordAbsent(0, 0, 1);
   const name = dataName('zdbfs-data', 0, 1);
   made.zstor.rotten.add(name);

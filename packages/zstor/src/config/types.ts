@@ -43,6 +43,7 @@ export interface ZstorConfig {
   readonly metadata: MetadataConfig;
   /** 32 bytes. Whoever has it and the backends can read everything. */
   readonly masterKey: Uint8Array;
+  /** A power of two. */
   readonly stripeSizeBytes: number;
   /** Stripes of large objects grow up to this, unless `stripe_size` is said. */
   readonly largestStripeBytes: number;

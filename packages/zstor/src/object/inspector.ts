@@ -6,9 +6,9 @@ import type { ShardPlace } from '../metadata/stripe-table.ts';
 import type { CheckOptions, CheckReport } from '../types.ts';
 import type { DataBackends } from './data-backends.ts';
 import { codedObject } from './reader.ts';
-import { forEachConcurrently } from './window.ts';
+import { forEachConcurrently, stripesAtATime } from './window.ts';
 
-/** Stripes looked at at a time: one when their shards are read, for memory's sake. */
+/** Stripes looked at at a time: few when their shards are read, for memory's sake. */
 const CHECK_WINDOW = 16;
 const DEEP_WINDOW = 2;
 
@@ -60,7 +60,7 @@ export async function inspectObject(
   const count = { good: 0, bad: 0, unreachable: 0 };
   let unreadableStripes = 0;
   let doneStripes = 0;
-  const window = deep ? DEEP_WINDOW : CHECK_WINDOW;
+  const window = deep ? stripesAtATime(DEEP_WINDOW, record.stripeSizeBytes) : CHECK_WINDOW;
   await forEachConcurrently(record.stripeCount, window, options.signal, async (stripe, signal) => {
     const states = await inspectStripe(record, stripe, backends, masterKey, deep, signal);
     let good = 0;

@@ -16,9 +16,9 @@ import type { DataBackends } from './data-backends.ts';
 import { translateLocal } from './local-errors.ts';
 import { ReceiveBuffers } from './receive-buffers.ts';
 import { ShardFetch } from './shard-fetch.ts';
-import { forEachConcurrently, stripesAtATime } from './window.ts';
+import { forEachStripe } from './window.ts';
 
-/** Stripes of one read under way at a time. */
+/** Stripes of one read under way at a time, fewer of the largest. */
 const READ_WINDOW = 6;
 /** Longest read into memory. */
 export const LARGEST_READ_BYTES = 64 * 1024 * 1024;
@@ -60,19 +60,13 @@ export class ObjectReader {
     const { path, offset = 0 } = target;
     await translateLocal(path, async () => this.#parts.disk.open(path, 'create').close());
     let doneBytes = 0;
-    await forEachConcurrently(
-      count,
-      stripesAtATime(READ_WINDOW, record.stripeSizeBytes),
-      options.signal,
-      async (index, signal) => {
-        const stripe = first + index;
-        const file = { path, offset: offset + stripe * record.stripeSizeBytes };
-        const decoded = await translateLocal(path, () => this.#decode(record, stripe, { file }, signal));
-        decoded.release();
-        doneBytes += record.plainBytes(stripe);
-        options.progress?.(doneBytes);
-      },
-    );
+    await forEachStripe(record, range, READ_WINDOW, options.signal, async (stripe, signal) => {
+      const file = { path, offset: offset + stripe * record.stripeSizeBytes };
+      const decoded = await translateLocal(path, () => this.#decode(record, stripe, { file }, signal));
+      decoded.release();
+      doneBytes += record.plainBytes(stripe);
+      options.progress?.(doneBytes);
+    });
   }
 
   /** Bytes of an object; the range must lie within it. */
@@ -90,21 +84,15 @@ export class ObjectReader {
     const size = record.stripeSizeBytes;
     const first = Math.floor(offset / size);
     const count = Math.floor((offset + lengthBytes - 1) / size) - first + 1;
-    await forEachConcurrently(
-      count,
-      stripesAtATime(READ_WINDOW, record.stripeSizeBytes),
-      options.signal,
-      async (index, signal) => {
-        const stripe = first + index;
-        const decoded = await this.#decode(record, stripe, { bytes: true }, signal);
-        const start = stripe * size;
-        const from = Math.max(offset, start);
-        const to = Math.min(offset + lengthBytes, start + decoded.bytes.length);
-        result.set(decoded.bytes.subarray(from - start, to - start), from - offset);
-        decoded.release();
-        options.progress?.(to - offset);
-      },
-    );
+    await forEachStripe(record, { first, count }, READ_WINDOW, options.signal, async (stripe, signal) => {
+      const decoded = await this.#decode(record, stripe, { bytes: true }, signal);
+      const start = stripe * size;
+      const from = Math.max(offset, start);
+      const to = Math.min(offset + lengthBytes, start + decoded.bytes.length);
+      result.set(decoded.bytes.subarray(from - start, to - start), from - offset);
+      decoded.release();
+      options.progress?.(to - offset);
+    });
     return result;
   }
 

@@ -17,9 +17,9 @@ import { codedObject, type ObjectReader, type ReaderParts } from './reader.ts';
 import { ShardFetch } from './shard-fetch.ts';
 import { removeShards } from './shard-removal.ts';
 import { writeShards } from './stripe-write.ts';
-import { forEachConcurrently, stripesAtATime } from './window.ts';
+import { forEachStripe } from './window.ts';
 
-/** Stripes rebuilt at a time. */
+/** Stripes rebuilt at a time, fewer of the largest. */
 const REBUILD_WINDOW = 3;
 /** Times a rebuild starts again because the object changed under it. */
 const MOST_ATTEMPTS = 3;
@@ -86,9 +86,10 @@ export class Rebuilder {
     let doneStripes = 0;
     let saved: StoredRecord | undefined;
     try {
-      await forEachConcurrently(
-        record.stripeCount,
-        stripesAtATime(REBUILD_WINDOW, record.stripeSizeBytes),
+      await forEachStripe(
+        record,
+        { first: 0, count: record.stripeCount },
+        REBUILD_WINDOW,
         options.signal,
         async (stripe, signal) => {
           try {

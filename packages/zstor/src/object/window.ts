@@ -1,5 +1,6 @@
 // A bounded number of things at a time.
 import { ZstorError } from '../errors.ts';
+import type { ObjectRecord, StripeRange } from '../types.ts';
 
 /** Stripes are larger in large objects only (docs/adr/zstor-stripe-size.md). */
 const USUAL_STRIPE_BYTES = 8 * 1024 * 1024;
@@ -42,4 +43,16 @@ export async function forEachConcurrently(
   await Promise.all(Array.from({ length: Math.min(window, count) }, work));
   signal?.removeEventListener('abort', aborted);
   if (failure) throw failure.error;
+}
+
+/** The same for a range of an object's stripes, as many at a time as `stripesAtATime` says. */
+export function forEachStripe(
+  { stripeSizeBytes }: Pick<ObjectRecord, 'stripeSizeBytes'>,
+  { first, count }: StripeRange,
+  most: number,
+  signal: AbortSignal | undefined,
+  call: (stripe: number, signal: AbortSignal) => Promise<void>,
+): Promise<void> {
+  const window = stripesAtATime(most, stripeSizeBytes);
+  return forEachConcurrently(count, window, signal, (index, stop) => call(first + index, stop));
 }
