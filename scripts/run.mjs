@@ -2,6 +2,7 @@
 // machine has (20 or newer), installs what is missing, and hands over to the pinned Node.
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -56,11 +57,10 @@ function filesBelow(folder, suffix, found = []) {
 function handOver(command, args) {
   const child = spawn(command, args, { stdio: 'inherit' });
   const forward = (signal) => child.kill(signal);
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => forward(signal));
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'])
+    process.on(signal, () => forward(signal));
   child.on('error', (error) => fail(`${command} cannot be run: ${error.message}`));
-  child.on('exit', (code, signal) =>
-    process.exit(signal ? 128 + (signal === 'SIGINT' ? 2 : 15) : (code ?? 1)),
-  );
+  child.on('exit', (code, signal) => process.exit(signal ? 128 + constants.signals[signal] : (code ?? 1)));
 }
 
 function must(command, args) {
@@ -77,13 +77,24 @@ const node = pinnedNode();
 if (!node) fail(`the pinned Node is not installed; run "npm install" in ${root} and look at its messages.`);
 const tool = (name) => join(root, 'node_modules', '.bin', name);
 
+/** Flags of Node for a program, as its launcher in bin/ has them. */
+const FLAGS = { zdb: ['--max-semi-space-size=4'] };
+const flagsOf = (name) => FLAGS[name] ?? ['--disable-sigusr1'];
+
 switch (verb) {
   case 'start':
-    handOver(node, [join(root, 'packages/qsfs/src/main.ts'), 'up', '--mount', './mnt', ...rest]);
+    handOver(node, [
+      ...flagsOf('qsfs'),
+      join(root, 'packages/qsfs/src/main.ts'),
+      'up',
+      '--mount',
+      './mnt',
+      ...rest,
+    ]);
     break;
   case 'program': {
     const [name, ...args] = rest;
-    handOver(node, [join(root, `packages/${name}/src/main.ts`), ...args]);
+    handOver(node, [...flagsOf(name), join(root, `packages/${name}/src/main.ts`), ...args]);
     break;
   }
   case 'test': {

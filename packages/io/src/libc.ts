@@ -17,6 +17,8 @@ export interface Libc {
   socketpair(domain: number, type: number, protocol: number, pair: Int32Array): number;
   recvmsg(descriptor: number, header: Uint8Array, flags: number): number;
   fcntl(descriptor: number, command: number, argument: number): number;
+  /** close_range(2) from the first to the last descriptor; -1 also where the C library is older than the call. */
+  closeRange(first: number, last: number, flags: number): number;
   socket(domain: number, type: number, protocol: number): number;
   bind(descriptor: number, address: Uint8Array, lengthBytes: number): number;
   listen(descriptor: number, backlog: number): number;
@@ -70,6 +72,7 @@ function load(): Libc | undefined {
     socketpair: c.func('int socketpair(int, int, int, void *)'),
     recvmsg: c.func('long recvmsg(int, void *, int)'),
     fcntl: c.func('int fcntl(int, int, long)'),
+    closeRange: optional(() => c.func('int close_range(unsigned int, unsigned int, int)')),
     socket: c.func('int socket(int, int, int)'),
     bind: c.func('int bind(int, void *, unsigned int)'),
     listen: c.func('int listen(int, int)'),
@@ -85,4 +88,13 @@ function load(): Libc | undefined {
     epollEventBytes: process.arch === 'x64' ? 12 : 16,
     addressOf: (buffer) => BigInt(koffi.address(buffer)),
   };
+}
+
+/** A call that older C libraries do not have: -1 there. */
+function optional(find: () => Libc['closeRange']): Libc['closeRange'] {
+  try {
+    return find();
+  } catch {
+    return () => -1;
+  }
 }

@@ -3,7 +3,7 @@
 /** What a child inherits for one of its descriptors. */
 export type ChildStream = 'ignore' | 'inherit' | 'pipe' | number;
 
-/** How to start a child. Nothing but `streams` is inherited. */
+/** How to start a child. Nothing but `streams` is inherited, of what this process inherited itself either (where koffi loads). */
 export interface ChildOptions {
   readonly streams?: readonly ChildStream[];
   readonly environment?: Readonly<Record<string, string>>;

@@ -58,6 +58,58 @@ describe('processes', () => {
     }
   });
 
+  for (const [name, libc] of [
+    ['by one call', 'loadLibc()'],
+    ['where the C library or the kernel lacks the call', '{ ...loadLibc(), closeRange: () => -1 }'],
+  ]) {
+    it(`get nothing that this process inherited itself, ${name}`, () => {
+      const folder = mkdtempSync(`${tmpdir()}/qsfs-io-process-`);
+      try {
+        const script = `import { loadLibc, realProcesses } from '${new URL('../src/index.ts', import.meta.url)}';
+          import { keepDescriptorsFromChildren } from '${new URL('../src/real/inheritance.ts', import.meta.url)}';
+          import { spawnSync } from 'node:child_process';
+          import { fstatSync } from 'node:fs';
+          const list = 'ls -l /proc/self/fd';
+          keepDescriptorsFromChildren(${libc});
+          console.log(String(spawnSync('sh', ['-c', list]).stdout));
+          console.log('ours', fstatSync(9).isFile(), fstatSync(300).isFile());`;
+        const result = realProcesses.run(
+          'bash',
+          [
+            ...['-c', `exec 9>${folder}/lock 300>${folder}/deleted; exec "$@"`, 'bash'],
+            ...[realProcesses.nodePath, '--input-type=module', '-e', script],
+          ],
+          { streams: ['ignore', 'pipe', 'pipe'] },
+        );
+        assert.match(result.output, / 1 -> socket/, result.errors);
+        assert.match(result.output, /ours true true/, 'the process itself keeps them');
+        assert.doesNotMatch(result.output, / -> .*(lock|deleted)/);
+      } finally {
+        rmSync(folder, { recursive: true });
+      }
+    });
+  }
+
+  it('get nothing that this process inherited itself, however they are started', () => {
+    const folder = mkdtempSync(`${tmpdir()}/qsfs-io-process-`);
+    try {
+      const script = `import { realProcesses } from '${new URL('../src/index.ts', import.meta.url)}';
+        const list = ['sh', ['-c', 'ls -l /proc/self/fd']];
+        const second = process.argv[1] === 'start' ? await realProcesses.start(...list).ended : realProcesses.run(...list);
+        console.log(second.output);`;
+      for (const how of ['start', 'run']) {
+        const result = realProcesses.run('bash', [
+          ...['-c', `exec 300>${folder}/lock; exec "$@"`, 'bash'],
+          ...[realProcesses.nodePath, '--input-type=module', '-e', script, how],
+        ]);
+        assert.match(result.output, / 1 -> socket/, result.errors);
+        assert.doesNotMatch(result.output, / -> .*lock/, how);
+      }
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
   it('keep the end of very much output, and do not wait for a grandchild that holds it', async () => {
     const loud = await realProcesses.start('sh', ['-c', 'head -c 40000000 /dev/zero | tr "\\0" x; echo end'])
       .ended;

@@ -39,7 +39,8 @@ export async function detach(context: Context, options: DetachOptions): Promise<
   if (options.readOnly) words.push('--read-only');
   const json = options.json && !options.quiet;
   if (json) words.push('--json');
-  const child = processes.start(processes.nodePath, [context.program, ...words], {
+  // As bin/qsfs starts it: also while it loads no signal opens a debugger's port.
+  const child = processes.start(processes.nodePath, ['--disable-sigusr1', context.program, ...words], {
     detached: true,
     // With --json the child tells there why it did not mount, and nothing else.
     streams: ['ignore', json ? 'pipe' : 'ignore', 'pipe'],

@@ -6,6 +6,9 @@ import { runCommand } from './cli/run.ts';
 /** A handle somebody forgot must not keep the process alive for ever. */
 const EXIT_TIMEOUT_MS = 3000;
 
+// Node would open a debugger's port.
+process.on('SIGUSR1', () => {});
+
 // Who read our output may be gone: that is no reason to fail.
 process.stdout.on('error', () => {});
 process.stderr.on('error', () => {});

@@ -90,6 +90,20 @@ describe('hooks', () => {
     assert.ok(lines.indexOf('ready') > 0 && lines[0]?.startsWith('namespaces-init'));
   });
 
+  it('hold nothing open of what the server inherited itself', async () => {
+    writeHook(`ls -l /proc/self/fd >> ${log}`);
+    const lock = `${scratch.path}/held`;
+    const server = ZdbProcess.run(
+      ['--data', scratch.data, '--index', scratch.index, '--socket', scratch.socket, '--hook', hook],
+      { inherits: lock },
+    );
+    running.push(server);
+    await server.says('ready on');
+    assert.equal(existsSync(lock), true);
+    assert.match(logged().join('\n'), / 2 -> /);
+    assert.doesNotMatch(logged().join('\n'), / -> .*held/);
+  });
+
   it('hold up only the client whose command needs them: a data file is brought while others are served', async () => {
     writeHook('exit 0');
     await serve('--mode', 'user');

@@ -418,7 +418,7 @@ describe('server', () => {
 
   it('keeps descriptors for its files when clients take all others, and serves new ones when some have left', async () => {
     const words = ['--data', scratch.data, '--index', scratch.index, '--socket', scratch.socket];
-    const server = ZdbProcess.run(words, 60);
+    const server = ZdbProcess.run(words, { descriptors: 60 });
     running.push(server);
     await server.says('ready on');
     assert.match(server.output, /at most \d+ clients: only 60 descriptors/);

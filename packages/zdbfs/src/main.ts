@@ -2,6 +2,8 @@
 import { loadLibc, openRealDevice, realClock, realDisk, realProcesses, realRandom } from '@qsfs/io';
 import { EXIT, runProgram } from './program.ts';
 
+// Node would open a debugger's port.
+process.on('SIGUSR1', () => {});
 process.stdout.on('error', () => {});
 process.stderr.on('error', () => {});
 

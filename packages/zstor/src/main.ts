@@ -6,6 +6,9 @@ import { runProgram } from './cli/program.ts';
 const description = readWhole(realDisk, fileURLToPath(new URL('../package.json', import.meta.url)));
 const { version } = JSON.parse(Buffer.from(description!).toString()) as { version: string };
 
+// Node would open a debugger's port. The reference's daemon reads its configuration anew; each of our commands does so anyway.
+process.on('SIGUSR1', () => {});
+
 // Whoever reads what we print may stop before its end ("zstor list | head").
 process.stdout.on('error', () => {});
 process.stderr.on('error', () => {});

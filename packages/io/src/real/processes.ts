@@ -3,8 +3,10 @@ import { spawn, spawnSync } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { constants } from 'node:os';
 import type { Readable } from 'node:stream';
+import { loadLibc } from '../libc.ts';
 import type { Child, ChildOptions, ChildResult, Processes } from '../processes.ts';
 import { realClock } from './clock.ts';
+import { keepDescriptorsFromChildren } from './inheritance.ts';
 
 /** So much of what a child writes is kept, the end of it. */
 const OUTPUT_MAX_BYTES = 16 * 2 ** 20;
@@ -44,6 +46,7 @@ export const realProcesses: Processes = {
   nodePath: process.execPath,
 
   start(command, parameters, options = {}): Child {
+    keepDescriptorsFromChildren(loadLibc());
     const child = spawn(command, parameters, spawnOptions(options));
     const output = collect(child.stdout);
     const errors = collect(child.stderr);
@@ -70,6 +73,7 @@ export const realProcesses: Processes = {
   },
 
   run(command, parameters, options = {}): ChildResult {
+    keepDescriptorsFromChildren(loadLibc());
     const result = spawnSync(command, parameters, {
       ...spawnOptions(options),
       encoding: 'utf8',

@@ -16,6 +16,14 @@ export interface Ending {
   readonly errors: string;
 }
 
+/** What a run gets beside its words. */
+export interface Surroundings {
+  /** How many descriptors it may have open. */
+  readonly descriptors?: number;
+  /** A file that it is given open, as descriptor 300. */
+  readonly inherits?: string;
+}
+
 /** A directory for one test's files, removed by `dispose`. */
 export class Scratch {
   readonly path = mkdtempSync(join(tmpdir(), 'zdb-test-'));
@@ -44,10 +52,14 @@ export class ZdbProcess {
   output = '';
   errors = '';
 
-  private constructor(words: readonly string[], descriptors: number | undefined) {
+  private constructor(words: readonly string[], { descriptors, inherits }: Surroundings) {
     const command = [PROGRAM, ...words];
-    const limited = ['bash', '-c', `ulimit -n ${descriptors}; exec "$@"`, 'bash', ...command];
-    const [program, ...rest] = descriptors === undefined ? command : limited;
+    const steps = [
+      ...(descriptors === undefined ? [] : [`ulimit -n ${descriptors}`]),
+      ...(inherits === undefined ? [] : [`exec 300>'${inherits}'`]),
+    ];
+    const changed = ['bash', '-c', [...steps, 'exec "$@"'].join('; '), 'bash', ...command];
+    const [program, ...rest] = steps.length === 0 ? command : changed;
     this.child = spawn(program!, rest, { stdio: ['ignore', 'pipe', 'pipe'] });
     this.child.stdout!.setEncoding('utf8').on('data', (text: string) => {
       this.output += text;
@@ -63,9 +75,9 @@ export class ZdbProcess {
     });
   }
 
-  /** Runs with exactly these words; does not wait for anything. @param descriptors how many it may have open */
-  static run(words: readonly string[], descriptors?: number): ZdbProcess {
-    return new ZdbProcess(words, descriptors);
+  /** Runs with exactly these words; does not wait for anything. */
+  static run(words: readonly string[], surroundings: Surroundings = {}): ZdbProcess {
+    return new ZdbProcess(words, surroundings);
   }
 
   /** Starts a server on the scratch directory's unix socket and waits until it serves. */
