@@ -53,7 +53,7 @@ function filesBelow(folder, suffix, found = []) {
   return found;
 }
 
-/** Runs a command with the terminal's own streams and ends with its exit code. */
+/** Runs a command with the terminal's own streams and ends with its exit code; as shells do, with 128 and the number of the signal that ended it. */
 function handOver(command, args) {
   const child = spawn(command, args, { stdio: 'inherit' });
   const forward = (signal) => child.kill(signal);
