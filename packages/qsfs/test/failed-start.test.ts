@@ -39,7 +39,7 @@ test('a new volume that cannot be mounted is not begun', {
   writeFileSync(join(directory, 'notes'), 'mine');
   mkdirSync(mountPoint);
   withoutMounting('up', '--dir', directory, '--mount', mountPoint, '--detach');
-  assert.deepEqual(readdirSync(directory).sort(), ['frontend', 'lock', 'notes']);
+  assert.deepEqual(readdirSync(directory).sort(), ['frontend', 'notes']);
   assert.deepEqual(readdirSync(join(directory, 'frontend')), []);
   assert.ok(existsSync(mountPoint));
 });
@@ -91,5 +91,9 @@ test('when local backends do not start their logs are left, which is said; a res
   const failed = restored.run('restore', '--from', running.config);
   assert.equal(failed.code, 10, failed.errors);
   assert.ok(!existsSync(restored.directory));
+  // In a folder of somebody nothing changes either.
+  mkdirSync(join(restored.directory, 'notes'), { recursive: true });
+  assert.equal(restored.run('restore', '--from', running.config).code, 10);
+  assert.deepEqual(readdirSync(restored.directory), ['notes']);
   assert.deepEqual(processesOf(running.directory), []);
 });
