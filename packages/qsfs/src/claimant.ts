@@ -16,7 +16,9 @@ import {
   fencedBy,
   type LeaseHolder,
   livenessHere,
+  type Refused,
   readLease,
+  selfOf,
   takesLease,
   WATCH_MS,
 } from './lease.ts';
@@ -74,7 +76,7 @@ export class Claimant {
       const waits = await this.#mayFollow(claim, found, predecessorIsDead);
       if (waits !== '') return waits;
       await this.#refuseOvertaken(claim);
-    } else if (found && !isOurs) throw fencedBy(found.lease);
+    } else if (found && !isOurs) throw fencedBy(found.lease, this.#self);
     await lease.take(found);
     if (!claim) return '';
     // The frontend before us may have finished a sync point before the lease was ours, and deleted what the one before named.
@@ -87,13 +89,18 @@ export class Claimant {
     return '';
   }
 
+  get #self(): Refused {
+    const { context, layout, identity } = this.#parts;
+    return selfOf(context, layout.root, identity().frontendId);
+  }
+
   /** @returns what has to be waited for; empty when the lease may be taken @throws QsfsError QSFS_E_FENCED when it never may */
   async #mayFollow(claim: Claim, found: FoundLease | undefined, isDead: boolean): Promise<string> {
     const { context, zstor } = this.#parts;
-    if (leaseIdOf(found) !== claim.lease) throw overtakenBy(found);
+    if (leaseIdOf(found) !== claim.lease) throw overtakenBy(found, this.#self);
     if (!found || isDead || claim.takeOver) return '';
     const liveness = await livenessHere(context, found.lease);
-    if (liveness === 'alive') throw overtakenBy(found);
+    if (liveness === 'alive') throw overtakenBy(found, this.#self);
     if (liveness === 'dead') return '';
     const nowMs = context.clock.monotonicMs();
     const isLong = () => this.#watchedSinceMs !== undefined && nowMs - this.#watchedSinceMs >= WATCH_MS;
@@ -125,10 +132,10 @@ export function leaseIdOf(lease: FoundLease | undefined): string {
 }
 
 /** Somebody wrote the lease since the restore, or its holder lives: the state here is old. */
-function overtakenBy(found: FoundLease | undefined): QsfsError {
+function overtakenBy(found: FoundLease | undefined, refused: Refused): QsfsError {
   if (!found)
     return new QsfsError('QSFS_E_FENCED', 'these backends do not know the volume any more', HINT_AGAIN);
-  const { message } = fencedBy(found.lease);
+  const { message } = fencedBy(found.lease, refused);
   return new QsfsError(
     'QSFS_E_FENCED',
     `${message}, which went on after the restore into this folder`,

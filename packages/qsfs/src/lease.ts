@@ -116,7 +116,7 @@ export class LeaseHolder {
     const record: ObjectRecord | undefined = await this.#zstor.head(LEASE_NAME);
     if (record && this.#written && equalBytes(record.objectId, this.#written)) return;
     const found = await readLease(this.#zstor);
-    if (found && !this.#isOurs(found.lease)) throw fencedBy(found.lease);
+    if (found && !this.#isOurs(found.lease)) throw fencedBy(found.lease, this.#self);
     // Our own older copy, or none: written again with the next heartbeat.
     this.#written = found?.objectId;
   }
@@ -133,6 +133,10 @@ export class LeaseHolder {
       lease.machine === machineOf(this.#context) &&
       lease.pidStarted === startOf(this.#context, pid);
     return isThisProcess || !this.#written;
+  }
+
+  get #self(): Refused {
+    return selfOf(this.#context, this.#directory, this.#identity().frontendId);
   }
 
   /** Says that this frontend ended in order. */
@@ -153,7 +157,7 @@ export class LeaseHolder {
       state,
       beat: this.#beat,
       writtenMs: clock.nowMs(),
-      hostName: readText(this.#context, '/proc/sys/kernel/hostname'),
+      hostName: hostNameOf(this.#context),
       directory: this.#directory,
       machine: machineOf(this.#context),
       pid: processes.pid,
@@ -166,9 +170,30 @@ export class LeaseHolder {
   }
 }
 
+/** Who is told that it is not the holder. */
+export type Refused = Pick<Lease, 'directory' | 'hostName'> & { readonly frontendId: string | undefined };
+
+/** This machine's folder as one that is refused. @param frontendId undefined: there is no frontend in it */
+export function selfOf(context: Context, directory: string, frontendId: string | undefined): Refused {
+  return { directory, hostName: hostNameOf(context), frontendId };
+}
+
 /** The error of a frontend that is not the holder. */
-export function fencedBy(lease: Lease): QsfsError {
-  return new QsfsError('QSFS_E_FENCED', `these backends belong to ${holderOf(lease)} (epoch ${lease.epoch})`);
+export function fencedBy(lease: Lease, refused: Refused): QsfsError {
+  return new QsfsError(
+    'QSFS_E_FENCED',
+    `these backends belong to ${namedFor(refused, lease)} (epoch ${lease.epoch})`,
+  );
+}
+
+/** The holder of a lease, told from the one who is refused, which may have the same folder. */
+function namedFor(refused: Refused, lease: Lease): string {
+  const { directory, hostName, pid } = lease;
+  if (lease.frontendId === refused.frontendId)
+    return `another process of this frontend, ${pid} in ${directory} on ${hostName}: its folder was copied, or it was started twice`;
+  if (directory === refused.directory && hostName === refused.hostName)
+    return `another frontend in the same folder, made or restored there by process ${pid}: ${directory} on ${hostName}`;
+  return holderOf(lease);
 }
 
 /** Who holds a lease, for people. */
@@ -229,6 +254,10 @@ export async function livenessOf(
 
 function equalBytes(left: Uint8Array, right: Uint8Array): boolean {
   return Buffer.compare(left, right) === 0;
+}
+
+function hostNameOf(context: Context): string {
+  return readText(context, '/proc/sys/kernel/hostname');
 }
 
 function machineOf(context: Context): string {

@@ -8,7 +8,7 @@ import { QsfsError } from './errors.ts';
 import { type Identity, readIdentity } from './identity.ts';
 import { asKnownError } from './known-errors.ts';
 import type { Layout } from './layout.ts';
-import { type FoundLease, fencedBy, holderOf, readLease } from './lease.ts';
+import { type FoundLease, fencedBy, holderOf, readLease, selfOf } from './lease.ts';
 import type { Log } from './log-file.ts';
 import { MANIFEST_PREFIX, type Manifest, parseManifestName, type Version } from './manifest.ts';
 import { RepairFile } from './repair-file.ts';
@@ -151,7 +151,8 @@ export async function decideOwnership(
   const claim = readClaim(context.disk, layout.claim);
   if (identity && claim) return { kind: 'existing', identity, lease };
   if (identity) {
-    if (lease && lease.lease.frontendId !== identity.frontendId) throw fencedBy(lease.lease);
+    if (lease && lease.lease.frontendId !== identity.frontendId)
+      throw fencedBy(lease.lease, selfOf(context, layout.root, identity.frontendId));
     // The lease is written before anything else; only a volume that was never synced may be without one.
     if (!lease && identity.generation > 0) {
       throw new QsfsError(

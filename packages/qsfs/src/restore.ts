@@ -23,7 +23,7 @@ import { lockFolder } from './folder-lock.ts';
 import { type Identity, writeIdentity } from './identity.ts';
 import { asKnownError } from './known-errors.ts';
 import { type Layout, layoutOf } from './layout.ts';
-import { type FoundLease, fencedBy, LeaseHolder, livenessOf, readLease } from './lease.ts';
+import { type FoundLease, fencedBy, LeaseHolder, livenessOf, readLease, selfOf } from './lease.ts';
 import { LocalBackends } from './local-backends.ts';
 import type { Log } from './log-file.ts';
 import {
@@ -152,7 +152,7 @@ async function restoreFrom(context: Context, plan: RestorePlan): Promise<Restore
       const liveness = await livenessOf(context, zstor, lease, options.progress).catch((error: unknown) => {
         throw asKnownError(error);
       });
-      if (liveness === 'alive') throw fencedBy(lease.lease);
+      if (liveness === 'alive') throw fencedBy(lease.lease, selfOf(context, layout.root, undefined));
       isEnded = liveness === 'dead';
     }
     const found = await newestManifest(context, zstor, source.path, options.log);

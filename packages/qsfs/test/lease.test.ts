@@ -18,13 +18,19 @@ const IDENTITY: Identity = {
 };
 
 /** A holder in a process of its own. */
-function holderOf(zstor: MemoryZstor, disk: SimulatedDisk, pid: number, identity = IDENTITY): LeaseHolder {
+function holderOf(
+  zstor: MemoryZstor,
+  disk: SimulatedDisk,
+  pid: number,
+  identity = IDENTITY,
+  directory = `/state-of-${pid}`,
+): LeaseHolder {
   const context: Pick<Context, 'disk' | 'clock'> & { processes: Pick<Processes, 'pid'> } = {
     disk,
     clock: new SimulatedClock(),
     processes: { pid },
   };
-  return new LeaseHolder(context as Context, zstor, () => identity, `/state-of-${pid}`);
+  return new LeaseHolder(context as Context, zstor, () => identity, directory);
 }
 
 test('the holder of the lease keeps it over heartbeats, and gives it back', async () => {
@@ -60,4 +66,23 @@ test('two processes on copies of one state folder do not both go on: the one sta
   await copy.take(await readLease(zstor));
   await assert.rejects(original.confirm(), { code: 'QSFS_E_FENCED' });
   await copy.heartbeat();
+});
+
+test('whoever is fenced is told which other one it is, also when that has the same folder', async () => {
+  const disk = new SimulatedDisk();
+  const other = { ...IDENTITY, frontendId: '03'.repeat(16), epoch: 2 };
+  const told = async (successor: Identity, directory: string) => {
+    const zstor = new MemoryZstor(disk, 4096);
+    const before = holderOf(zstor, disk, 10, IDENTITY, '/state');
+    await before.take(undefined);
+    await holderOf(zstor, disk, 11, successor, directory).take(await readLease(zstor));
+    return before.confirm().then(
+      () => '',
+      (error: Error) => error.message,
+    );
+  };
+  assert.match(await told(other, '/elsewhere'), /belong to the frontend in \/elsewhere on .*epoch 2/);
+  assert.match(await told(other, '/state'), /another frontend in the same folder.*process 11.*epoch 2/);
+  assert.match(await told(IDENTITY, '/state'), /another process of this frontend, 11 in \/state/);
+  assert.match(await told(IDENTITY, '/copy'), /another process of this frontend, 11 in \/copy/);
 });
