@@ -17,7 +17,7 @@ import { type TestContext, test } from 'node:test';
 import { SimulatedDisk } from '@qsfs/io/simulated';
 import { SLOT_BYTES, slotOffset } from '../src/engine/index-format.ts';
 import { type Engine, type Namespace, NotLocal, type Presence, StoreError } from '../src/index.ts';
-import { openScratch, scratchDirectory } from './scratch.ts';
+import { idKey, openScratch, scratchDirectory } from './scratch.ts';
 import { filesOf, openSmall } from './support/damage.ts';
 
 const FIXTURES = join(import.meta.dirname, 'fixtures');
@@ -345,6 +345,43 @@ test('an index file without entries whose header is damaged is made anew where t
   second.engine.close();
 });
 
+test('where no data file has a record a damaged index file of any length is kept aside and keeps no store closed', (context) => {
+  const directory = scratchDirectory(context);
+  open(directory).engine.close();
+  const folder = join(directory, 'index', 'default');
+  const text = Buffer.from('a text of somebody, longer than a header '.repeat(20));
+  writeFileSync(join(folder, 'i0'), text);
+  const first = open(directory);
+  assert.match(first.log.join('\n'), /i0 is damaged; kept as/);
+  const aside = readdirSync(folder).find((name) => name.startsWith('i0.damaged-'))!;
+  assert.deepEqual(readFileSync(join(folder, aside)), text);
+  first.namespace.set(Buffer.from('key'), Buffer.from('value'), 1);
+  first.engine.close();
+  const second = open(directory);
+  assert.deepEqual(second.log, []);
+  assert.equal(Buffer.from(second.namespace.get(Buffer.from('key'))!).toString(), 'value');
+});
+
+test('a sequential namespace that lost its data and the header of its index gives no id out twice', (context) => {
+  const directory = scratchDirectory(context);
+  const first = openScratch(directory);
+  const made = first.createNamespace('shards', 'seq');
+  for (let id = 0; id < 3; id++) made.set(new Uint8Array(0), Buffer.from(`value ${id}`));
+  first.close();
+  const index = join(directory, 'index', 'shards', 'i0');
+  truncateSync(join(directory, 'data', 'shards', 'd0'), 28);
+  const bytes = readFileSync(index);
+  writeFileSync(index, Buffer.concat([Buffer.alloc(29, 0x5a), bytes.subarray(29)]));
+  for (const id of [3, 4]) {
+    const engine = openScratch(directory);
+    const namespace = engine.namespace('shards')!;
+    assert.equal(namespace.mode, 'seq');
+    for (let lost = 0; lost < 3; lost++) assert.equal(namespace.get(idKey(lost)), undefined);
+    assert.deepEqual(Buffer.from(namespace.set(new Uint8Array(0), Buffer.from('new'))!), idKey(id));
+    engine.close();
+  }
+});
+
 test('a version that no program ever writes is damage, and the index is made anew from the data', (context) => {
   const { directory, expected } = fixture(context, 'user-rotate-clean');
   const index = join(directory, 'index', 'default', 'i0');
@@ -368,9 +405,25 @@ test('files that are not ours are refused with what to do, and are not touched',
   writeFileSync(index, version);
   assert.throws(() => open(directory), refused(/version 9/));
   assert.deepEqual(readFileSync(index), version);
+  // With a data file that is away, or records anywhere in the namespace, it may be needed.
   writeFileSync(index, 'this is a text, and longer than a header');
+  const data = join(directory, 'data', 'default', 'd0');
+  const empty = readFileSync(data);
+  rmSync(data);
   assert.throws(() => open(directory), refused(/not an index file.*restore/));
+  writeFileSync(data, empty);
+  cpSync(index, join(directory, 'text'));
   writeFileSync(index, good);
+  const filled = open(directory);
+  filled.namespace.set(Buffer.from('key'), Buffer.from('value'), 1);
+  filled.namespace.rotate();
+  filled.engine.close();
+  const second = join(directory, 'index', 'default', 'i1');
+  const goodSecond = readFileSync(second);
+  cpSync(join(directory, 'text'), second);
+  assert.throws(() => open(directory), refused(/not an index file.*restore/));
+  assert.deepEqual(readFileSync(second), readFileSync(join(directory, 'text')));
+  writeFileSync(second, goodSecond);
   writeFileSync(join(directory, 'index', 'default', 'zdb-index-00000'), '');
   assert.throws(() => open(directory), refused(/version 1/));
   rmSync(join(directory, 'index', 'default', 'zdb-index-00000'));

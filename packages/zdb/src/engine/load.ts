@@ -7,6 +7,7 @@ import { DATA_HEADER_BYTES, encodeDataHeader, isDataHeader } from './data-format
 import {
   decodeIndexHeader,
   encodeIndexHeader,
+  ID_BYTES,
   INDEX_HEADER_BYTES,
   type IndexHeader,
   SLOT_BYTES,
@@ -21,7 +22,7 @@ import { modeOfFiles } from './mode-of-files.ts';
 import type { NamespaceParts } from './namespace.ts';
 import type { FileSet } from './open-files.ts';
 import { SeqRecords } from './seq-records.ts';
-import { cutTail, moveAside } from './set-aside.ts';
+import { copyAside, cutTail, moveAside } from './set-aside.ts';
 import {
   type EngineEvents,
   type IoStatistics,
@@ -133,9 +134,10 @@ function prepare(
   };
   let lastIsActive = true;
   // Everything is looked at before anything is moved.
-  const judged = Array.from({ length: count }, (_, file) => judgePair(log, file, count));
+  const isWithoutData = Array.from({ length: count }).every((_, file) => isEmptyData(log, file));
+  const judged = Array.from({ length: count }, (_, file) => judgePair(log, file, count, isWithoutData));
   const pairs = judged.map(({ pair }) => pair);
-  const named = judged.map(({ header }) => (header.kind === 'good' ? header.mode : undefined));
+  const named = judged.map((each) => modeNamed(log, each));
   log.mode = modeOfFiles(log, pairs, named, options.mode) ?? options.newMode;
   if (options.mode && log.mode !== options.mode)
     throw new StoreError(
@@ -143,13 +145,17 @@ function prepare(
       `${log.name}: its files are in ${log.mode} mode, this engine runs in ${options.mode} mode only`,
     );
   if (log.mode === 'seq') requireForRepair(log, judged);
-  for (const { pair, header, here, unusable, misplaced } of judged) {
+  for (const { pair, header, here, unusable, orphaned, misplaced } of judged) {
     // The last data file is never removed on purpose: when it is missing, it was lost before it was on stable storage.
     if (pair.file === count - 1) lastIsActive = here;
     const path = log.index.path(pair.file);
     if (unusable) {
       const what = header.kind === 'good' ? `says that it is index file ${header.file}` : 'is damaged';
       repaired(`${path} ${what}; kept as ${moveAside(disk, path, nowSeconds)}`);
+    } else if (orphaned) {
+      // Its slots stay, so that no id is given out twice.
+      repaired(`${path} is damaged; kept as ${copyAside(disk, path, nowSeconds)}`);
+      pair.indexSize = disk.stat(path)?.sizeBytes ?? 0;
     } else if (header.kind === 'good' || header.kind === 'blank') {
       pair.indexSize = disk.stat(path)?.sizeBytes ?? 0;
     }
@@ -202,10 +208,35 @@ interface JudgedPair {
   readonly misplaced: boolean;
   /** The index file is made anew from the data file. */
   readonly unusable: boolean;
+  /** Only the header of the index file is made anew: what its entries may have told of is nowhere. */
+  readonly orphaned: boolean;
 }
 
-/** Looks at the headers of a pair and changes nothing. @throws StoreError('bad-files'); NotLocal: it has to be brought first */
-function judgePair(log: Log, file: number, count: number): JudgedPair {
+/** The mode that an index file names; one whose header is gone shows by its slots that it is one of a sequential namespace. */
+function modeNamed(log: Log, { pair, header, orphaned }: JudgedPair): NamespaceMode | undefined {
+  if (header.kind === 'good') return header.mode;
+  if (!orphaned) return undefined;
+  const { disk } = log.surroundings;
+  const path = log.index.path(pair.file);
+  const slotsBytes = (disk.stat(path)?.sizeBytes ?? 0) - INDEX_HEADER_BYTES;
+  const head = readHead(disk, path, INDEX_HEADER_BYTES + 1);
+  return slotsBytes % SLOT_BYTES === 0 && head[INDEX_HEADER_BYTES] === ID_BYTES ? 'seq' : undefined;
+}
+
+/** Whether a data file is here, with no record in it. */
+function isEmptyData(log: Log, file: number): boolean {
+  const { disk, presence } = log.surroundings;
+  const sizeBytes = disk.stat(log.data.path(file))?.sizeBytes;
+  const isHere = presence?.has(log.name, file, 0, DATA_HEADER_BYTES) ?? true;
+  return sizeBytes !== undefined && sizeBytes <= DATA_HEADER_BYTES && isHere;
+}
+
+/**
+ * Looks at the headers of a pair and changes nothing.
+ * @param isWithoutData no data file of the namespace has a record, so there is none that could be lost
+ * @throws StoreError('bad-files'); NotLocal: it has to be brought first
+ */
+function judgePair(log: Log, file: number, count: number, isWithoutData: boolean): JudgedPair {
   const { disk, presence } = log.surroundings;
   const path = log.index.path(file);
   const dataEnd = disk.stat(log.data.path(file))?.sizeBytes ?? -1;
@@ -220,20 +251,22 @@ function judgePair(log: Log, file: number, count: number): JudgedPair {
     throw new NotLocal(log.name, file, 0, dataEnd);
   const indexBytes = disk.stat(path)?.sizeBytes ?? 0;
   const isEmpty = readable && dataEnd <= DATA_HEADER_BYTES && indexBytes <= INDEX_HEADER_BYTES;
-  if (header.kind === 'foreign' && !rebuildable && !isEmpty)
+  const orphaned = header.kind === 'foreign' && isWithoutData && !isEmpty;
+  if (header.kind === 'foreign' && !rebuildable && !isEmpty && !orphaned)
     throw new StoreError(
       'bad-files',
       `${path}: not an index file, and there is no data file to rebuild it from; restore it from a copy`,
     );
   const misplaced = header.kind === 'good' && header.file !== file;
   if (misplaced && !rebuildable) refuseExchanged(log.index, file, count, disk);
-  const unusable = header.kind === 'foreign' || (misplaced && rebuildable);
+  const unusable = (header.kind === 'foreign' && !orphaned) || (misplaced && rebuildable);
   return {
     pair: { file, indexSize: 0, rebuild: false, dataEnd, readable },
     header,
     here,
     misplaced,
     unusable,
+    orphaned,
   };
 }
 
