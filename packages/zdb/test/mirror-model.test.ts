@@ -1,0 +1,249 @@
+// `zdb mirror` on simulated disks: a source that is written to, compacts and is killed at every request of the mirror, which is killed
+// itself, as is its target; in the end every id, value and time is the same. Times and values are few, so that many changes look like none.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { SimulatedDisk, SimulatedRandom } from '@qsfs/io/simulated';
+import { RespError } from '@qsfs/resp';
+import { type Engine, type Namespace, type NamespaceMode, NotLocal, StoreError } from '../src/index.ts';
+import { SourceLog } from '../src/tools/mirror-log.ts';
+import { SeqMirror, type SeqMirrorParts } from '../src/tools/mirror-seq.ts';
+import { freshState, type MirrorState } from '../src/tools/mirror-state.ts';
+import { UserMirror } from '../src/tools/mirror-user.ts';
+import { openSimulated } from './scratch.ts';
+
+const RUNS = Number(process.env['ZDB_MIRROR_RUNS'] ?? 60);
+const SEED = Number(process.env['ZDB_MIRROR_SEED'] ?? 1);
+const ROUNDS = 12;
+const KEYS = 12;
+const VALUES = ['', 'a', 'b', 'c'.repeat(3000)];
+
+/** The mirror was killed. */
+class Killed extends Error {}
+
+/** A server: one namespace of an engine that can be killed. */
+class Server {
+  disk = new SimulatedDisk();
+  readonly mode: NamespaceMode;
+  engine!: Engine;
+
+  constructor(mode: NamespaceMode) {
+    this.mode = mode;
+    this.open();
+  }
+
+  get namespace(): Namespace {
+    return this.engine.namespace('ns')!;
+  }
+
+  open(): void {
+    this.engine = openSimulated(this.disk);
+    if (!this.engine.namespace('ns')) this.engine.createNamespace('ns', this.mode);
+  }
+
+  /** What was committed stays. */
+  kill(disk: SimulatedDisk = this.disk.kill()): void {
+    this.disk = disk;
+    this.open();
+  }
+
+  compact(ratio: number, crashAfter?: number): void {
+    if (crashAfter !== undefined) this.disk.crashAfter(crashAfter);
+    try {
+      this.namespace.compact(ratio, 1 << 30);
+    } catch (error) {
+      if (crashAfter === undefined) throw error;
+    }
+    if (crashAfter !== undefined) this.kill();
+  }
+
+  /** Key, value and time of everything. */
+  content(): Map<string, string> {
+    const found = new Map<string, string>();
+    const { namespace } = this;
+    for (let batch = namespace.scan('forward'); batch; batch = namespace.scan('forward', batch.cursor)) {
+      for (const { key, timestamp } of batch.entries) {
+        const value = Buffer.from(namespace.get(key)!).toString();
+        found.set(Buffer.from(key).toString('hex'), `${value}@${timestamp}`);
+      }
+    }
+    return new Map([...found].sort());
+  }
+}
+
+type Client = SeqMirrorParts['source'] &
+  SeqMirrorParts['target'] &
+  ConstructorParameters<typeof SourceLog>[0];
+
+/** Requests in the order of the calls; answers come later. @param before called in front of each */
+function clientOf(server: Server, before: () => void): Client {
+  const ask = <T>(call: (namespace: Namespace) => T): Promise<T> => {
+    try {
+      before();
+      const answer = call(server.namespace);
+      server.engine.commit();
+      return Promise.resolve(answer);
+    } catch (error) {
+      const isRefused = error instanceof StoreError || error instanceof NotLocal;
+      return Promise.reject(isRefused ? new RespError('Internal Error') : error);
+    }
+  };
+  const bytes = (value: string | Uint8Array | readonly Uint8Array[]): Uint8Array =>
+    new Uint8Array(Buffer.from(value as Uint8Array));
+  return {
+    get: (key) => ask((namespace) => namespace.get(bytes(key))),
+    keyTime: (key) => ask((namespace) => namespace.info(bytes(key))?.timestamp),
+    length: (key) => ask((namespace) => namespace.info(bytes(key))?.lengthBytes),
+    exists: (key) => ask((namespace) => namespace.info(bytes(key)) !== undefined),
+    check: (key) => ask((namespace) => namespace.check(bytes(key))),
+    insert: (value, time) => ask((namespace) => namespace.set(new Uint8Array(0), bytes(value), time)!),
+    set: (key, value, time) =>
+      ask((namespace) => namespace.set(bytes(key), bytes(value), time) !== undefined),
+    delete: (key, time) => ask((namespace) => namespace.remove(bytes(key), time)),
+    scan: (cursor) => ask((namespace) => namespace.scan('forward', cursor, { entries: 5 })),
+    history: (key, cursor) =>
+      ask((namespace) => {
+        const { older, timestamp, payload } = namespace.history(bytes(key), cursor);
+        return { cursor: older, timestamp, value: payload };
+      }),
+    info: () => ask(() => new Map([['server_revision', 'qsfs']])),
+    namespaceInfo: () =>
+      ask((namespace) => {
+        const id = Buffer.alloc(8);
+        id.writeBigUInt64LE(BigInt(namespace.nextId));
+        return new Map([
+          ['next_internal_id', `0x${id.readBigUInt64BE().toString(16)}`],
+          ['data_current_id', `${namespace.activeFile}`],
+          ['data_current_offset', `${namespace.activeOffset}`],
+          ['data_disk_freespace_bytes', `${2 ** 40}`],
+        ]);
+      }),
+    rawEntry: (file, offset) =>
+      ask((namespace) => {
+        try {
+          const { key, previous, crc, flags, timestamp, payload } = namespace.rawEntry(file, offset);
+          return { key, previous, crc, timestamp, deletion: (flags & 1) === 1, value: payload };
+        } catch (error) {
+          if (error instanceof StoreError && error.reason === 'end-of-file') return undefined;
+          throw new RespError('Invalid Request');
+        }
+      }),
+  };
+}
+
+class Harness {
+  readonly random: SimulatedRandom;
+  readonly mode: NamespaceMode;
+  readonly source: Server;
+  readonly target: Server;
+  /** As in the state file. */
+  state = freshState('source', 'target', 'ns');
+  isNew = true;
+  #isBusy = false;
+  #requests = 0;
+  #killAfter = Number.POSITIVE_INFINITY;
+
+  constructor(mode: NamespaceMode, seed: number) {
+    this.mode = mode;
+    this.random = new SimulatedRandom(seed);
+    this.source = new Server(mode);
+    this.target = new Server(mode);
+  }
+
+  /** Changes the source in some way. */
+  change(): void {
+    const { random, source } = this;
+    const { namespace } = source;
+    const what = random.below(40);
+    const time = 1000 + random.below(3);
+    if (what < 12) namespace.set(this.#newKey(), this.#value(), time);
+    else if (what < 24) this.#onSome((key) => void namespace.set(key, this.#value(), time));
+    else if (what < 33) this.#onSome((key) => void namespace.remove(key, time));
+    else if (what < 36) namespace.rotate();
+    else if (what < 38) source.compact(0.95);
+    else if (what < 39) source.compact(0.95, random.below(12));
+    else source.kill();
+    source.engine.commit();
+  }
+
+  /** A run of the mirror. @param killAfter so many requests */
+  async run(isBusy: boolean, killAfter = Number.POSITIVE_INFINITY): Promise<void> {
+    this.#isBusy = isBusy;
+    this.#requests = 0;
+    this.#killAfter = killAfter;
+    const state: MirrorState = { ...this.state, marks: [...this.state.marks] };
+    const source = clientOf(this.source, () => this.#before());
+    const target = clientOf(this.target, () => this.#before());
+    const parts = {
+      ...{ source, target, state, log: new SourceLog(source, 'ns'), stopping: { now: false } },
+      save: () => {
+        if (this.#requests > this.#killAfter) throw new Killed();
+        this.state = { ...state, marks: [...state.marks] };
+        this.isNew = false;
+      },
+      damaged: (id: number) => assert.fail(`record ${id} is not damaged`),
+    };
+    const mirror = this.mode === 'seq' ? new SeqMirror(parts, this.isNew) : new UserMirror(parts);
+    try {
+      await mirror.pass();
+    } catch (error) {
+      if (!(error instanceof Killed)) throw error;
+      assert.ok(killAfter < Number.POSITIVE_INFINITY);
+      // What was under way is refused, too.
+    } finally {
+      this.#isBusy = false;
+    }
+  }
+
+  #before(): void {
+    if (++this.#requests > this.#killAfter) throw new Killed();
+    // Fewer and fewer, so that a pass comes to an end.
+    if (this.#isBusy && this.random.below(4 + this.#requests / 20) === 0) this.change();
+  }
+
+  #newKey(): Uint8Array {
+    return this.mode === 'seq' ? new Uint8Array(0) : Buffer.from(`k${this.random.below(KEYS)}`);
+  }
+
+  #value(): Uint8Array {
+    return Buffer.from(VALUES[this.random.below(VALUES.length)]!);
+  }
+
+  #onSome(call: (key: Uint8Array) => void): void {
+    const keys = [...this.source.content().keys()].slice(-KEYS);
+    if (keys.length > 0) call(new Uint8Array(Buffer.from(keys[this.random.below(keys.length)]!, 'hex')));
+  }
+}
+
+async function tryOut(mode: NamespaceMode, seed: number): Promise<void> {
+  const harness = new Harness(mode, seed);
+  const { random, source, target } = harness;
+  for (let i = random.below(60); i > 0; i--) harness.change();
+  let earlier: SimulatedDisk | undefined;
+  for (let round = 0; round < ROUNDS; round++) {
+    for (let i = random.below(30); i > 0; i--) harness.change();
+    const isKilled = random.below(3) > 0;
+    await harness.run(true, isKilled ? random.below(120) : undefined);
+    if (random.below(3) === 0) target.kill();
+    if (mode === 'seq' && random.below(6) === 0) earlier = target.disk.kill();
+    // A machine that loses power may lose what was written last.
+    if (mode === 'seq' && earlier && random.below(12) === 0) target.kill(earlier.kill());
+  }
+  await harness.run(true);
+  await harness.run(false);
+  assert.deepEqual(target.content(), source.content());
+  if (mode === 'seq') assert.equal(target.namespace.nextId, source.namespace.nextId);
+}
+
+for (const mode of ['seq', 'user'] as const) {
+  test(`the target becomes what the source is, whoever is killed, whatever changes meanwhile: ${mode}`, async () => {
+    for (let seed = SEED; seed < SEED + RUNS; seed++) {
+      try {
+        await tryOut(mode, seed);
+      } catch (error) {
+        throw new Error(`ZDB_MIRROR_SEED=${seed} ZDB_MIRROR_RUNS=1: ${(error as Error).message}`, {
+          cause: error,
+        });
+      }
+    }
+  });
+}
