@@ -11,7 +11,7 @@ import { freshState, type MirrorState } from '../src/tools/mirror-state.ts';
 import { UserMirror } from '../src/tools/mirror-user.ts';
 import { openSimulated } from './scratch.ts';
 
-const RUNS = Number(process.env['ZDB_MIRROR_RUNS'] ?? 60);
+const RUNS = Number(process.env['ZDB_MIRROR_RUNS'] ?? 30);
 const SEED = Number(process.env['ZDB_MIRROR_SEED'] ?? 1);
 const ROUNDS = 12;
 const KEYS = 12;
