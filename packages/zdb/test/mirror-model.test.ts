@@ -2,6 +2,7 @@
 // itself, as is its target; in the end every id, value and time is the same. Times and values are few, so that many changes look like none.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { syncAtOnce } from '@qsfs/io';
 import { SimulatedDisk, SimulatedRandom } from '@qsfs/io/simulated';
 import { RespError } from '@qsfs/resp';
 import { type Engine, type Namespace, type NamespaceMode, NotLocal, StoreError } from '../src/index.ts';
@@ -15,7 +16,8 @@ const RUNS = Number(process.env['ZDB_MIRROR_RUNS'] ?? 30);
 const SEED = Number(process.env['ZDB_MIRROR_SEED'] ?? 1);
 const ROUNDS = 12;
 const KEYS = 12;
-const VALUES = ['', 'a', 'b', 'c'.repeat(3000)];
+/** The last one has a block that can be given back. */
+const VALUES = ['', 'a', 'b', 'c'.repeat(9000)];
 
 /** The mirror was killed. */
 class Killed extends Error {}
@@ -54,6 +56,12 @@ class Server {
       if (crashAfter === undefined) throw error;
     }
     if (crashAfter !== undefined) this.kill();
+  }
+
+  /** Gives back what dead records take; the log cannot be followed there. */
+  hollow(): void {
+    const { namespace } = this;
+    if (this.mode === 'seq') syncAtOnce(namespace.hollowSteps(namespace.dataFiles().map(({ file }) => file)));
   }
 
   /** Key, value and time of everything. */
@@ -124,7 +132,8 @@ function clientOf(server: Server, before: () => void): Client {
           return { key, previous, crc, timestamp, deletion: (flags & 1) === 1, value: payload };
         } catch (error) {
           if (error instanceof StoreError && error.reason === 'end-of-file') return undefined;
-          throw new RespError('Invalid Request');
+          const isDamaged = error instanceof StoreError && error.reason === 'unreadable';
+          throw new RespError(isDamaged ? 'Unexpected Internal Error' : 'Invalid Request');
         }
       }),
   };
@@ -158,7 +167,8 @@ class Harness {
     if (what < 12) namespace.set(this.#newKey(), this.#value(), time);
     else if (what < 24) this.#onSome((key) => void namespace.set(key, this.#value(), time));
     else if (what < 33) this.#onSome((key) => void namespace.remove(key, time));
-    else if (what < 36) namespace.rotate();
+    else if (what < 35) namespace.rotate();
+    else if (what < 36) source.hollow();
     else if (what < 38) source.compact(0.95);
     else if (what < 39) source.compact(0.95, random.below(12));
     else source.kill();
