@@ -36,6 +36,8 @@ export interface RawEntry {
   readonly previous: number;
   readonly crc: number;
   readonly deletion: boolean;
+  /** The record is dead, and its value was given up: what is there is not what was stored. */
+  readonly truncated: boolean;
   readonly timestamp: number;
   /** Undefined for a deletion. */
   readonly value: Uint8Array | undefined;
@@ -173,6 +175,7 @@ export class ZdbClient {
       previous: integer(previous ?? null),
       crc: Number(text(crc ?? null)),
       deletion: (integer(flags ?? null) & 1) === 1,
+      truncated: (integer(flags ?? null) & 2) === 2,
       timestamp: integer(timestamp ?? null),
       value: optional(value ?? null, bytes),
     };

@@ -91,6 +91,31 @@ test('the blocks of dead records are free at once, everything else stays as it i
   again.close();
 });
 
+test('a walk over the raw entries goes on behind hollow records, and says what they are', () => {
+  const engine = open(new SimulatedDisk());
+  const namespace = engine.namespace(NAME)!;
+  const sizes = fill(namespace, 60);
+  const count = sizes.size;
+  removeAll(namespace, sizes, (id) => id % 3 !== 0);
+  namespace.rotate();
+  syncAtOnce(namespace.hollowSteps(filesOf(namespace)));
+  const seen = { whole: 0, deleted: 0, givenUp: 0 };
+  for (const { file, sizeBytes } of namespace.dataFiles()) {
+    for (let offset = 28; offset < sizeBytes; ) {
+      const entry = namespace.rawEntry(file, offset);
+      if (entry.flags === 1) seen.deleted++;
+      else if (entry.flags === 2) seen.givenUp++;
+      else seen.whole++;
+      if (entry.flags === 2) assert.equal(namespace.info(entry.key), undefined);
+      offset = entry.nextOffset;
+    }
+  }
+  assert.equal(seen.deleted, count - sizes.size);
+  assert.equal(seen.whole + seen.givenUp, count);
+  assert.ok(seen.givenUp > 0 && seen.whole >= sizes.size);
+  engine.close();
+});
+
 test('an index file that is lost is made anew from hollow files: the same records, and no other ids', () => {
   for (const lost of [0, 1, 2]) {
     const disk = new SimulatedDisk();

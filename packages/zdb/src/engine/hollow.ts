@@ -9,12 +9,10 @@ import type { CompactionHost } from './compact.ts';
 import { DATA_ENTRY_BYTES } from './data-format.ts';
 import { DataScanner } from './data-scanner.ts';
 import { unseenDeadBytes } from './discardable.ts';
+import { BLOCK_BYTES, wholeBlocks } from './hollow-blocks.ts';
 import { get64 } from './little-endian.ts';
 import { emptyPlace } from './place.ts';
 import type { SeqRecords } from './seq-records.ts';
-
-/** Only whole blocks of this size are given back: filesystems have none that are larger, or keep what is less than theirs. */
-export const BLOCK_BYTES = 4096;
 
 /** See `Namespace.hollowSteps`. */
 export function* hollowSteps(host: CompactionHost, files: Iterable<number>): SyncSteps {
@@ -61,11 +59,7 @@ function hollow({ log }: CompactionHost, seq: SeqRecords, file: number): void {
 
 /** Where the whole blocks inside the payload of an entry begin and end. */
 function blocksOf(entry: DataScanner): { from: number; to: number } {
-  const start = entry.offset + DATA_ENTRY_BYTES + entry.keyBytes;
-  return {
-    from: Math.ceil(start / BLOCK_BYTES) * BLOCK_BYTES,
-    to: Math.floor(entry.nextOffset / BLOCK_BYTES) * BLOCK_BYTES,
-  };
+  return wholeBlocks(entry.offset + DATA_ENTRY_BYTES + entry.keyBytes, entry.nextOffset);
 }
 
 /** Whether a record looks as if it had been given up: whole blocks of its payload, and all of them, are zeros. For tools. */

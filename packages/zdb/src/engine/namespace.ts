@@ -266,7 +266,10 @@ export class StoreNamespace implements Namespace {
   }
 
   rawEntry(file: number, offset: number): RawEntry {
-    return this.#reader.rawEntry(file, offset);
+    const place = this.#place;
+    const isLive = (key: Uint8Array): boolean =>
+      this.#records.locate(key, place) && place.dataFile === file && place.dataOffset === offset;
+    return this.#reader.rawEntry(file, offset, isLive);
   }
 
   insertId(payload: Payload): number {

@@ -5,9 +5,11 @@ import {
   DATA_DELETED,
   DATA_ENTRY_BYTES,
   DATA_HEADER_BYTES,
+  DATA_TRUNCATED,
   dataEntry,
   PAYLOAD_MAX_BYTES,
 } from './data-format.ts';
+import { isHollow } from './hollow-blocks.ts';
 import { ID_BYTES } from './index-format.ts';
 import type { Log } from './log.ts';
 import type { Place } from './place.ts';
@@ -127,8 +129,11 @@ export class RecordReader {
     return length;
   }
 
-  /** @throws NotLocal; StoreError (no-such-file, end-of-file, unreadable); IoError */
-  rawEntry(file: number, offset: number): RawEntry {
+  /**
+   * @param isLive whether a key's record is the one there
+   * @throws NotLocal; StoreError (no-such-file, end-of-file, unreadable); IoError
+   */
+  rawEntry(file: number, offset: number, isLive: (key: Uint8Array) => boolean): RawEntry {
     const log = this.#log;
     if (!Number.isInteger(file) || file < 0 || file > log.active)
       throw new StoreError('no-such-file', `there is no data file ${file}`);
@@ -147,10 +152,15 @@ export class RecordReader {
     log.readData(file, offset + DATA_ENTRY_BYTES, body);
     const payload = body.subarray(keyBytes);
     const crc = dataEntry.crc(head, 0);
-    if (checksum(payload) !== crc) throw unreadable();
-    const flags = dataEntry.flags(head, 0);
+    const key = body.subarray(0, keyBytes);
+    let flags = dataEntry.flags(head, 0);
+    if (checksum(payload) !== crc) {
+      const isGivenUp = log.mode === 'seq' && isHollow(payload, offset + DATA_ENTRY_BYTES + keyBytes);
+      if (!isGivenUp || isLive(key)) throw unreadable();
+      flags |= DATA_TRUNCATED;
+    }
     return {
-      key: body.subarray(0, keyBytes),
+      key,
       previous: dataEntry.previous(head, 0),
       crc,
       flags,

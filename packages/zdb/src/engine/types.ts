@@ -163,7 +163,7 @@ export interface RawEntry {
   /** The stored `previous` field. */
   readonly previous: number;
   readonly crc: number;
-  /** 1: deletion marker. */
+  /** 1: deletion marker; 2: a dead record whose payload was given up, in whole or in part. */
   readonly flags: number;
   readonly timestamp: number;
   /** undefined for a deletion marker. */
