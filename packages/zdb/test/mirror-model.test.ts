@@ -10,7 +10,7 @@ import { SourceLog } from '../src/tools/mirror-log.ts';
 import { SeqMirror, type SeqMirrorParts } from '../src/tools/mirror-seq.ts';
 import { freshState, type MirrorState } from '../src/tools/mirror-state.ts';
 import { UserMirror } from '../src/tools/mirror-user.ts';
-import { openSimulated } from './scratch.ts';
+import { idKey, openSimulated } from './scratch.ts';
 
 const RUNS = Number(process.env['ZDB_MIRROR_RUNS'] ?? 30);
 const SEED = Number(process.env['ZDB_MIRROR_SEED'] ?? 1);
@@ -152,6 +152,9 @@ class Harness {
   readonly #insertions: number;
   readonly #calm: number;
   #isBusy = false;
+  /** What happens once, and in front of which request. */
+  once: (() => void) | undefined;
+  onceAt = 0;
   #requests = 0;
   #killAfter = Number.POSITIVE_INFINITY;
 
@@ -212,6 +215,11 @@ class Harness {
 
   #before(): void {
     if (++this.#requests > this.#killAfter) throw new Killed();
+    if (this.once && this.#requests === this.onceAt) {
+      this.once();
+      this.source.engine.commit();
+      this.once = undefined;
+    }
     // Fewer and fewer, so that a pass comes to an end.
     if (this.#isBusy && this.random.below(this.#calm + this.#requests / 20) === 0) this.change();
   }
@@ -260,6 +268,48 @@ for (const mode of ['seq', 'user'] as const) {
         throw new Error(`ZDB_MIRROR_SEED=${seed} ZDB_MIRROR_RUNS=1: ${(error as Error).message}`, {
           cause: error,
         });
+      }
+    }
+  });
+}
+
+const text = (value: string): Uint8Array => new Uint8Array(Buffer.from(value));
+const NEW = new Uint8Array(0);
+
+/** Single changes of a source that has the ids 0, 1 and 3; 2 was taken by an update of 0, which was 'a' at the time 1000 first. */
+const CHANGES: Record<string, (source: Namespace) => void> = {
+  'an update of a record that was copied before': (source) => void source.set(idKey(1), text('y'), 1003),
+  'a value that comes back': (source) => void source.set(idKey(0), text('a'), 1003),
+  'an update of a new record': (source) => void source.set(idKey(3), text('z'), 1003),
+  'an update to the same time': (source) => void source.set(idKey(3), text('z'), 1000),
+  'a removal of a record that was copied before': (source) => void source.remove(idKey(1), 1003),
+  'a removal of a changed record': (source) => void source.remove(idKey(0), 1003),
+  'a removal of a new record': (source) => void source.remove(idKey(3), 1003),
+  'an insertion': (source) => void source.set(NEW, text('d'), 1003),
+  'a compaction': (source) => {
+    source.rotate();
+    source.compact(1, 1 << 30);
+  },
+};
+
+for (const [name, change] of Object.entries(CHANGES)) {
+  test(`${name} at any moment of a pass leaves no record without a number`, async () => {
+    for (const isFirst of [true, false]) {
+      for (let at = 1, isMet = true; isMet; at++) {
+        const harness = new Harness('seq', 1);
+        const { source, target } = harness;
+        const { namespace } = source;
+        for (const value of ['a', 'b']) namespace.set(NEW, text(value), 1000);
+        if (!isFirst) await harness.run(false);
+        namespace.set(idKey(0), text('x'), 1001);
+        namespace.set(NEW, text('c'), 1002);
+        source.engine.commit();
+        Object.assign(harness, { once: () => change(namespace), onceAt: at });
+        await harness.run(false);
+        isMet = harness.once === undefined;
+        await harness.run(false);
+        assert.deepEqual(target.content(), source.content(), `in front of request ${at}`);
+        assert.equal(target.namespace.nextId, namespace.nextId);
       }
     }
   });
