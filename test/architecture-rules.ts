@@ -62,17 +62,13 @@ const PROGRAM_NAMES: ReadonlySet<string> = new Set(['process', 'console']);
 const PROGRAM_BUILTINS: ReadonlySet<string> = new Set(['module']);
 
 /** Randomness of node:crypto and Web Crypto, under whatever name the module is imported. */
-const RANDOM_NAMES: ReadonlySet<string> = new Set([
-  ...[
-    'randomBytes',
-    'randomInt',
-    'randomUUID',
-    'randomFill',
-    'randomFillSync',
-    'getRandomValues',
-    'webcrypto',
-  ],
-  ...['generateKey', 'generateKeySync', 'generateKeyPair', 'generateKeyPairSync', 'pseudoRandomBytes'],
+export const RANDOM_NAMES: ReadonlySet<string> = new Set([
+  ...['randomBytes', 'pseudoRandomBytes', 'randomInt', 'randomUUID', 'randomUUIDv7'],
+  ...['randomFill', 'randomFillSync', 'getRandomValues', 'webcrypto'],
+  ...['generateKey', 'generateKeySync', 'generateKeyPair', 'generateKeyPairSync'],
+  ...['generatePrime', 'generatePrimeSync', 'encapsulate', 'ECDH', 'createECDH'],
+  ...['DiffieHellman', 'DiffieHellmanGroup', 'createDiffieHellman', 'createDiffieHellmanGroup'],
+  'getDiffieHellman',
 ]);
 
 /** A method or property may be called so: what comes before such a name. */

@@ -3,6 +3,7 @@
 // tried on made-up sources, so that one that catches nothing any more is noticed.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import * as crypto from 'node:crypto';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
@@ -12,6 +13,7 @@ import {
   checkNames,
   checkSources,
   checkTexts,
+  RANDOM_NAMES,
   SOURCE_LINES_MAX,
   type SourceFile,
   type Violation,
@@ -277,6 +279,16 @@ describe('the rule about effects', () => {
     ]) {
       const rules = broken(path, use);
       assert.ok(rules.length > 0 && rules.every((rule) => rule === 'effect'), use);
+    }
+  });
+
+  it('knows every name of node:crypto that makes something of random numbers', () => {
+    const makes = /rand|generate|encapsulate$|ECDH|DiffieHellman(?:Group)?$/i;
+    const names = Object.keys(crypto).filter((name) => makes.test(name) && name !== 'diffieHellman');
+    assert.ok(names.includes('randomBytes'));
+    for (const name of names) {
+      assert.ok(RANDOM_NAMES.has(name), name);
+      assert.deepEqual(broken(path, `f(c.${name});`), ['effect'], name);
     }
   });
 
