@@ -53,6 +53,16 @@ function filesBelow(folder, suffix, found = []) {
   return found;
 }
 
+/** The tests that a word of the command line names: a file, or a folder with tests below it. */
+function testsOf(path) {
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (!found) fail(`there is no ${path}; name a folder or a file, as in: npm test -- packages/zdb`);
+  const files = found.isDirectory() ? filesBelow(path, '.test.ts') : [path];
+  // Node would look for tests everywhere if it were given none.
+  if (files.length === 0) fail(`there are no tests below ${path}`);
+  return files;
+}
+
 /** Runs a command with the terminal's own streams and ends with its exit code; as shells do, with 128 and the number of the signal that ended it. */
 function handOver(command, args) {
   const child = spawn(command, args, { stdio: 'inherit' });
@@ -101,7 +111,7 @@ switch (verb) {
     const chosen = rest.filter((word) => !word.startsWith('-'));
     const flags = rest.filter((word) => word.startsWith('-'));
     const files = chosen.length
-      ? chosen.flatMap((path) => (statSync(path).isDirectory() ? filesBelow(path, '.test.ts') : [path]))
+      ? chosen.flatMap(testsOf)
       : [...filesBelow(join(root, 'packages'), '.test.ts'), ...filesBelow(join(root, 'test'), '.test.ts')];
     handOver(node, ['--test', '--test-concurrency=2', '--test-timeout=240000', ...flags, ...files]);
     break;
