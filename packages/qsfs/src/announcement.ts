@@ -6,9 +6,6 @@ import type { Layout } from './layout.ts';
 import { formatSize } from './quantities.ts';
 import { shellWord } from './shell-word.ts';
 
-/** Where the explanations of the commands begin that are suggested. */
-const COMMAND_WIDTH = 40;
-
 /** How it is told. */
 export interface AnnounceOptions {
   readonly layout: Layout;
@@ -20,14 +17,14 @@ export interface AnnounceOptions {
 /** What it tells of. */
 export interface Announced {
   readonly configuration: Configuration;
-  readonly frontend: Frontend;
+  readonly frontend: Pick<Frontend, 'mountPoint' | 'readOnly'>;
   readonly cacheBytes: number;
   readonly started: readonly string[];
 }
 
 /** Says where it is mounted, what it survives, and what to type next. */
 export function announce(
-  context: Context,
+  context: Pick<Context, 'print' | 'processes' | 'workingDirectory'>,
   options: AnnounceOptions,
   { configuration, frontend, cacheBytes, started }: Announced,
 ): void {
@@ -62,18 +59,18 @@ export function announce(
       index < redundantGroups ? backends : backends.slice(0, redundantNodes),
     )
     .map(({ name }) => name);
-  const command = (verb: string, does: string) => `  ${verb}${where}`.padEnd(COMMAND_WIDTH) + ` ${does}`;
-  const status = command('bin/qsfs status', 'what is where, and what may still fail');
+  const mountPoint = shellWord(frontend.mountPoint);
+  const status = [`bin/qsfs status${where}`, 'what is where, and what may still fail'];
   const todo = [
-    `  cp -a /usr/share/perl5 ${shellWord(frontend.mountPoint)}/`.padEnd(COMMAND_WIDTH) + ' write something',
-    command('bin/qsfs sync', 'bring it to all backends'),
-    command('bin/qsfs evict --all', 'drop the local copies'),
+    [`cp -a /usr/share/perl5 ${mountPoint}/`, 'write something'],
+    [`bin/qsfs sync${where}`, 'bring it to all backends'],
+    [`bin/qsfs evict --all${where}`, 'drop the local copies'],
     ...(configuration.settings.localBackends === undefined
       ? []
       : [
-          `  for b in ${lost.join(' ')}; do bin/qsfs backend stop $b${where}; done`,
-          `  diff -r /usr/share/perl5 ${shellWord(frontend.mountPoint)}/perl5 && echo "nothing is lost"`,
-          `  for b in ${lost.join(' ')}; do bin/qsfs backend start $b${where}; done`,
+          [`for b in ${lost.join(' ')}; do bin/qsfs backend stop $b${where}; done`],
+          [`diff -r /usr/share/perl5 ${mountPoint}/perl5 && echo "nothing is lost"`],
+          [`for b in ${lost.join(' ')}; do bin/qsfs backend start $b${where}; done`],
         ]),
     status,
   ];
@@ -84,10 +81,19 @@ export function announce(
     `  cache     ${formatSize(cacheBytes)} in ${layout.frontend}; the key is in ${configuration.path}`,
     '',
     'In another terminal:',
-    ...(frontend.readOnly ? [status] : todo),
+    ...suggestions(frontend.readOnly ? [status] : todo),
     '',
     'Ctrl-C unmounts and stops.',
   ]) {
     context.print(line);
   }
+}
+
+/** Commands one below the other, each with what it does as a comment: a line can be pasted whole. */
+function suggestions(commands: readonly (readonly string[])[]): string[] {
+  const explained = commands.filter(([, does]) => does !== undefined);
+  const width = Math.max(...explained.map(([command]) => command!.length));
+  return commands.map(([command, does]) =>
+    does === undefined ? `  ${command}` : `  ${command!.padEnd(width)}  # ${does}`,
+  );
 }
