@@ -179,6 +179,11 @@ const wrong: readonly [string, (text: string) => string, RegExp][] = [
     /minimal_shards: must be a whole number/,
   ],
   [
+    'k that is no number',
+    (t) => t.replace('minimal_shards = 2', 'minimal_shards = nan'),
+    /minimal_shards: must be a whole number from 1 to 256, not NaN/,
+  ],
+  [
     'fewer backends than shards',
     (t) => t.replace('expected_shards = 4', 'expected_shards = 6'),
     /expected_shards: is 6, but the groups have only 4 backends; add 2/,
