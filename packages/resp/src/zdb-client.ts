@@ -1,5 +1,5 @@
-// The commands of a zdb as typed functions over one connection. Every argument and reply of spec section 3 that a program needs;
-// anything else goes through `client.command`.
+// The commands of a zdb as typed functions over one connection. STOP and RELOAD, and WAIT, MASTER and MIRROR, which change what the
+// connection is answered, go through `client.command`, the last three on a connection of their own.
 import type { Clock, Network } from '@qsfs/io';
 import { type CommandOptions, RespClient, type RespClientOptions } from './client.ts';
 import { ProtocolError, RespError } from './errors.ts';
@@ -41,6 +41,25 @@ export interface RawEntry {
   readonly timestamp: number;
   /** Undefined for a deletion. */
   readonly value: Uint8Array | undefined;
+}
+
+/** One run of a hook, as HOOKS lists it. Times are seconds since 1970. */
+export interface HookRun {
+  readonly name: string;
+  readonly parameters: readonly string[];
+  readonly pid: number;
+  readonly started: number;
+  /** Undefined while it runs. */
+  readonly ended: number | undefined;
+  /** 0 while it runs, and when a signal ended it. */
+  readonly exitStatus: number;
+}
+
+/** What COMPACT did. */
+export interface Compacted {
+  readonly removedFiles: number;
+  readonly movedEntries: number;
+  readonly freedBytes: number;
 }
 
 /** Properties NSSET knows, with their values. */
@@ -179,6 +198,52 @@ export class ZdbClient {
       timestamp: integer(timestamp ?? null),
       value: optional(value ?? null, bytes),
     };
+  }
+
+  /** Ids of the index files of the current namespace that were changed in place since it was loaded or `resetDirty`. (admin) */
+  async dirtyIndexFiles(options?: CommandOptions): Promise<number[]> {
+    return array(await this.client.command(['INDEX', 'DIRTY'], options)).map(integer);
+  }
+
+  /** (admin) */
+  async resetDirty(options?: CommandOptions): Promise<void> {
+    simple(await this.client.command(['INDEX', 'DIRTY', 'RESET'], options));
+  }
+
+  /** Hooks that run, and those that ended in the last five minutes. (admin) */
+  async hooks(options?: CommandOptions): Promise<HookRun[]> {
+    return array(await this.client.command(['HOOKS'], options)).map((run) => {
+      const [name, parameters, pid, started, ended, exitStatus] = array(run);
+      return {
+        name: text(name ?? null),
+        parameters: array(parameters ?? null).map(text),
+        pid: integer(pid ?? null),
+        started: integer(started ?? null),
+        ended: integer(ended ?? null) || undefined,
+        exitStatus: integer(exitStatus ?? null),
+      };
+    });
+  }
+
+  /**
+   * Gives the space of mostly dead data files of the current namespace back. Not a command of 0-db. The answer comes when it is
+   * done: the connection's `commandTimeoutMs` has to be longer than that. (admin)
+   * @param percent files of which at most so much is alive; 50 when not given
+   */
+  async compact(percent?: number, options?: CommandOptions): Promise<Compacted> {
+    const parameters = percent === undefined ? ['COMPACT'] : ['COMPACT', percent];
+    const [removedFiles, movedEntries, freedBytes] = array(await this.client.command(parameters, options));
+    return {
+      removedFiles: integer(removedFiles ?? null),
+      movedEntries: integer(movedEntries ?? null),
+      freedBytes: integer(freedBytes ?? null),
+    };
+  }
+
+  /** The server's clock, milliseconds since 1970, to the microsecond. */
+  async time(options?: CommandOptions): Promise<number> {
+    const [seconds, microseconds] = array(await this.client.command(['TIME'], options)).map(text);
+    return Number(seconds) * 1000 + Number(microseconds) / 1000;
   }
 
   /** Live keys of the current namespace. */

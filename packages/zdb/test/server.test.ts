@@ -370,6 +370,25 @@ describe('server', () => {
     assert.ok(answers.startsWith('%7\r\n') && answers.endsWith('*0\r\n_\r\n+OK\r\n+OK\r\n'), answers);
   });
 
+  it('answers the typed client: clock, hooks, changed index files, compaction', async () => {
+    await serve('--datasize', '524288', '--hook', '/bin/true', '--mode', 'user');
+    const zdb = await ZdbClient.connect(realNetwork, realClock, { address: { path: scratch.socket } });
+    assert.ok(Math.abs((await zdb.time()) - Date.now()) < 3_600_000);
+    const ready = (await zdb.hooks()).find((run) => run.name === 'ready');
+    assert.ok(ready && ready.pid > 0 && ready.exitStatus === 0 && ready.ended! >= ready.started);
+    for (let i = 0; i < 20; i++) await zdb.set(`k${i}`, Buffer.alloc(100_000, i));
+    assert.deepEqual(await zdb.dirtyIndexFiles(), []);
+    for (let i = 0; i < 15; i++) await zdb.delete(`k${i}`);
+    assert.deepEqual(await zdb.dirtyIndexFiles(), [0, 1, 2]);
+    await zdb.resetDirty();
+    assert.deepEqual(await zdb.dirtyIndexFiles(), []);
+    const { removedFiles, freedBytes } = await zdb.compact();
+    assert.ok(removedFiles > 0 && freedBytes > 0);
+    assert.equal((await zdb.compact(0)).movedEntries, 0);
+    assert.equal((await zdb.get('k19'))?.length, 100_000);
+    zdb.close();
+  });
+
   it('refuses names that would leave their directory or forge lines', async () => {
     await serve();
     const connection = await RawConnection.open({ path: scratch.socket });

@@ -23,7 +23,7 @@ export const OPTIONS: readonly Option[] = [
   {
     name: 'datasize',
     argument: 'SIZE',
-    help: 'size of a data file that starts the next, 512k to 4G (default 256M)',
+    help: 'size of a data file that starts the next, 512k to 4294967294 (default 256M)',
   },
   {
     name: 'listen',
