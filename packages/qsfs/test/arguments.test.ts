@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { type Grammar, parseWords, usageLine } from '../src/cli/arguments.ts';
 import { VERBS } from '../src/cli/verbs.ts';
+import { ERROR_KINDS } from '../src/errors.ts';
 
 const grammar: Grammar = {
   verb: 'go',
@@ -32,6 +34,33 @@ test('every misuse names what is wrong', () => {
     [['a', '--json', '--json'], /twice/],
   ];
   for (const [words, message] of cases) assert.throws(() => parseWords(grammar, words), message);
+});
+
+test('what a command needs is refused when missing, and not in brackets in its help', () => {
+  const needing: Grammar = {
+    ...grammar,
+    positionals: [],
+    options: [
+      { name: 'from', value: 'FILE', required: true, help: '' },
+      { name: 'all', required: true, help: '' },
+      { name: 'json', help: '' },
+    ],
+  };
+  assert.throws(() => parseWords(needing, ['--json']), /"qsfs go" needs --from FILE and --all/);
+  assert.throws(() => parseWords(needing, ['--from', 'x']), /"qsfs go" needs --all/);
+  assert.equal(parseWords(needing, ['--all', '--from', 'x']).value('from'), 'x');
+  assert.equal(usageLine(needing), 'go --from FILE --all [--json]');
+  const lines = VERBS.map((verb) => usageLine(verb.grammar));
+  assert.ok(lines.some((line) => line.startsWith('restore --from CONFIG --dir NEW [--mount M]')));
+  assert.ok(lines.some((line) => line.startsWith('evict --all [--metadata]')));
+});
+
+test('the README has the table of exit codes', () => {
+  const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
+  const rows = Object.entries(ERROR_KINDS).map(
+    ([code, { exitCode, when }]) => `| ${exitCode} | \`${code}\` | ${when} |\n`,
+  );
+  assert.ok(readme.includes(`| 0 | | done |\n${rows.join('')}`), rows.join(''));
 });
 
 test('every command explains itself', () => {

@@ -7,6 +7,8 @@ export interface OptionRow {
   /** Name of the value in the help, for instance DIR. */
   readonly value?: string;
   readonly help: string;
+  /** The command does nothing without it. */
+  readonly required?: boolean;
   /** Not for people: the help does not show it. */
   readonly hidden?: boolean;
 }
@@ -70,6 +72,10 @@ export function parseWords(grammar: Grammar, words: readonly string[]): Words {
       `"qsfs ${grammar.verb}" does not know what to do with "${positionals[grammar.positionals.length]}"`,
     );
   }
+  const missing = grammar.options.filter((row) => row.required === true && !values.has(row.name));
+  if (missing.length > 0) {
+    throw usage(`"qsfs ${grammar.verb}" needs ${missing.map(optionText).join(' and ')}`);
+  }
   return { positionals, value: (name) => values.get(name), has: (name) => values.has(name) };
 }
 
@@ -80,8 +86,13 @@ export function shownOptions(grammar: Grammar): OptionRow[] {
 
 /** `up [--dir DIR] [--mount M]`, for the help. */
 export function usageLine(grammar: Grammar): string {
-  const options = shownOptions(grammar).map(
-    (row) => `[--${row.name}${row.value === undefined ? '' : ` ${row.value}`}]`,
+  const options = shownOptions(grammar).map((row) =>
+    row.required === true ? optionText(row) : `[${optionText(row)}]`,
   );
   return [grammar.verb, ...grammar.positionals, ...options].join(' ');
+}
+
+/** `--dir DIR`. */
+function optionText({ name, value }: OptionRow): string {
+  return value === undefined ? `--${name}` : `--${name} ${value}`;
 }

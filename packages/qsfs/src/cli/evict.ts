@@ -1,6 +1,5 @@
 // `qsfs evict --all`: drop local copies.
 import type { EvictAnswer } from '../control-service.ts';
-import { QsfsError } from '../errors.ts';
 import { formatSize } from '../quantities.ts';
 import { ask, DIRECTORY_OPTION, JSON_OPTION, layoutFor, report, type Verb } from './verb.ts';
 
@@ -9,7 +8,11 @@ export const evict: Verb = {
     verb: 'evict',
     positionals: [],
     options: [
-      { name: 'all', help: 'every stripe that is safe on the backends' },
+      {
+        name: 'all',
+        required: true,
+        help: 'every stripe that is safe on the backends (the cache limit evicts by itself)',
+      },
       { name: 'metadata', help: 'the records of directories and inodes too' },
       DIRECTORY_OPTION,
       JSON_OPTION,
@@ -23,13 +26,6 @@ export const evict: Verb = {
   ],
   examples: ['qsfs evict --all'],
   async run(context, words) {
-    if (!words.has('all')) {
-      throw new QsfsError(
-        'QSFS_E_USAGE',
-        '"qsfs evict" needs --all',
-        'The cache limit evicts by itself; see cache_size.',
-      );
-    }
     const parameters = { metadata: words.has('metadata') };
     const answer = (await ask(context, layoutFor(context, words), 'evict', parameters)) as EvictAnswer;
     report(context, words, answer, () => {

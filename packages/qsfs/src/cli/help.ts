@@ -35,7 +35,10 @@ function overview(verbs: readonly Verb[]): string[] {
 }
 
 function exitCodes(): string[] {
-  return Object.entries(ERROR_KINDS).map(([code, { exitCode }]) => `${`${exitCode}`.padStart(3)}  ${code}`);
+  const width = Math.max(...Object.keys(ERROR_KINDS).map((code) => code.length));
+  return Object.entries(ERROR_KINDS).map(
+    ([code, { exitCode, when }]) => `${`${exitCode}`.padStart(3)}  ${code.padEnd(width)}  ${when}`,
+  );
 }
 
 function about(verbs: readonly Verb[], name: string): string[] {

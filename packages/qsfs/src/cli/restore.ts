@@ -1,7 +1,6 @@
 // `qsfs restore`: everything back from the backends, given only the configuration.
 import { resolve } from 'node:path';
 import { detach } from '../detach.ts';
-import { QsfsError } from '../errors.ts';
 import { layoutOf } from '../layout.ts';
 import { count, formatSize } from '../quantities.ts';
 import { describeReadOnly } from '../read-only.ts';
@@ -13,8 +12,13 @@ export const restoreVerb: Verb = {
     verb: 'restore',
     positionals: [],
     options: [
-      { name: 'from', value: 'CONFIG', help: 'the configuration with its key' },
-      { name: 'dir', value: 'NEW', help: 'the new state folder; its frontend must not exist or be empty' },
+      { name: 'from', value: 'CONFIG', required: true, help: 'the configuration with its key' },
+      {
+        name: 'dir',
+        value: 'NEW',
+        required: true,
+        help: 'the new state folder; its frontend must not exist or be empty',
+      },
       { name: 'mount', value: 'M', help: 'mount it then, in the background' },
       CACHE_SIZE_OPTION,
       { name: 'take-over', help: 'do not wait for a sign of life of the last frontend' },
@@ -36,12 +40,9 @@ export const restoreVerb: Verb = {
   ],
   async run(context, words) {
     const absolute = (path: string) => resolve(context.workingDirectory, path);
-    const from = words.value('from');
-    const directory = words.value('dir');
+    const from = words.value('from')!;
+    const directory = words.value('dir')!;
     const mount = words.value('mount');
-    if (from === undefined || directory === undefined) {
-      throw new QsfsError('QSFS_E_USAGE', '"qsfs restore" needs --from CONFIG and --dir NEW');
-    }
     const readOnly = words.has(READ_ONLY_OPTION.name);
     const flag = readOnly ? ` --${READ_ONLY_OPTION.name}` : '';
     const tell = (line: string) => {
