@@ -5,9 +5,10 @@ import { SimulatedRandom } from '@qsfs/io/simulated';
 import { announce } from '../src/announcement.ts';
 import { defaultConfiguration } from '../src/configuration.ts';
 import { layoutOf } from '../src/layout.ts';
+import { READ_ONLY_REASON, type ReadOnly } from '../src/read-only.ts';
 
 /** The lines `up` prints for a state folder and a mount point. */
-function announced(root: string, mountPoint: string, readOnly = false): string[] {
+function announced(root: string, mountPoint: string, readOnly: ReadOnly | null = null): string[] {
   const layout = layoutOf(root);
   const lines: string[] = [];
   const context = {
@@ -45,7 +46,7 @@ test('what to type next can be pasted by whole lines, however long the paths are
 });
 
 test('a mount that can only be read suggests nothing that writes', () => {
-  const lines = announced('/home/me/.qsfs', '/m', true);
+  const lines = announced('/home/me/.qsfs', '/m', { cause: 'asked', reason: READ_ONLY_REASON });
   assert.deepEqual(
     lines.filter((line) => line.startsWith('  ') && line.includes('bin/qsfs')),
     ['  bin/qsfs status  # what is where, and what may still fail'],
