@@ -1,6 +1,6 @@
 // What the running process answers on its control socket. One function a request; the commands print what comes back.
 
-import { type Tolerance, weakest } from '@qsfs/zstor';
+import { type Tolerance, weakest, type ZstorStatus } from '@qsfs/zstor';
 import { localBackendsOf } from './configuration.ts';
 import type { ControlRequest } from './control.ts';
 import { messageOf, QsfsError } from './errors.ts';
@@ -99,42 +99,14 @@ export class ControlService {
   }
 
   async status(): Promise<StatusReport> {
-    const {
-      options,
-      cache,
-      offload,
-      syncPoints,
-      emptied,
-      readBack,
-      gauges,
-      zstor,
-      identity,
-      mountPoint,
-      fenced,
-      readOnly,
-    } = this.#frontend;
+    const { options, gauges, zstor, identity, mountPoint, readOnly } = this.#frontend;
+    const { syncPoints, emptied, readBack } = this.#frontend;
     const { context, configuration, layout } = options;
     const local = new LocalBackends(context, localBackendsOf(configuration));
     const [status, states] = await Promise.all([zstor.status(), localStates(local)]);
-    const { pendingFiles, pendingBytes, degradedFiles, damagedFiles, storedFiles, storedBytes, stuck } =
-      offload.status;
-    const { stateOfMs } = syncPoints;
     const lost = new Set([...emptied.emptied, ...emptied.blankStores]);
-    const { leaseUnseenMs } = this.#frontend;
     const rewriting = describeRewriting(readOnly);
-    const problems = [
-      fenced,
-      readOnly !== null || leaseUnseenMs < WATCH_MS
-        ? ''
-        : `for ${formatDuration(leaseUnseenMs)} it cannot be seen whether another frontend has taken the volume over; if one has, what is written here since stays here only`,
-      this.#frontend.syncFailure,
-      lost.size === 0 ? '' : `lost what it held: ${[...lost].join(', ')}; ${rewriting}`,
-      damagedText(damagedFiles),
-      stuck === '' ? '' : `nothing can be stored: ${stuck}`,
-      syncPoints.lastError === '' ? '' : `the last sync failed: ${syncPoints.lastError}`,
-      status.data.reason,
-      status.metadata.reason,
-    ].filter((problem) => problem !== '');
+    const { fetchedBytes, failures, inFlight } = readBack.statistics;
     return {
       directory: layout.root,
       mountPoint,
@@ -144,56 +116,76 @@ export class ControlService {
       generation: syncPoints.generation,
       pid: context.processes.pid,
       backends: backendReports(status, states, lost, rewriting),
-      cache: {
-        limitBytes: cache.limitBytes,
-        usedBytes: cache.usedBytes,
-        metadataBytes: cache.metadataBytes,
-        evictableBytes: cache.evictableBytes(),
-      },
+      cache: this.#cache(),
       volume: { fileBytes: gauges[GAUGES.volumeBytes] as number },
-      segments: {
-        offloaded: storedFiles,
-        offloadedBytes: storedBytes,
-        degraded: degradedFiles,
-        pending: pendingFiles,
-        pendingBytes: pendingBytes + this.#unsyncedBytes(),
-      },
-      sync: {
-        dirty: this.#frontend.unsynced,
-        running: syncPoints.busy,
-        secondsSinceLast:
-          stateOfMs === undefined
-            ? null
-            : Math.max(0, Math.round((context.clock.nowMs() - stateOfMs) / 1000)),
-        lastError: syncPoints.lastError,
-      },
-      tolerance: {
-        data: {
-          minimalShards: status.data.minimalShards,
-          expectedShards: status.data.expectedShards,
-          now: await this.#tolerance(status.data.tolerance),
-          promised: status.data.promised,
-          writable: status.data.writable,
-          reason: status.data.reason,
-        },
-        metadata: {
-          stores: status.metadata.stores,
-          minimalStores: status.metadata.minimalStores,
-          now: status.metadata.tolerance,
-          nowToWrite: status.metadata.tolerance + status.metadata.minimalStores - status.metadata.writeQuorum,
-          readable: status.metadata.readable,
-          writable: status.metadata.writable,
-          reason: status.metadata.reason,
-        },
-      },
+      segments: this.#segments(),
+      sync: this.#syncState(),
+      tolerance: { data: await this.#dataTolerance(status), metadata: metadataTolerance(status) },
       readBack: {
-        fetchedBytes: readBack.statistics.fetchedBytes,
-        failures: readBack.statistics.failures,
-        inFlight: readBack.statistics.inFlight,
+        fetchedBytes,
+        failures,
+        inFlight,
         waitingRequests: gauges[GAUGES.parked] as number,
       },
-      problems: [...new Set(problems)],
+      problems: this.#problems(status, lost, rewriting),
     };
+  }
+
+  #cache(): StatusReport['cache'] {
+    const { cache } = this.#frontend;
+    const { limitBytes, usedBytes, metadataBytes } = cache;
+    return { limitBytes, usedBytes, metadataBytes, evictableBytes: cache.evictableBytes() };
+  }
+
+  #segments(): StatusReport['segments'] {
+    const { pendingFiles, pendingBytes, degradedFiles, storedFiles, storedBytes } =
+      this.#frontend.offload.status;
+    return {
+      offloaded: storedFiles,
+      offloadedBytes: storedBytes,
+      degraded: degradedFiles,
+      pending: pendingFiles,
+      pendingBytes: pendingBytes + this.#unsyncedBytes(),
+    };
+  }
+
+  #syncState(): StatusReport['sync'] {
+    const { options, syncPoints, unsynced } = this.#frontend;
+    const { stateOfMs, busy, lastError } = syncPoints;
+    const sinceMs = stateOfMs === undefined ? undefined : options.context.clock.nowMs() - stateOfMs;
+    return {
+      dirty: unsynced,
+      running: busy,
+      secondsSinceLast: sinceMs === undefined ? null : Math.max(0, Math.round(sinceMs / 1000)),
+      lastError,
+    };
+  }
+
+  async #dataTolerance({ data }: ZstorStatus): Promise<StatusReport['tolerance']['data']> {
+    const { minimalShards, expectedShards, promised, writable, reason } = data;
+    const now = await this.#tolerance(data.tolerance);
+    return { minimalShards, expectedShards, now, promised, writable, reason };
+  }
+
+  /** What the operator should know of, one line each. */
+  #problems(status: ZstorStatus, lost: ReadonlySet<string>, rewriting: string): string[] {
+    const { fenced, readOnly, leaseUnseenMs, syncFailure, offload, syncPoints } = this.#frontend;
+    const { stuck, damagedFiles } = offload.status;
+    const { lastError } = syncPoints;
+    const problems = [
+      fenced,
+      readOnly !== null || leaseUnseenMs < WATCH_MS
+        ? ''
+        : `for ${formatDuration(leaseUnseenMs)} it cannot be seen whether another frontend has taken the volume over; if one has, what is written here since stays here only`,
+      syncFailure,
+      lost.size === 0 ? '' : `lost what it held: ${[...lost].join(', ')}; ${rewriting}`,
+      damagedText(damagedFiles),
+      stuck === '' ? '' : `nothing can be stored: ${stuck}`,
+      lastError === '' ? '' : `the last sync failed: ${lastError}`,
+      status.data.reason,
+      status.metadata.reason,
+    ];
+    return [...new Set(problems.filter((problem) => problem !== ''))];
   }
 
   /** Bytes in active data files, when anything was written to them since the last sync point. */
@@ -298,6 +290,13 @@ export class ControlService {
     const { damagedFiles } = this.#frontend.offload.status;
     return { complete: reason === '', reason, fenced: this.#frontend.fenced !== '', damagedFiles };
   }
+}
+
+/** What of the metadata stores may still fail. */
+function metadataTolerance({ metadata }: ZstorStatus): StatusReport['tolerance']['metadata'] {
+  const { stores, minimalStores, writeQuorum, tolerance, readable, writable, reason } = metadata;
+  const nowToWrite = tolerance + minimalStores - writeQuorum;
+  return { stores, minimalStores, now: tolerance, nowToWrite, readable, writable, reason };
 }
 
 /** What is lost on the backends, for the operator; empty when nothing is. */
