@@ -261,6 +261,52 @@ test('a damaged header in the middle of the last data file loses that entry alon
   }
 });
 
+for (const mode of ['user', 'seq'] as const) {
+  test(`behind a damaged header in a closed data file its records are found that the index lost: ${mode}`, (context) => {
+    const directory = scratchDirectory(context);
+    const engine = openScratch(directory, { mode });
+    const namespace = engine.namespace('default')!;
+    const keys: Uint8Array[] = [];
+    const offsets: number[] = [];
+    for (let i = 0; i < 20; i++) {
+      offsets.push(namespace.activeOffset);
+      keys.push(namespace.set(mode === 'seq' ? new Uint8Array(0) : Buffer.from(`k${i}`), Buffer.from(`v${i}`))!);
+      engine.commit();
+    }
+    namespace.remove(keys[1]!);
+    namespace.remove(keys[18]!);
+    engine.commit();
+    const entryBytes = 34 + keys[0]!.length;
+    namespace.rotate();
+    namespace.set(mode === 'seq' ? new Uint8Array(0) : Buffer.from('last'), Buffer.from('l'));
+    engine.commit();
+    engine.close();
+    // No key has 0 bytes, and the index lost everything behind the first ten entries.
+    const file = join(directory, 'data', 'default', 'd0');
+    const data = readFileSync(file);
+    data[offsets[4]!] = 0;
+    writeFileSync(file, data);
+    truncateSync(join(directory, 'index', 'default', 'i0'), 29 + 10 * entryBytes + 5);
+    for (const time of ['first', 'second']) {
+      const again = open(directory);
+      const found = keys.map((key) => {
+        try {
+          return again.namespace.get(key);
+        } catch {
+          return Buffer.from('error');
+        }
+      });
+      const expected = keys.map((_, i) => (i === 1 || i === 18 ? 'none' : i === 4 ? 'error' : `v${i}`));
+      assert.deepEqual(
+        found.map((value) => (value === undefined ? 'none' : Buffer.from(value).toString())),
+        expected,
+        `${time}: ${again.log.join('\n')}`,
+      );
+      again.engine.close();
+    }
+  });
+}
+
 test('what is cut off a torn file is kept beside it', (context) => {
   const directory = scratchDirectory(context);
   const first = openScratch(directory, { mode: 'user' });

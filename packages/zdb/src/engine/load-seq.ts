@@ -70,7 +70,11 @@ class SeqLoader {
     const replay = new SeqReplay(this.#loading, this.#records);
     const replayAll = (): void => {
       for (let file = first; file < pairs.length; file++)
-        replay.run(pairs[file]!, lastIsActive && file === last.file ? gaps : undefined);
+        replay.run(
+          pairs[file]!,
+          lastIsActive && file === last.file ? gaps : undefined,
+          this.#coveredEnds[file]!,
+        );
     };
     replayAll();
     // Slots of an index file that is lost with the next one's, which would tell how many there were, are made by later data files.

@@ -49,8 +49,12 @@ export class SeqReplay {
     this.#records = records;
   }
 
-  /** Replays one data file. @param gaps of the active one; undefined: it is closed */
-  run(pair: PairState, gaps: readonly Gap[] | undefined): void {
+  /**
+   * Replays one data file. Behind damage it goes on: in the active one behind each gap, in others at the end of what the index knows.
+   * @param gaps of the active one; undefined: it is closed
+   * @param coveredEnd end of the data that the index knows
+   */
+  run(pair: PairState, gaps: readonly Gap[] | undefined, coveredEnd: number): void {
     const { log, pairs, warn, flush } = this.#loading;
     const { firstIds } = this.#records;
     const { file } = pair;
@@ -69,6 +73,7 @@ export class SeqReplay {
     const copies = new CopyFinder(log, this.#records, file);
     let damagedFrom = 0;
     let lastWhole = 0;
+    const ends = gaps ? gaps.map(({ end }) => end) : [coveredEnd];
     for (let gap = 0; ; gap++) {
       while (scanner.next()) {
         const outcome = scanner.deleted
@@ -81,8 +86,8 @@ export class SeqReplay {
         }
         if (log.current.changes.size >= REPAIRS_MAX) flush();
       }
-      if (!gaps || gap === gaps.length) break;
-      scanner.seek(gaps[gap]!.end);
+      if (gap === ends.length || (!gaps && scanner.nextOffset >= coveredEnd)) break;
+      scanner.seek(ends[gap]!);
     }
     flush();
     pair.indexSize = log.indexEnds[file]!;

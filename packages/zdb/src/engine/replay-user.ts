@@ -30,7 +30,8 @@ export class UserReplay {
   }
 
   /**
-   * Gives the index what the data file has and the index lacks.
+   * Gives the index what the data file has and the index lacks. Behind damage it goes on: in the active file behind each gap, in others
+   * at the end of what the index knows, where the next opening would look for more.
    * @param coveredEnd end of the data that the index knows
    */
   run(pair: PairState, active: boolean, monotonic: boolean, gaps: readonly Gap[], coveredEnd: number): void {
@@ -50,6 +51,7 @@ export class UserReplay {
     /** Where a run of entries begins that the index does not know and whose payload is damaged; 0: none. */
     let damagedFrom = 0;
     let lastWhole = 0;
+    const ends = active ? gaps.map(({ end }) => end) : [coveredEnd];
     for (let gap = 0; ; gap++) {
       while (scanner.next()) {
         const outcome = scanner.deleted ? this.deletion(file, scanner) : this.#record(file, scanner, known);
@@ -61,8 +63,8 @@ export class UserReplay {
         }
         if (log.current.changes.size >= REPAIRS_MAX) flush();
       }
-      if (gap === gaps.length) break;
-      scanner.seek(gaps[gap]!.end);
+      if (gap === ends.length || (!active && scanner.nextOffset >= coveredEnd)) break;
+      scanner.seek(ends[gap]!);
     }
     if (active) {
       log.previousData = lastWhole;
