@@ -270,7 +270,9 @@ for (const mode of ['user', 'seq'] as const) {
     const offsets: number[] = [];
     for (let i = 0; i < 20; i++) {
       offsets.push(namespace.activeOffset);
-      keys.push(namespace.set(mode === 'seq' ? new Uint8Array(0) : Buffer.from(`k${i}`), Buffer.from(`v${i}`))!);
+      keys.push(
+        namespace.set(mode === 'seq' ? new Uint8Array(0) : Buffer.from(`k${i}`), Buffer.from(`v${i}`))!,
+      );
       engine.commit();
     }
     namespace.remove(keys[1]!);

@@ -45,7 +45,8 @@ export const EDIT_NAMESPACE: Tool = {
 
 function dump(request: ToolRequest, machine: Machine): number {
   const [root, name] = request.words;
-  if (root === undefined || name === undefined) throw new ToolError('which namespace? zdb dump INDEXDIR NAMESPACE');
+  if (root === undefined || name === undefined)
+    throw new ToolError('which namespace? zdb dump INDEXDIR NAMESPACE');
   const descriptor = load(machine, root, name);
   const password =
     descriptor.password === undefined ? null : Buffer.from(descriptor.password).toString('utf8');
