@@ -19,6 +19,10 @@ const KEYS = 12;
 /** The last one has a block that can be given back. */
 const VALUES = ['', 'a', 'b', 'c'.repeat(9000)];
 
+/** Stands for the key of a record that gets the next id. */
+const NEW = new Uint8Array(0);
+const text = (value: string): Uint8Array => new Uint8Array(Buffer.from(value));
+
 /** The mirror was killed. */
 class Killed extends Error {}
 
@@ -83,10 +87,10 @@ type Client = SeqMirrorParts['source'] &
   ConstructorParameters<typeof SourceLog>[0];
 
 /** Requests in the order of the calls; answers come later. @param before called in front of each */
-function clientOf(server: Server, before: () => void): Client {
-  const ask = <T>(call: (namespace: Namespace) => T): Promise<T> => {
+function clientOf(server: Server, before: (isInsertion?: boolean) => void, freeBytes = 2 ** 40): Client {
+  const ask = <T>(call: (namespace: Namespace) => T, isInsertion = false): Promise<T> => {
     try {
-      before();
+      before(isInsertion);
       const answer = call(server.namespace);
       server.engine.commit();
       return Promise.resolve(answer);
@@ -103,7 +107,7 @@ function clientOf(server: Server, before: () => void): Client {
     length: (key) => ask((namespace) => namespace.info(bytes(key))?.lengthBytes),
     exists: (key) => ask((namespace) => namespace.info(bytes(key)) !== undefined),
     check: (key) => ask((namespace) => namespace.check(bytes(key))),
-    insert: (value, time) => ask((namespace) => namespace.set(new Uint8Array(0), bytes(value), time)!),
+    insert: (value, time) => ask((namespace) => namespace.set(NEW, bytes(value), time)!, true),
     set: (key, value, time) =>
       ask((namespace) => namespace.set(bytes(key), bytes(value), time) !== undefined),
     delete: (key, time) => ask((namespace) => namespace.remove(bytes(key), time)),
@@ -122,7 +126,7 @@ function clientOf(server: Server, before: () => void): Client {
           ['next_internal_id', `0x${id.readBigUInt64BE().toString(16)}`],
           ['data_current_id', `${namespace.activeFile}`],
           ['data_current_offset', `${namespace.activeOffset}`],
-          ['data_disk_freespace_bytes', `${2 ** 40}`],
+          ['data_disk_freespace_bytes', `${freeBytes}`],
         ]);
       }),
     rawEntry: (file, offset) =>
@@ -155,6 +159,9 @@ class Harness {
   /** What happens once, and in front of which request. */
   once: (() => void) | undefined;
   onceAt = 0;
+  /** The target refuses one insertion after so many. */
+  refuseIn = 0;
+  freeBytes = 2 ** 40;
   #requests = 0;
   #killAfter = Number.POSITIVE_INFINITY;
 
@@ -191,7 +198,14 @@ class Harness {
     this.#killAfter = killAfter;
     const state: MirrorState = { ...this.state, marks: [...this.state.marks] };
     const source = clientOf(this.source, () => this.#before());
-    const target = clientOf(this.target, () => this.#before());
+    const target = clientOf(
+      this.target,
+      (isInsertion) => {
+        this.#before();
+        if (isInsertion && --this.refuseIn === 0) throw new RespError('No space left on this disk');
+      },
+      this.freeBytes,
+    );
     const parts = {
       ...{ source, target, state, log: new SourceLog(source, 'ns'), stopping: { now: false } },
       save: () => {
@@ -221,7 +235,9 @@ class Harness {
       this.once = undefined;
     }
     // Fewer and fewer, so that a pass comes to an end.
-    if (this.#isBusy && this.random.below(this.#calm + this.#requests / 20) === 0) this.change();
+    if (this.#isBusy && this.random.below(this.#calm + this.#requests / 20) === 0)
+      do this.change();
+      while (this.random.below(3) === 0);
   }
 
   #newKey(): Uint8Array {
@@ -248,9 +264,9 @@ async function tryOut(mode: NamespaceMode, seed: number): Promise<void> {
     const isKilled = random.below(3) > 0;
     await harness.run(true, isKilled ? random.below(120) : undefined);
     if (random.below(3) === 0) target.kill();
-    if (mode === 'seq' && random.below(6) === 0) earlier = target.disk.kill();
+    if (random.below(6) === 0) earlier = target.disk.kill();
     // A machine that loses power may lose what was written last.
-    if (mode === 'seq' && earlier && random.below(12) === 0) target.kill(earlier.kill());
+    if (earlier && random.below(12) === 0) target.kill(earlier.kill());
     if (random.below(3) > 0) continue;
     await harness.run(random.below(2) === 0);
     await harness.run(false);
@@ -273,8 +289,23 @@ for (const mode of ['seq', 'user'] as const) {
   });
 }
 
-const text = (value: string): Uint8Array => new Uint8Array(Buffer.from(value));
-const NEW = new Uint8Array(0);
+test('an insertion that the target refuses gives no record to another id: what cannot be put right is an error', async () => {
+  for (const freeBytes of [0, 2 ** 40]) {
+    for (let refuseIn = 1; refuseIn <= 9; refuseIn++) {
+      const harness = Object.assign(new Harness('seq', 1), { refuseIn, freeBytes });
+      const { source, target } = harness;
+      for (let i = 0; i < 9; i++) source.namespace.set(NEW, text(`${i}`), 1000 + i);
+      source.engine.commit();
+      await assert.rejects(harness.run(false), /No space left/);
+      const wanted = source.content();
+      for (const [key, found] of target.content()) assert.equal(found, wanted.get(key));
+      const isWhole = freeBytes === 0 || refuseIn === 9;
+      if (isWhole) await harness.run(false);
+      else await assert.rejects(harness.run(false), /gives out other ids/);
+      if (isWhole) assert.deepEqual(target.content(), wanted);
+    }
+  }
+});
 
 /** Single changes of a source that has the ids 0, 1 and 3; 2 was taken by an update of 0, which was 'a' at the time 1000 first. */
 const CHANGES: Record<string, (source: Namespace) => void> = {

@@ -11,8 +11,8 @@ const OLDEST_MARKS = 8;
 /** What the log is read from. */
 export type LogSource = Pick<ZdbClient, 'rawEntry' | 'namespaceInfo' | 'info'>;
 
-/** How far a source has come, all at one moment. */
-export interface SourceEnd extends Position {
+/** How far a namespace has come, all at one moment. */
+export interface LogEnd extends Position {
   /** The next id of a sequential namespace. */
   readonly nextId: number;
 }
@@ -31,14 +31,8 @@ export class SourceLog {
   }
 
   /** Where the log ends now. Every change before that has its entry before it, and its id is below `nextId`. */
-  async end(): Promise<SourceEnd> {
-    const info = await this.#source.namespaceInfo(this.#namespace);
-    if (info === undefined) throw new ToolError(`the source has no namespace ${this.#namespace}`);
-    const file = Number(info.get('data_current_id'));
-    const offset = Number(info.get('data_current_offset'));
-    if (!Number.isSafeInteger(file) || !Number.isSafeInteger(offset))
-      throw new ToolError('the source does not tell how far it is: give --source-admin');
-    return { file, offset, nextId: nextIdIn(info) };
+  async end(): Promise<LogEnd> {
+    return await endOf(this.#source, this.#namespace, 'source');
   }
 
   /**
@@ -63,7 +57,7 @@ export class SourceLog {
   }
 
   /** @throws Replaced when the source ends before what was copied, or has other entries than it had */
-  async requireSame(state: MirrorState, end: SourceEnd): Promise<void> {
+  async requireSame(state: MirrorState, end: LogEnd): Promise<void> {
     if (isBefore(end, state)) {
       throw new Replaced(
         `the source has started anew: it is at ${end.offset} of d${end.file}, and ${state.offset} of d${state.file} was copied already; ${BEGIN}`,
@@ -93,6 +87,21 @@ export class SourceLog {
 
 const BEGIN =
   'to mirror it from the beginning, remove the namespace on the target and the state file (or give another target and another state file)';
+
+/** Where the log of a namespace ends now. @throws ToolError */
+export async function endOf(
+  client: Pick<ZdbClient, 'namespaceInfo'>,
+  namespace: string,
+  side: 'source' | 'target',
+): Promise<LogEnd> {
+  const info = await client.namespaceInfo(namespace);
+  if (info === undefined) throw new ToolError(`the ${side} has no namespace ${namespace}`);
+  const file = Number(info.get('data_current_id'));
+  const offset = Number(info.get('data_current_offset'));
+  if (!Number.isSafeInteger(file) || !Number.isSafeInteger(offset))
+    throw new ToolError(`the ${side} does not tell how far it is: give --${side}-admin`);
+  return { file, offset, nextId: nextIdIn(info) };
+}
 
 /** Whether one place of the log is in front of another. */
 export function isBefore(one: Position, other: Position): boolean {

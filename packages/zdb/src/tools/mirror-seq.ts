@@ -28,9 +28,9 @@ import {
   readWindow,
   type SeqRecord,
 } from './mirror-changes.ts';
-import { isBefore, nextIdIn, pass, type SourceEnd, type SourceLog, toNextFile } from './mirror-log.ts';
+import { endOf, isBefore, type LogEnd, pass, type SourceLog, toNextFile } from './mirror-log.ts';
 import type { MirrorState, Position } from './mirror-state.ts';
-import { dropForeign, dropForeignOf, IN_FLIGHT, UnderWay } from './mirror-target.ts';
+import { dropForeign, UnderWay } from './mirror-target.ts';
 import { ToolError } from './tool.ts';
 
 const NOTHING = new Uint8Array(0);
@@ -62,7 +62,7 @@ export class SeqMirror {
   /** Keys removed because the source did not have them. */
   dropped = 0;
   readonly #parts: SeqMirrorParts;
-  /** Ids that the last pass could not bring; the state's position stays until there are none. */
+  /** Ids that are to be changed for other reasons than the log, or that the last pass could not bring; the state's position stays until there are none. */
   #left = new IdSet();
   /** Where the log was read to by a pass that left some. */
   #read: Position | undefined;
@@ -88,7 +88,7 @@ export class SeqMirror {
     const isWhole = await this.#readLog(this.#read ?? state, end, begun, changed);
     const isAnyChanged = !isWhole || (state.all && this.#read === undefined);
     this.#left = new IdSet();
-    const changes = new Changes(source, target, isAnyChanged ? range(begun) : changed, this.#left);
+    const changes = new Changes(source, target, isAnyChanged ? range(0, begun) : changed, this.#left);
     await this.#write(begun, end.nextId, changes);
     if (stopping.now) return;
     await changes.rest();
@@ -104,58 +104,57 @@ export class SeqMirror {
       return;
     }
     this.#read = undefined;
-    Object.assign(state, { file: end.file, offset: end.offset, next: end.nextId, all: false });
+    const { file, offset } = await endOf(target, state.namespace, 'target');
+    const reached: Position = { file, offset };
+    Object.assign(state, { file: end.file, offset: end.offset, next: end.nextId, all: false, reached });
     await log.mark(state);
     save();
   }
 
   /** @returns the target's next id, below which everything is settled but for what changed behind the position */
-  async #begin(end: SourceEnd): Promise<number> {
-    const { log, state, save } = this.#parts;
-    const next = await this.#nextId();
+  async #begin(end: LogEnd): Promise<number> {
+    const { target, log, state, save } = this.#parts;
+    const there = await endOf(target, state.namespace, 'target');
+    const next = there.nextId;
     if (next > 0 && this.#isNew) throw new ToolError(OTHER_IDS);
     this.#isNew = false;
     if (next === 0) {
       // Nothing is there that could have to be changed: what was before does not matter.
       const { file, offset } = end;
-      Object.assign(state, { file, offset, next, compare: false, all: false, marks: [] });
+      Object.assign(state, { file, offset, next, compare: false, all: false, marks: [], reached: undefined });
       await log.mark(state);
       save();
       return 0;
     }
     await log.requireSame(state, end);
     if (next > end.nextId) throw new ToolError(OTHER_IDS);
-    // A smaller one: the target has lost what it was given last, with updates and deletions among it.
-    if (state.next !== undefined && next < state.next) state.all = true;
-    else await this.#removePlaceholders(state.next ?? next, next);
-    state.next = next;
+    // A target that has lost what it was given last, with updates and deletions among it.
+    if (next < (state.next ?? next) || (state.reached && isBefore(there, state.reached))) state.all = true;
+    if (await this.#isWellDone(state.next ?? next, next)) state.next = next;
     save();
     return next;
   }
 
-  /** Removes empty records that a pass had not deleted when it was killed. */
-  async #removePlaceholders(from: number, to: number): Promise<void> {
+  /**
+   * Looks at what a pass wrote that was killed or refused: empty records that it had not deleted yet, and others that may have
+   * got an id that was not theirs. @returns whether there is nothing to be changed, now
+   */
+  async #isWellDone(from: number, to: number): Promise<boolean> {
+    if (from > to) return true; // all of them are looked at
     const { source, target } = this.#parts;
-    for (let id = from; id < to; id += IN_FLIGHT) {
-      const keys = Array.from({ length: Math.min(IN_FLIGHT, to - id) }, (_, i) => keyOfId(id + i));
-      const live = await Promise.all(keys.map(async (key) => await target.exists(key)));
-      const present = keys.filter((_, i) => live[i]);
-      this.copied += await dropForeignOf(source, target, present);
-    }
-  }
-
-  async #nextId(): Promise<number> {
-    const { target, state } = this.#parts;
-    const info = await target.namespaceInfo(state.namespace);
-    if (info === undefined) throw new ToolError(`the target has no namespace ${state.namespace}`);
-    return nextIdIn(info);
+    const differing = new IdSet();
+    const changes = new Changes(source, target, range(from, to), differing);
+    await changes.rest();
+    this.copied += changes.removed;
+    for (const id of differing) this.#left.add(id);
+    return differing.size === 0;
   }
 
   /**
    * Notes the ids below `begun` that changed between two positions, and repeats deletions.
    * @returns false when the log is damaged, so that any may have changed
    */
-  async #readLog(from: Position, to: SourceEnd, begun: number, changed: IdSet): Promise<boolean> {
+  async #readLog(from: Position, to: LogEnd, begun: number, changed: IdSet): Promise<boolean> {
     const { log, state, stopping } = this.#parts;
     const underWay = new UnderWay();
     const at: Position = { file: from.file, offset: from.offset };
@@ -209,20 +208,24 @@ export class SeqMirror {
     let info = ask();
     let ahead = read(from);
     let saved = from;
+    const isSettled = state.next === from;
     for (let id = from; id < to && !stopping.now; ) {
       const window = await ahead!;
       const isAmple = hasAmpleRoom(await info);
       ahead = read(id + window.length);
       const underWay = new UnderWay();
-      for (const record of window) {
-        const written = record ? this.#insert(id, record) : this.#useUp(id, await changes.next());
-        await underWay.add(written);
-        if (!isAmple) await underWay.settle();
-        id++;
+      try {
+        for (const record of window) {
+          const written = record ? this.#insert(id, record) : this.#useUp(id, await changes.next());
+          await underWay.add(written);
+          if (!isAmple) await underWay.settle();
+          id++;
+        }
+        info = ask();
+      } finally {
+        await underWay.settle();
       }
-      info = ask();
-      await underWay.settle();
-      if (id - saved < SAVE_EVERY_IDS) continue;
+      if (id - saved < SAVE_EVERY_IDS || !isSettled) continue;
       saved = id;
       state.next = id;
       save();
@@ -251,8 +254,8 @@ export class SeqMirror {
   }
 }
 
-function* range(count: number): Generator<number> {
-  for (let id = 0; id < count; id++) yield id;
+function* range(from: number, to: number): Generator<number> {
+  for (let id = from; id < to; id++) yield id;
 }
 
 /** Whether there is room for all that is written before it is looked at again. */

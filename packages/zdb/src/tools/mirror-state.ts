@@ -31,6 +31,8 @@ export interface MirrorState extends Position {
   next: number | undefined;
   /** Sequential: all ids of the target have to be compared. */
   all: boolean;
+  /** Where the target's log ended: one that ends before it has lost something. */
+  reached: Position | undefined;
 }
 
 /** Where a mirror begins. */
@@ -45,6 +47,7 @@ export function freshState(source: string, target: string, namespace: string): M
     marks: [],
     next: 0,
     all: false,
+    reached: undefined,
   };
 }
 
@@ -67,6 +70,7 @@ export function loadState(machine: Machine, path: string, fresh: MirrorState): M
     marks: Array.isArray(stored.marks) ? stored.marks.filter(isMark) : [],
     next: isId(stored.next) ? stored.next : undefined,
     all: stored.all === true,
+    reached: isPosition(stored.reached) ? stored.reached : undefined,
   };
 }
 
@@ -82,14 +86,18 @@ function parse(path: string, text: string): MirrorState {
   } catch {
     state = null;
   }
-  const { file, offset } = state ?? {};
-  if (!isId(file) || !isId(offset) || offset < DATA_HEADER_BYTES)
+  if (!isPosition(state))
     throw new ToolError(`${path} is no state of a mirror: give --state FILE, or remove it to start anew`);
   return state as MirrorState;
 }
 
 function isId(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+function isPosition(value: unknown): value is Position {
+  const { file, offset } = (value ?? {}) as Partial<Position>;
+  return isId(file) && isId(offset) && offset >= DATA_HEADER_BYTES;
 }
 
 function isMark(mark: unknown): mark is Mark {

@@ -15,9 +15,10 @@ export class UnderWay {
     if (this.#requests.length >= IN_FLIGHT) await this.#requests.shift();
   }
 
-  /** Waits for all. @throws what the first one failed with that did */
+  /** Waits for all, also when some fail. @throws what the first of them failed with */
   async settle(): Promise<void> {
-    while (this.#requests.length > 0) await this.#requests.shift();
+    const results = await Promise.allSettled(this.#requests.splice(0));
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
   }
 }
 
@@ -30,20 +31,11 @@ export async function dropForeign(
   for (let page = await target.scan(); page !== undefined; page = await target.scan(page.cursor)) {
     for (let at = 0; at < page.entries.length; at += IN_FLIGHT) {
       const keys = page.entries.slice(at, at + IN_FLIGHT).map(({ key }) => key);
-      dropped += await dropForeignOf(source, target, keys);
+      const known = await Promise.all(keys.map(async (key) => await source.exists(key)));
+      const foreign = keys.filter((_, i) => !known[i]);
+      const removed = await Promise.all(foreign.map(async (key) => await target.delete(key)));
+      dropped += removed.filter(Boolean).length;
     }
   }
   return dropped;
-}
-
-/** Removes those of at most IN_FLIGHT keys from the target that the source does not have. @returns how many */
-export async function dropForeignOf(
-  source: Pick<ZdbClient, 'exists'>,
-  target: Pick<ZdbClient, 'delete'>,
-  keys: readonly Uint8Array[],
-): Promise<number> {
-  const known = await Promise.all(keys.map(async (key) => await source.exists(key)));
-  const foreign = keys.filter((_, i) => !known[i]);
-  const removed = await Promise.all(foreign.map(async (key) => await target.delete(key)));
-  return removed.filter(Boolean).length;
 }

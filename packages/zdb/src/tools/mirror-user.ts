@@ -4,7 +4,7 @@
 // but deletions in them are missed; so when the end is reached the target's keys are compared with the source's (`compare`).
 import type { RawEntry, ZdbClient } from '@qsfs/resp';
 import { DATA_HEADER_BYTES } from '../engine/data-format.ts';
-import { isBefore, pass, Replaced, type SourceEnd, type SourceLog, toNextFile } from './mirror-log.ts';
+import { endOf, isBefore, type LogEnd, pass, Replaced, type SourceLog, toNextFile } from './mirror-log.ts';
 import type { MirrorState, Position } from './mirror-state.ts';
 import { dropForeign, UnderWay } from './mirror-target.ts';
 import { ToolError } from './tool.ts';
@@ -14,7 +14,7 @@ const SAVE_EVERY_ENTRIES = 1000;
 /** What the mirror of a user namespace is given. */
 export interface UserMirrorParts {
   readonly source: Pick<ZdbClient, 'exists'>;
-  readonly target: Pick<ZdbClient, 'set' | 'delete' | 'keyTime' | 'scan'>;
+  readonly target: Pick<ZdbClient, 'set' | 'delete' | 'keyTime' | 'scan' | 'namespaceInfo'>;
   readonly log: SourceLog;
   readonly state: MirrorState;
   readonly save: () => void;
@@ -40,7 +40,7 @@ export class UserMirror {
 
   /** Repeats what the source has now. */
   async pass(): Promise<void> {
-    const { log, state, save, stopping, source, target } = this.#parts;
+    const { log, state, stopping, source, target } = this.#parts;
     let end = await log.end();
     await this.#beginAnewUnlessSame(end);
     this.#last ??= await this.#lastEntries(end);
@@ -53,36 +53,50 @@ export class UserMirror {
         continue;
       }
       if (entry === 'gone') state.compare = true;
-      if (state.file >= end.file) end = await log.end();
+      if (state.file < end.file) {
+        toNextFile(state);
+        continue;
+      }
+      // When it has gone on to another file, this one may have got more before: it is looked at again.
+      end = await log.end();
       if (state.file >= end.file) break;
-      toNextFile(state);
     }
     await this.#underWay.settle();
     if (state.compare && !stopping.now) {
       this.dropped += await dropForeign(source, target);
       state.compare = false;
     }
-    await log.mark(state);
-    save();
+    await this.#save();
   }
 
-  /** Another store at the same address: all of it is repeated, and what it does not have goes. */
-  async #beginAnewUnlessSame(end: SourceEnd): Promise<void> {
-    const { log, state, save } = this.#parts;
+  /**
+   * Another store at the same address: all of it is repeated, and what it does not have goes. The same when the target has lost what it
+   * was given last.
+   */
+  async #beginAnewUnlessSame(end: LogEnd): Promise<void> {
+    const { target, log, state, save } = this.#parts;
+    const there = await endOf(target, state.namespace, 'target');
+    let isSame = !(state.reached && isBefore(there, state.reached));
     try {
       await log.requireSame(state, end);
     } catch (error) {
       if (!(error instanceof Replaced)) throw error;
-      Object.assign(state, { file: 0, offset: DATA_HEADER_BYTES, compare: true, marks: [] });
-      this.#last = undefined;
-      save();
+      isSame = false;
     }
+    if (isSame) return;
+    const reached = undefined;
+    Object.assign(state, { file: 0, offset: DATA_HEADER_BYTES, compare: true, marks: [], reached });
+    this.#last = undefined;
+    save();
   }
 
   async #save(): Promise<void> {
     await this.#underWay.settle();
-    await this.#parts.log.mark(this.#parts.state);
-    this.#parts.save();
+    const { target, log, state, save } = this.#parts;
+    const { file, offset } = await endOf(target, state.namespace, 'target');
+    state.reached = { file, offset };
+    await log.mark(state);
+    save();
   }
 
   async #repeat(entry: RawEntry, at: Position): Promise<void> {
