@@ -49,6 +49,8 @@ export interface AnswerOptions {
   readonly negativeEntries: boolean;
   /** Answer CREATE; else the kernel uses MKNOD and opens the file itself (see `SessionOptions.answerCreate`). */
   readonly answerCreate: boolean;
+  /** Answer LSEEK; else the kernel does, for which whole files are data (see `SessionOptions.writebackCache`). */
+  readonly answerSeek: boolean;
 }
 
 /** The operations over one filesystem. */
@@ -148,7 +150,7 @@ export class Operations {
       case OPERATION.allocate:
         return this.#allocate(inode);
       case OPERATION.seek:
-        return this.#seek(inode);
+        return this.#options.answerSeek ? this.#seek(inode) : this.#refuse(ERRNO.ENOSYS);
       case OPERATION.copyRange:
       case OPERATION.copyRange64:
         return this.#copyRange(inode);

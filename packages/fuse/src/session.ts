@@ -52,6 +52,10 @@ export interface SessionOptions {
   /** Shortest time between two calls of `filesystem.idle()`, and how often it is called when nothing happens. */
   readonly idleIntervalMs?: number;
   readonly cacheTimes?: Partial<CacheTimes>;
+  /**
+   * The kernel gathers writes in its page cache and sends them later. LSEEK is declined then, because the kernel does not send them
+   * before it: what is only in its cache would be told to be a hole, and lost to programs that copy sparse files.
+   */
   readonly writebackCache?: boolean;
   readonly exportSupport?: boolean;
   /**
@@ -124,6 +128,7 @@ export class Session {
     this.#operations = new Operations(options.filesystem, this.#request, this.#reply, {
       negativeEntries: times.negativeSeconds > 0,
       answerCreate: options.answerCreate ?? false,
+      answerSeek: !(options.writebackCache ?? false),
     });
     this.#parking = new Parking({
       countMax: options.parkedCountMax ?? PARKED_COUNT_MAX,

@@ -4,10 +4,11 @@ import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { realDisk, realProcesses } from '@qsfs/io';
+import { ERRNO, realDisk, realProcesses } from '@qsfs/io';
 import { deadMounts, detach } from '../src/index.ts';
 import { clearLeftovers, type Message, Place, Server, serve } from './mounted.ts';
 import type { ServeSettings } from './serve.ts';
+import { system } from './system-calls.ts';
 
 const ROOT = process.getuid?.() === 0;
 const onlyRoot = { skip: ROOT ? false : 'only root may' };
@@ -281,6 +282,23 @@ test('the writeback cache gathers small writes, and fsync brings them', async ()
   assert.equal(fs.readSync(direct, content, 0, content.length, 0), content.length);
   for (let index = 0; index < 1024; index++) assert.equal(content[index * 1024 + 1023], index % 256);
   fs.closeSync(direct);
+  await server.unmount();
+  place.clear();
+});
+
+test('with the writeback cache what was just written is no hole', async () => {
+  const place = new Place();
+  const server = await serve({ mountPoint: place.mountPoint, writebackCache: true });
+  const file = fs.openSync(join(place.mountPoint, 'sparse'), 'w+');
+  fs.ftruncateSync(file, 1_000_000);
+  fs.writeSync(file, 'written', 524_288);
+  const [data, hole] = [3, 4];
+  // Programs that copy sparse files read from where the data begins to where the hole does.
+  const begin = system.seek(file, 0, data);
+  assert.ok(begin >= 0 && begin <= 524_288, `data begins at ${begin}`);
+  assert.ok(system.seek(file, 524_288, hole) >= 524_288 + 7);
+  assert.equal(system.seek(file, 2_000_000, data), -ERRNO.ENXIO);
+  fs.closeSync(file);
   await server.unmount();
   place.clear();
 });

@@ -79,6 +79,7 @@ for (const { name, request: hex } of recorded.requests) {
     const operations = new Operations(filesystem, request, reply, {
       negativeEntries: true,
       answerCreate: true,
+      answerSeek: true,
     });
     request.load(Buffer.from(hex, 'hex'));
     assert.ok(request.whole);

@@ -18,6 +18,7 @@ function answering(options: { negativeSeconds?: number; answerCreate?: boolean }
   const operations = new Operations(filesystem, request, reply, {
     negativeEntries: negativeSeconds > 0,
     answerCreate,
+    answerSeek: true,
   });
   const ask = (operation: number, inode: number, ...body: (Uint8Array | string)[]): Buffer => {
     request.load(packed(operation, 1, inode, ...body));

@@ -32,7 +32,7 @@ export interface Pong {
   readonly warnings: readonly string[];
 }
 
-/** What `sync` and `down` answer. */
+/** What `sync` answers. */
 export interface SyncAnswer extends SyncReport {
   readonly complete: boolean;
 }

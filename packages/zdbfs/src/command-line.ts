@@ -39,7 +39,10 @@ const MOUNT_OPTIONS: readonly MountOption[] = [
     argument: 'SIZE',
     help: 'size of one data file, 1MiB to 2GiB (default 256MiB, less on small disks)',
   },
-  { name: 'writeback', help: 'let the kernel collect small writes; they then reach us at close or fsync' },
+  {
+    name: 'writeback',
+    help: 'let the kernel collect small writes; they then reach us at close or fsync. Holes are not told of',
+  },
   { name: 'ro', help: 'mount read-only' },
   { name: 'rw', help: 'mount for reading and writing (default)' },
   { name: 'allow_other', help: 'let other users in (default when root mounts)' },
