@@ -20,7 +20,7 @@ import type { Frontend } from './frontend.ts';
 import { asKnownError } from './known-errors.ts';
 import type { Layout } from './layout.ts';
 import { LocalBackends } from './local-backends.ts';
-import { LogFile } from './log-file.ts';
+import { type Log, LogFile } from './log-file.ts';
 import { checkMount } from './mounting.ts';
 import { decideOwnership, misconfigured, newIdentity, openStore, warningOf } from './opening.ts';
 import { formatSize } from './quantities.ts';
@@ -185,24 +185,7 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
     });
     undo.add('control socket', await serveRequests(context, layout, { frontend, warnings }, stopping));
     announce(context, options, { configuration, frontend, cacheBytes, started: [...started] });
-    const reason = await stopping.reason;
-    log('info', `stopping: ${reason}`);
-    if (!background && reason !== 'down') context.warn(`${reason}; unmounting …`);
-    const end = await frontend.close();
-    if (frontend.crashed) {
-      throw new QsfsError(
-        'QSFS_E_INTERNAL',
-        reason,
-        `Nothing that was written is lost. ${frontend.mountPoint} answers errors until the next "qsfs up". Please report it with ${layout.log}.`,
-      );
-    }
-    if (!end.clean) log('warning', `not everything is checkpointed: ${end.message}`);
-    const { pendingFiles, pendingBytes } = frontend.offload.status;
-    if (!background && reason !== 'down' && (pendingFiles > 0 || frontend.unsynced)) {
-      context.warn(
-        `unmounted. What was written since the last sync is in ${layout.frontend}${pendingBytes > 0 ? ` (${formatSize(pendingBytes)} and more)` : ''} and is offloaded after the next "qsfs up"`,
-      );
-    } else if (!background) context.warn('unmounted');
+    await untilStopped(context, options, frontend, stopping, log);
     return 0;
   } catch (error) {
     if (left === '' || left === LEFT_MOUNTED) throw error;
@@ -211,6 +194,39 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
   } finally {
     await undo.run((what, error) => log('error', `${what}: ${messageOf(error)}`));
   }
+}
+
+/** Waits for the end of a mount that serves, and closes it. @throws QsfsError when it ended because of a defect */
+async function untilStopped(
+  { warn }: Context,
+  { layout, background }: ServeOptions,
+  frontend: Frontend,
+  stopping: Stopping,
+  log: Log,
+): Promise<void> {
+  const reason = await stopping.reason;
+  log('info', `stopping: ${reason}`);
+  const tell = background ? () => {} : warn;
+  if (reason !== 'down') tell(`${reason}; unmounting …`);
+  const end = await frontend.close();
+  if (frontend.crashed) {
+    throw new QsfsError(
+      'QSFS_E_INTERNAL',
+      reason,
+      `Nothing that was written is lost. ${frontend.mountPoint} answers errors until the next "qsfs up". Please report it with ${layout.log}.`,
+    );
+  }
+  if (!end.clean) log('warning', `not everything is checkpointed: ${end.message}`);
+  const { pendingFiles, pendingBytes } = frontend.offload.status;
+  // Whoever typed "qsfs down" is told by that command what is not on the backends.
+  if (reason === 'down' || (pendingFiles === 0 && !frontend.unsynced)) {
+    tell('unmounted');
+    return;
+  }
+  const size = pendingBytes > 0 ? ` (${formatSize(pendingBytes)} and more)` : '';
+  tell(
+    `unmounted. What was written since the last sync is in ${layout.frontend}${size} and is offloaded after the next "qsfs up"`,
+  );
 }
 
 interface Plan {
