@@ -1,7 +1,7 @@
 // The dependency-free entry behind every npm script and every launcher in bin/. It runs on whatever Node the
 // machine has (20 or newer), installs what is missing, and hands over to the pinned Node.
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -25,7 +25,10 @@ function pinnedNode() {
 /** Installs the locked dependencies when node_modules is missing or older than the lock file. */
 function install() {
   const lock = readFileSync(join(root, 'package-lock.json'), 'utf8');
-  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === lock && pinnedNode()) return;
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === lock && pinnedNode()) {
+    markFresh();
+    return;
+  }
   process.stderr.write('qsfs: installing what is missing (npm install) …\n');
   // Not `npm ci`: it wants every platform's optional binaries in the lock file, and some registries do not carry them all.
   // With --no-save the locked versions are installed and the lock file stays as it is.
@@ -40,6 +43,17 @@ function install() {
   if (npm.error) fail(`npm cannot be run: ${npm.error.message}. Install npm 10 or newer.`);
   if (npm.status !== 0) fail('npm install failed; see the message above.');
   writeFileSync(stamp, lock);
+}
+
+/** The launchers compare times, not contents. Who may not write here starts through this file each time. */
+function markFresh() {
+  try {
+    const now = new Date();
+    if (statSync(join(root, 'package-lock.json')).mtimeMs > statSync(stamp).mtimeMs)
+      utimesSync(stamp, now, now);
+  } catch (error) {
+    if (!['EACCES', 'EPERM', 'EROFS'].includes(error.code)) throw error;
+  }
 }
 
 /** All files below `folder` whose name ends with `suffix`, sorted. */
