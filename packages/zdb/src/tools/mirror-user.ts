@@ -111,9 +111,10 @@ export class UserMirror {
         await target.delete(key, timestamp);
         return;
       }
-      const [isStored, time] = await Promise.all([target.set(key, value, timestamp), target.keyTime(key)]);
+      if (await target.set(key, value, timestamp)) return;
       // The same value once more changes nothing, not even the time: the version between may have been compacted away.
-      if (isStored || time === timestamp || this.#newest.get(name) !== at) return;
+      const time = await target.keyTime(key);
+      if (time === timestamp || this.#newest.get(name) !== at) return;
       await Promise.all([target.delete(key, timestamp), target.set(key, value, timestamp)]);
     } finally {
       if (this.#newest.get(name) === at) this.#newest.delete(name);
