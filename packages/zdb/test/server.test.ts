@@ -5,8 +5,9 @@ import { once } from 'node:events';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { connect } from 'node:net';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import { realClock, realNetwork } from '@qsfs/io';
+import { realClock, realDisk, realNetwork, realRandom } from '@qsfs/io';
 import { type Reply, ReplyDecoder, RespClient, type RespError, ZdbClient } from '@qsfs/resp';
+import { openEngine } from '../src/index.ts';
 import { RawConnection } from './support/raw-connection.ts';
 import { Scratch, ZdbProcess } from './support/zdb-process.ts';
 
@@ -470,6 +471,46 @@ describe('server', () => {
       assert.match(answer, /^-Too many connections/);
     }
     first!.close();
+  });
+
+  it('starts and serves with fewer descriptors than files, in several namespaces', async () => {
+    const engine = openEngine({
+      disk: realDisk,
+      clock: realClock,
+      random: realRandom,
+      dataDirectory: scratch.data,
+      indexDirectory: scratch.index,
+      dataSizeBytes: 524_288,
+      sync: 'none',
+    });
+    const names = ['a', 'b', 'c', 'd'];
+    for (const name of names) {
+      const namespace = engine.createNamespace(name, name === 'a' ? 'seq' : 'user');
+      for (let i = 0; i < 20; i++) {
+        namespace.set(name === 'a' ? Buffer.alloc(0) : Buffer.from(`k${i}`), Buffer.from(`${name}${i}`));
+        namespace.rotate();
+      }
+    }
+    engine.close();
+    const words = ['--data', scratch.data, '--index', scratch.index, '--socket', scratch.socket];
+    const server = ZdbProcess.run(words, { descriptors: 60 });
+    running.push(server);
+    await server.says('ready on');
+    const most = Number(/at most (\d+) clients/.exec(server.output)?.[1]);
+    assert.ok(most >= 10, server.output);
+    const connections: RawConnection[] = [];
+    for (let i = 0; i < most; i++) connections.push(await RawConnection.open({ path: scratch.socket }));
+    for (const [at, connection] of connections.entries()) {
+      const name = names[at % names.length]!;
+      assert.equal(await connection.request('SELECT', name), '+OK\r\n');
+      for (let i = 0; i < 20; i++) {
+        const key = name === 'a' ? String.fromCharCode(i, 0, 0, 0, 0, 0, 0, 0) : `k${i}`;
+        const value = `${name}${i}`;
+        assert.equal(await connection.request('GET', key), `$${value.length}\r\n${value}\r\n`);
+      }
+    }
+    assert.equal(await connections[0]!.request('NSNEW', 'more'), '+OK\r\n');
+    for (const connection of connections) connection.close();
   });
 
   it('copies commands to mirrors with their owner id, but not those of owner 0', async () => {

@@ -83,7 +83,7 @@ class StoreEngine implements Engine, NamespaceHost {
     this.random = options.random;
     this.dataSizeBytes = dataSizeBytes;
     this.mode = options.mode;
-    this.#pool = new OpenFiles(options.disk);
+    this.#pool = new OpenFiles(options.disk, options.openFiles);
     const totals = zeroStatistics();
     this.statistics = totals;
     this.#load = {

@@ -24,7 +24,9 @@ interface OpenFile {
 /** The bound on descriptors, shared by all file sets of an engine. */
 export class OpenFiles {
   readonly disk: Disk;
-  readonly #limit: number;
+  readonly #most: number;
+  /** How many may be open now: fewer after the process ran out of descriptors, so that some are left for others; then more by and by. */
+  #limit: number;
   #count = 0;
   #sweep = 0;
   #newest: OpenFile | undefined;
@@ -32,6 +34,7 @@ export class OpenFiles {
 
   constructor(disk: Disk, limit = OPEN_FILES_MAX) {
     this.disk = disk;
+    this.#most = limit;
     this.#limit = limit;
   }
 
@@ -47,6 +50,7 @@ export class OpenFiles {
       entry = next;
     }
     this.#sweep++;
+    this.#limit = Math.min(this.#most, this.#limit + 1);
   }
 
   /** Opens a file; without descriptors left, closes a quarter of ours and tries once more. */
@@ -59,6 +63,7 @@ export class OpenFiles {
       if (errorCode(error) !== 'EMFILE' || this.#count === 0) throw error;
       for (let closing = Math.ceil(this.#count / 4); closing > 0 && this.#oldest; closing--)
         this.drop(this.#oldest);
+      this.#limit = Math.max(1, this.#count);
       file = this.disk.open(path, access);
     }
     const entry: OpenFile = {

@@ -85,6 +85,8 @@ export interface EngineOptions {
   readonly indexTailBytes?: number;
   /** Memory for blocks of data files that small records are read from, all namespaces together; default 16 MiB, 2 MiB in `seq` mode. */
   readonly dataCacheBytes?: number;
+  /** Data and index files kept open, at most, all namespaces together; default 512. */
+  readonly openFiles?: number;
 }
 
 /** Room that `Namespace.readFound` needs beside the value: the head of a record with the longest key, and two bytes. */

@@ -1,5 +1,6 @@
 // The life of the program `zdb`: files, sockets, hooks, signals, exit codes (specification sections 1, 6.1 and 7).
 import { type Address, errorCode, formatAddress, readWhole } from '@qsfs/io';
+import { OPEN_FILES_MAX } from '../engine/open-files.ts';
 import { type Engine, openEngine, StoreError } from '../index.ts';
 import { Report, runInBackground } from './background.ts';
 import { EpollLoop } from './epoll.ts';
@@ -128,6 +129,8 @@ class Program {
     if (line.action === 'serve' && this.#hooks?.executable === false)
       throw new UsageError(`--hook ${line.hook} cannot be executed: give the path of a program`);
     const engine = this.#openEngine();
+    // Loading has looked into many files; one that is still open now takes a descriptor from a client.
+    for (let sweep = 0; sweep < 2; sweep++) engine.closeIdleFiles();
     let addresses: readonly Address[] = [];
     try {
       if (line.action === 'dump') {
@@ -191,6 +194,7 @@ class Program {
       ...(line.mode === undefined ? {} : { mode: line.mode }),
       dataSizeBytes: line.dataSizeBytes,
       indexCacheBytes: INDEX_CACHE_BYTES,
+      openFiles: this.#openFiles(),
       sync: line.sync,
       syncOnRotation: line.secure,
       events: {
@@ -224,18 +228,31 @@ class Program {
     );
   }
 
-  /** So many clients that descriptors for files and hooks are left when all of them are connected. */
-  #maxClients(): number {
-    const { maxClients } = this.#line;
+  /** Descriptors this process may have; undefined: the system does not tell. */
+  #descriptors(): number | undefined {
     const { disk } = this.#machine;
-    if (disk.stat('/proc/self/limits') === undefined) return maxClients;
+    if (disk.stat('/proc/self/limits') === undefined) return undefined;
     const limits = Buffer.alloc(4096); // the file tells no size
     const file = disk.open('/proc/self/limits', 'read');
     file.read(limits, 0);
     file.close();
     const open = /^Max open files +(\d+)/m.exec(limits.toString('latin1'))?.[1];
+    return open === undefined ? undefined : Number(open);
+  }
+
+  /** So many files kept open that descriptors for everything else are left. */
+  #openFiles(): number {
+    const open = this.#descriptors() ?? Number.POSITIVE_INFINITY;
+    return Math.min(OPEN_FILES_MAX, Math.max(1, Math.floor(open / 2) - RESERVED_DESCRIPTORS));
+  }
+
+  /** So many clients that descriptors for files and hooks are left when all of them are connected. */
+  #maxClients(): number {
+    const { maxClients } = this.#line;
+    const { disk } = this.#machine;
+    const open = this.#descriptors();
     if (open === undefined) return maxClients;
-    const possible = Math.max(1, Number(open) - disk.list('/proc/self/fd').length - RESERVED_DESCRIPTORS);
+    const possible = Math.max(1, open - disk.list('/proc/self/fd').length - RESERVED_DESCRIPTORS);
     if (possible >= maxClients) return maxClients;
     this.#log.line(
       'warning',
