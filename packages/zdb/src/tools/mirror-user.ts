@@ -147,7 +147,7 @@ export class UserMirror {
     const entry = await this.#parts.log.entry(position);
     if (entry !== 'damaged') return entry;
     throw new ToolError(
-      `the source is damaged at ${position.offset} of d${position.file}: see zdb check, stop it and make its index anew (zdb index-rebuild), then COMPACT`,
+      `the source is damaged at ${position.offset} of d${position.file} (zdb check tells what): delete or write anew what is alive of it, then COMPACT 100 takes the file away and the mirror goes on`,
     );
   }
 }
