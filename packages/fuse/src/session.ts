@@ -43,7 +43,10 @@ export interface SessionOptions {
   readonly clock: Pick<Clock, 'monotonicMs'>;
   /** One line for the operator. */
   readonly log: (level: 'info' | 'warning' | 'error', message: string) => void;
-  /** A token for thrown values that mean "park this request and run it again", undefined for all others. */
+  /**
+   * A token for thrown values that mean "park this request and run it again", undefined for all others. @throws FilesystemError the request's
+   * error, when it is known that waiting is in vain
+   */
   readonly deferral?: (error: unknown) => Token | undefined;
   /** Another thread called `wake`. Calls of `retry`, `failParked` and `stop` belong here. Must not throw. */
   readonly woken?: () => void;
@@ -317,17 +320,24 @@ export class Session {
   }
 
   /** The present request threw. */
-  #failed(error: unknown): void {
+  #failed(thrown: unknown): void {
     const request = this.#request;
     const silent = isSilent(request.operation);
-    if (error instanceof FilesystemError && !silent) {
-      this.#answerError(request, error.errno);
-      return;
-    }
-    const token = silent ? undefined : this.#options.deferral?.(error);
-    if (token !== undefined) {
-      this.#park(token);
-      return;
+    let error = thrown;
+    if (!silent) {
+      try {
+        const token = this.#options.deferral?.(error);
+        if (token !== undefined) {
+          this.#park(token);
+          return;
+        }
+      } catch (refusal) {
+        error = refusal;
+      }
+      if (error instanceof FilesystemError) {
+        this.#answerError(request, error.errno);
+        return;
+      }
     }
     this.#bug(`operation ${request.operation} on inode ${request.inode}`, error);
     if (!silent) this.#answerError(request, ERRNO.EIO);

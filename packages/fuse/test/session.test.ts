@@ -81,6 +81,19 @@ test('any other error is EIO for the process and a line for the operator', () =>
   assert.equal(session.statistics.failures, 1);
 });
 
+test('a request that waits for what is known not to come ends with the error the deferral throws', () => {
+  const { device, filesystem, session, logged } = serving([readRequest(1, 5, 0n, 4096)], {
+    deferral: () => {
+      throw new FilesystemError('EIO', 'could not be had a moment ago');
+    },
+  });
+  filesystem.thrown = new Later('stripe');
+  session.run();
+  assert.equal(device.answer(1).errno, ERRNO.EIO);
+  assert.deepEqual(logged, []);
+  assert.equal(session.parkedCount, 0);
+});
+
 test('FORGET is never answered, not even when the filesystem fails', () => {
   const one = packed(OPERATION.forget, 1, 9, fields(2n));
   const many = packed(OPERATION.batchForget, 2, 0, fields(2, 0, 5n, 1n, 6n, 3n));

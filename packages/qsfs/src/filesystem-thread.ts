@@ -284,6 +284,7 @@ class Server {
     return LOOK_TOKEN;
   }
 
+  /** @throws FilesystemError EIO when the data could not be brought a moment ago */
   #deferral(error: unknown): string | undefined {
     if (error instanceof WriteHeld) return HELD_TOKEN;
     if (error instanceof LeaseStale) return this.#askForLook();
@@ -292,6 +293,7 @@ class Server {
     try {
       return this.#presence.ask(error);
     } catch (missing) {
+      if (missing instanceof FilesystemError) throw missing;
       // Nothing can be brought: that request fails, the mount lives.
       this.#log('error', messageOf(missing));
       return undefined;
@@ -339,10 +341,15 @@ class Server {
       work.run();
     } catch (error) {
       work.tries += 1;
-      work.key = work.tries < WORK_TRIES_MAX ? this.#deferral(error) : undefined;
+      let reason = error;
+      try {
+        work.key = work.tries < WORK_TRIES_MAX ? this.#deferral(error) : undefined;
+      } catch (refusal) {
+        reason = refusal;
+      }
       if (work.key !== undefined) return;
       this.#work.splice(this.#work.indexOf(work), 1);
-      work.refuse(messageOf(error));
+      work.refuse(messageOf(reason));
       return;
     }
     this.#work.splice(this.#work.indexOf(work), 1);

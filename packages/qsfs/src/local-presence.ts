@@ -1,5 +1,6 @@
 // The filesystem thread's knowledge of what is local: asked by the engine before every read of a payload, told by the
 // main thread what came and what goes. Also notes which stripes are read, for the cache.
+import { FilesystemError } from '@qsfs/fuse';
 import type { NotLocal, Presence } from '@qsfs/zdb';
 import { StripeLoans } from './loans.ts';
 import { OFFLOADED, type OffloadedName, type Stripes } from './messages.ts';
@@ -10,6 +11,11 @@ import { StripeMap, stripeRuns } from './stripe-map.ts';
  * otherwise find the first gone when the last comes, and so on for ever, while the cache has to give up whatever it can.
  */
 const ARRIVAL_MS = 10_000;
+/**
+ * For so long after a stripe could not be had it is not asked for again: whoever wants it has the error at once. The kernel reads a page again
+ * after its readahead failed, and lets all who wait for a page do so one after the other; each of them has waited already.
+ */
+const FAILED_MS = 1000;
 
 interface Maps {
   /** Not in the local file. */
@@ -22,6 +28,8 @@ interface Maps {
   readonly asked: Map<string, Range[]>;
   /** By stripe that came because somebody waits for it: until when it stays although it was not read yet. The oldest is the first. */
   readonly arrived: Map<string, number>;
+  /** By stripe that could not be had: until when it is not asked for. The oldest is the first. */
+  readonly failed: Map<string, number>;
 }
 
 /** Bytes of a data file. */
@@ -62,7 +70,14 @@ export class LocalPresence implements Presence {
     const maps: Record<string, Maps> = {};
     for (const name of OFFLOADED) {
       const map = () => new StripeMap(stripeBytes, fileBytesMax);
-      maps[name] = { absent: map(), touched: map(), ahead: map(), asked: new Map(), arrived: new Map() };
+      maps[name] = {
+        absent: map(),
+        touched: map(),
+        ahead: map(),
+        asked: new Map(),
+        arrived: new Map(),
+        failed: new Map(),
+      };
       maps[name].absent.restore(absent[name]);
     }
     this.#maps = maps;
@@ -81,6 +96,7 @@ export class LocalPresence implements Presence {
   /**
    * Asks for what a read missed, once.
    * @returns what the request waits for: a key that `brought` and `failed` will name
+   * @throws FilesystemError EIO when it could not be had a moment ago
    */
   ask(missing: NotLocal): string {
     const maps = this.#maps[missing.namespace];
@@ -98,8 +114,10 @@ export class LocalPresence implements Presence {
         to: Math.min(range.to, (stripe + 1) * this.#stripeBytes),
       };
       if (this.loans.cover(namespace, file, part.from, part.to - part.from)) continue;
-      waitFor ??= stripe;
       const key = keyOf(namespace, file, stripe);
+      if ((maps.failed.get(key) ?? 0) > this.#nowMs())
+        throw new FilesystemError('EIO', `${key} could not be brought back a moment ago`);
+      waitFor ??= stripe;
       const wanted = maps.asked.get(key);
       if (!wanted) {
         maps.asked.set(key, [part]);
@@ -140,11 +158,7 @@ export class LocalPresence implements Presence {
     this.loans.tend();
     const now = this.#nowMs();
     for (const name of OFFLOADED) {
-      const { arrived } = this.#mapsOf(name);
-      for (const [key, untilMs] of arrived) {
-        if (untilMs > now) break;
-        arrived.delete(key);
-      }
+      removePast(this.#mapsOf(name).arrived, now);
     }
   }
 
@@ -166,7 +180,12 @@ export class LocalPresence implements Presence {
 
   /** Stripes cannot be had. @returns the keys that requests may wait for */
   failed(stripes: Stripes): string[] {
-    return this.#settle(this.#mapsOf(stripes.namespace), stripes);
+    const maps = this.#mapsOf(stripes.namespace);
+    const keys = this.#settle(maps, stripes);
+    const now = this.#nowMs();
+    removePast(maps.failed, now);
+    for (const key of keys) maps.failed.set(key, now + FAILED_MS);
+    return keys;
   }
 
   /**
@@ -201,6 +220,7 @@ export class LocalPresence implements Presence {
     for (let stripe = first; stripe < first + count; stripe += 1) {
       const key = keyOf(namespace, file, stripe);
       maps.asked.delete(key);
+      maps.failed.delete(key);
       keys.push(key);
     }
     return keys;
@@ -222,4 +242,12 @@ export class LocalPresence implements Presence {
 
 function keyOf(namespace: OffloadedName, file: number, stripe: number): string {
   return `${namespace}/${file}/${stripe}`;
+}
+
+/** @param untilMs by key; the oldest is the first */
+function removePast(untilMs: Map<string, number>, nowMs: number): void {
+  for (const [key, until] of untilMs) {
+    if (until > nowMs) break;
+    untilMs.delete(key);
+  }
 }

@@ -18,8 +18,8 @@ const DEMAND_MS = 7000;
 const DEMAND_AFTER_FAILURE_MS = 1500;
 const FAILURE_REMEMBERED_MS = 10_000;
 /**
- * For this long after a stripe itself could not be had whoever asks for it again gets one quick attempt: the kernel lets the readers of a
- * page through one after the other, and the last of many is to have its error within ten seconds too.
+ * For this long after a stripe itself could not be had whoever asks for it again gets one quick attempt: the readers of a page that are let through
+ * one after the other and do not have their error at once (LocalPresence) are to have it within ten seconds, too.
  */
 const STRIPE_FAILURE_MS = 3000;
 const STRIPE_FAILURES_MAX = 1024;

@@ -75,3 +75,22 @@ test('what was read, and what nobody came for in time, is given up', () => {
   presence.brought(both, false);
   assert.deepEqual(presence.drop(ALL, false), [both]);
 });
+
+test('whoever comes for a stripe right after it could not be had has the error at once; a little later it is asked for again', () => {
+  const { presence, needed, clock } = evicted();
+  const missing = new NotLocal(NAME, 0, 10, 20);
+  presence.ask(missing);
+  assert.deepEqual(presence.failed(needed[0] as Stripes), [`${NAME}/0/0`]);
+  for (let reader = 0; reader < 100; reader += 1) assert.throws(() => presence.ask(missing), { code: 'EIO' });
+  assert.equal(presence.ask(new NotLocal(NAME, 0, STRIPE, 20)), `${NAME}/0/1`, 'another one is asked for');
+  assert.equal(needed.length, 2);
+  clock.ms += 1000;
+  assert.equal(presence.ask(missing), `${NAME}/0/0`);
+  assert.equal(needed.length, 3);
+  // Brought and given up again within that time: it can be had.
+  presence.failed(needed[2] as Stripes);
+  presence.brought(needed[2] as Stripes, true);
+  presence.has(NAME, 0, 10, 20);
+  presence.drop(ALL, false);
+  assert.equal(presence.ask(missing), `${NAME}/0/0`);
+});

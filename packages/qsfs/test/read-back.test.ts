@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { FilesystemError } from '@qsfs/fuse';
+import { NotLocal } from '@qsfs/zdb';
+import { LocalPresence } from '../src/local-presence.ts';
 import { dataName } from '../src/manifest.ts';
-import type { ToFilesystem } from '../src/messages.ts';
+import type { Stripes, ToFilesystem } from '../src/messages.ts';
 import { ReadBack } from '../src/read-back.ts';
+import { StripeMap } from '../src/stripe-map.ts';
 import { contentOf, type Fixture, fixture, STRIPE } from './volume-fixture.ts';
 
 /** Files on the backends and nowhere else. */
@@ -134,18 +138,35 @@ test('what the backends lost although its record says that it is whole is told o
 
 test('many readers of one stripe, let through one after the other, all have their error within ten seconds', async () => {
   const { readBack, clock, sent, zstor } = await evicted(1);
-  zstor.mode = 'down';
+  zstor.gate = new Promise(() => {});
+  const absent = new StripeMap(STRIPE, 8 * STRIPE);
+  absent.add(0, 0, 8);
+  const maps = { 'zdbfs-meta': new StripeMap(STRIPE, STRIPE).snapshot(), 'zdbfs-data': absent.snapshot() };
+  const events = { need: (stripes: Stripes) => readBack.need(stripes), reached: () => {} };
+  const presence = new LocalPresence(STRIPE, 8 * STRIPE, maps, events, () => clock.monotonicMs());
   const beginMs = clock.monotonicMs();
-  for (let reader = 1; reader <= 12; reader += 1) {
-    readBack.need(need(0, 1));
-    while (sent.length < reader) await clock.run(10);
+  let answered = 0;
+  const told = () => {
+    for (const message of sent.splice(0)) if (message.kind === 'failed') presence.failed(message);
+  };
+  // As on a busy machine: each has its turn 50 ms after the one before it.
+  for (let reader = 0; reader < 40; reader += 1) {
+    try {
+      presence.ask(new NotLocal('zdbfs-data', 0, STRIPE, 100));
+      while (sent.length === 0) await clock.run(10);
+      told();
+    } catch (error) {
+      if (!(error instanceof FilesystemError)) throw error;
+    }
+    answered += 1;
+    await clock.run(50);
   }
+  assert.equal(answered, 40);
   assert.ok(clock.monotonicMs() - beginMs < 10_000, `${clock.monotonicMs() - beginMs} ms`);
   // It does not stay so: later ones get time again, so that slow backends that came back are waited for.
   await clock.run(3500);
-  zstor.mode = 'up';
   zstor.gate = clock.sleep(1000);
-  readBack.need(need(0, 1));
+  presence.ask(new NotLocal('zdbfs-data', 0, STRIPE, 100));
   await clock.run(1400);
   assert.ok(brought(sent).includes('0/1'));
 });
