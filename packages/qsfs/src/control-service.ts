@@ -1,6 +1,6 @@
 // What the running process answers on its control socket. One function a request; the commands print what comes back.
 
-import { type Tolerance, weakest, type ZstorStatus } from '@qsfs/zstor';
+import { describeTolerance, type Tolerance, weakest, type ZstorStatus } from '@qsfs/zstor';
 import { localBackendsOf } from './configuration.ts';
 import type { ControlRequest } from './control.ts';
 import { messageOf, QsfsError } from './errors.ts';
@@ -103,7 +103,11 @@ export class ControlService {
     const { syncPoints, emptied, readBack } = this.#frontend;
     const { context, configuration, layout } = options;
     const local = new LocalBackends(context, localBackendsOf(configuration));
-    const [status, states] = await Promise.all([zstor.status(), localStates(local)]);
+    const [status, states, { unseenBackends }] = await Promise.all([
+      zstor.status(),
+      localStates(local),
+      zstor.inspect(),
+    ]);
     const lost = new Set([...emptied.emptied, ...emptied.blankStores]);
     const rewriting = describeRewriting(readOnly);
     const { fetchedBytes, failures, inFlight } = readBack.statistics;
@@ -115,7 +119,8 @@ export class ControlService {
       epoch: identity.epoch,
       generation: syncPoints.generation,
       pid: context.processes.pid,
-      backends: backendReports(status, states, lost, rewriting),
+      // Who may not repair does not look.
+      backends: backendReports(status, states, lost, rewriting, readOnly ? [] : unseenBackends),
       cache: this.#cache(),
       volume: { fileBytes: gauges[GAUGES.volumeBytes] as number },
       segments: this.#segments(),
@@ -206,9 +211,38 @@ export class ControlService {
   }
 
   async #sync(progress: (line: unknown) => void): Promise<SyncAnswer> {
+    const report = await this.#store(progress);
+    const away = await this.#away();
+    if (away !== '') throw new QsfsError('QSFS_E_DEGRADED', `everything is stored, but ${away}`);
+    return { ...report, complete: true };
+  }
+
+  /** Backends that are away, with their shards; empty when none is. */
+  async #away(): Promise<string> {
+    const { options, zstor } = this.#frontend;
+    const local = new LocalBackends(options.context, localBackendsOf(options.configuration));
+    const [status, states] = await Promise.all([zstor.status(), localStates(local)]);
+    const reports = backendReports(status, states, new Set(), '', []);
+    const away = reports.filter(({ state }) => state !== 'up');
+    if (away.length === 0) return '';
+    const named = away.map(({ name, state, reason }) =>
+      state === 'stopped' || reason === '' ? `${name} ${state}` : `${name} ${state}: ${reason}`,
+    );
+    const place = `${away.length} of ${count(reports.length, 'backend')} ${away.length === 1 ? 'is' : 'are'} away`;
+    return `${place}, with what was stored there (${named.join(', ')}); the rest of the data survives ${describeTolerance(status.data.tolerance)}`;
+  }
+
+  /** Stores everything. @throws QsfsError QSFS_E_DEGRADED when backends that are there lack a part of it */
+  async #store(progress: (line: unknown) => void): Promise<SyncReport> {
     const report = await this.#withProgress(progress, () => this.#frontend.sync());
-    const { degradedObjects, blankStores } = report;
-    if (degradedObjects === 0 && blankStores.length === 0) return { ...report, complete: true };
+    const { degradedObjects, blankStores, unseenBackends } = report;
+    if (degradedObjects === 0 && blankStores.length === 0 && unseenBackends.length === 0) return report;
+    if (degradedObjects === 0 && blankStores.length === 0) {
+      throw new QsfsError(
+        'QSFS_E_DEGRADED',
+        `everything is stored, but ${unseenBackends.join(', ')} came back and could not be asked yet whether ${unseenBackends.length === 1 ? 'it still has' : 'they still have'} what was stored there`,
+      );
+    }
     if (degradedObjects === 0) {
       throw new QsfsError(
         'QSFS_E_DEGRADED',
@@ -272,10 +306,10 @@ export class ControlService {
     const { readOnly, fenced, unsynced } = this.#frontend;
     try {
       // Where nothing could be written, nothing may be missing on the backends.
-      if (readOnly === null || fenced !== '' || unsynced) await this.#sync(progress);
+      if (readOnly === null || fenced !== '' || unsynced) await this.#store(progress);
       await this.#frontend.unmount();
       // What was written while that sync point was on its way; files that are still open can be written to a little longer.
-      for (let round = 0; this.#frontend.unsynced && round < LAST_SYNCS; round++) await this.#sync(progress);
+      for (let round = 0; this.#frontend.unsynced && round < LAST_SYNCS; round++) await this.#store(progress);
     } catch (error) {
       reason = messageOf(error);
       const { pendingBytes } = this.#frontend.offload.status;

@@ -1,5 +1,5 @@
-// Backends that lost what they held and answer all the same: wiped, a new disk, another server under the address, or taken out of the
-// configuration. What the catalog believes of them is taken back, and counts again when everything is known to be whole.
+// Backends that lost what they held, or a part of it, and answer all the same: wiped, a new disk, another server under the address, cut-off
+// files, or taken out of the configuration. What the catalog believes of them is taken back, and counts again when everything is known to be whole.
 //
 // What each data backend was (its incarnation, see docs/formats/records.md, or how many keys it had given out) when everything was whole last is remembered in
 // DIR/frontend/incarnations (docs/formats/frontend.md), so a backend that was emptied while no qsfs ran is noticed, too, and a
@@ -19,6 +19,8 @@ export interface EmptiedParts {
   readonly zstor: Pick<Zstor, 'inspect'>;
   /** Takes back what is believed of everything stored. */
   readonly doubt: () => void;
+  /** These objects were found to have lost more shards than they survive. */
+  readonly suspect: (names: readonly string[]) => void;
   /** Every object is known to have all its shards. */
   readonly isWhole: () => boolean;
   readonly log: Log;
@@ -32,6 +34,8 @@ export class EmptiedBackends {
   /** What the present beliefs rest on. */
   readonly #believed = new Map<string, string>();
   #blankStores: readonly string[] = [];
+  #unseen: readonly string[] = [];
+  #lostObjects: ReadonlySet<string> = new Set();
   #looking: Promise<boolean> | undefined;
 
   constructor(parts: EmptiedParts) {
@@ -52,6 +56,11 @@ export class EmptiedBackends {
     return this.#blankStores;
   }
 
+  /** Data backends that were away, and were not asked since whether they still have what they were given. */
+  get unseen(): readonly string[] {
+    return this.#unseen;
+  }
+
   /**
    * Asks all backends what they are. Calls at the same time share one look.
    * @returns whether something was taken back, so that it has to be looked at
@@ -64,8 +73,12 @@ export class EmptiedBackends {
   }
 
   async #look(): Promise<boolean> {
-    const { zstor, doubt, isWhole, log, configured } = this.#parts;
-    const { incarnations, blankStores } = await zstor.inspect();
+    const { zstor, doubt, suspect, isWhole, log, configured } = this.#parts;
+    const { incarnations, blankStores, unseenBackends, lostObjects } = await zstor.inspect();
+    this.#unseen = unseenBackends;
+    const newlyLost = lostObjects.filter((name) => !this.#lostObjects.has(name));
+    this.#lostObjects = new Set(lostObjects);
+    if (newlyLost.length > 0) suspect(newlyLost);
     const newlyBlank = blankStores.filter((name) => !this.#blankStores.includes(name));
     if (newlyBlank.length > 0) log('warning', `lost its records: ${newlyBlank.join(', ')}`);
     this.#blankStores = blankStores;
@@ -89,8 +102,8 @@ export class EmptiedBackends {
       doubt();
       return true;
     }
-    if (isWhole()) this.#remember();
-    return false;
+    if (unseenBackends.length === 0 && isWhole()) this.#remember();
+    return newlyLost.length > 0;
   }
 
   /** Everything is whole, with the backends as they are. */

@@ -206,6 +206,7 @@ export async function openParts(
         syncHook.points?.doubt();
         for (const name of OFFLOADED) for (const file of volume[name].files()) cache.withdraw(name, file);
       },
+      suspect: (names) => syncHook.points?.suspect(names),
       isWhole: () => offload.status.degradedFiles === 0 && syncHook.points?.degradedObjects === 0,
       log,
     });

@@ -40,6 +40,12 @@ export class SmallObjects {
     if (!this.#entries.has(name)) this.#entries.set(name, { standing: 'unsure', whenWhole });
   }
 
+  /** One that is questioned was found to lack shards. */
+  suspect(name: string): void {
+    const entry = this.#entries.get(name);
+    if (entry) entry.standing = 'lacking';
+  }
+
   /** Nothing names the object any more. */
   forget(name: string): void {
     this.#entries.delete(name);

@@ -91,12 +91,14 @@ export interface StatusReport {
 /**
  * Joins what zstor says of data backends and metadata stores: a local zdb is both.
  * @param rewriting what becomes of what emptied ones held
+ * @param unseen data backends that were away, and were not asked yet whether they still have what they were given
  */
 export function backendReports(
   status: ZstorStatus,
   localStates: ReadonlyMap<string, LocalState>,
   emptied: ReadonlySet<string>,
   rewriting: string,
+  unseen: readonly string[],
 ): BackendReport[] {
   const reports = new Map<string, BackendReport>();
   for (const backend of status.backends) {
@@ -110,14 +112,20 @@ export function backendReports(
         : backend.state !== 'up' && local === 'stopped'
           ? 'stopped'
           : backend.state;
+    const isUnseen = state === 'up' && backend.role === 'data' && unseen.includes(backend.name);
+    const remark =
+      state === 'emptied'
+        ? `lost what it held; ${rewriting}`
+        : isUnseen
+          ? 'being asked whether it still has what it was given'
+          : '';
     reports.set(key, {
       name: backend.name,
       group: before?.group || backend.group,
       role: before && before.role !== backend.role ? 'data+metadata' : backend.role,
       address: place,
       state: before && before.state !== 'up' ? before.state : state,
-      reason:
-        before?.reason || backend.reason || (state === 'emptied' ? `lost what it held; ${rewriting}` : ''),
+      reason: before?.reason || backend.reason || remark,
       local: local !== undefined,
       usedBytes: sum(before?.usedBytes, backend.usedBytes),
       freeBytes: backend.freeBytes ?? before?.freeBytes ?? null,

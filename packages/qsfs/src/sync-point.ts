@@ -15,6 +15,7 @@ import { asKnownError } from './known-errors.ts';
 import type { Layout } from './layout.ts';
 import type { LeaseHolder } from './lease.ts';
 import {
+  dataName,
   decodeManifest,
   encodeManifest,
   indexName,
@@ -49,7 +50,7 @@ export interface SyncParts {
   readonly identity: { current: Identity };
   /** The last run ended in order, so time stamps of index files can be trusted. */
   readonly cleanStart: boolean;
-  readonly emptied: Pick<EmptiedBackends, 'look' | 'emptied' | 'blankStores'>;
+  readonly emptied: Pick<EmptiedBackends, 'look' | 'emptied' | 'blankStores' | 'unseen'>;
   /** Has the filesystem thread make the state. */
   readonly makeState: (
     stagingDirectory: string,
@@ -66,6 +67,8 @@ export interface SyncReport {
   readonly degradedObjects: number;
   /** Metadata stores that lost their records and have not got all of them again. */
   readonly blankStores: readonly string[];
+  /** Data backends that came back and could not be asked yet whether they still have what they were given. */
+  readonly unseenBackends: readonly string[];
   readonly durationMs: number;
 }
 
@@ -128,6 +131,19 @@ export class SyncPoints {
   /** Takes back what is believed of every small object: a backend was emptied. */
   doubt(): void {
     this.#question(true);
+  }
+
+  /** These objects were found to have lost too many shards: they are looked at again, and stored again where that can be done. */
+  suspect(names: readonly string[]): void {
+    const { offload, volume } = this.#parts;
+    this.#question(true);
+    for (const name of names) {
+      const part = parsePartName(name);
+      if (part?.kind !== 'd') this.#objects.small.suspect(name);
+      // Of an earlier epoch it is not the one that is needed.
+      else if (dataName(part.namespace, part.number, volume[part.namespace].data(part.number).epoch) === name)
+        offload.suspect(part.namespace, part.number);
+    }
   }
 
   /** False until the first state is made: what the process before us wrote may be in no sync point. */
@@ -210,6 +226,7 @@ export class SyncPoints {
       // What was stored long ago must be there, too.
       const { emptied } = this.#parts;
       const isDoubted = await emptied.look();
+      const unseenBackends = await this.#lookAtReturned();
       let degradedObjects = await this.#heal();
       const blankStores = await this.#fillStores();
       // Backends that have their part again count as emptied until the next look.
@@ -222,6 +239,7 @@ export class SyncPoints {
         generation: this.generation,
         degradedObjects,
         blankStores,
+        unseenBackends,
         durationMs: clock.monotonicMs() - startMs,
       };
     } catch (error) {
@@ -364,6 +382,18 @@ export class SyncPoints {
       if (this.#lacking > 0) await context.clock.sleep(RETRY_MS);
     }
     return this.#lacking;
+  }
+
+  /** Has backends that came back asked for what they held. @returns those that could not be asked */
+  async #lookAtReturned(): Promise<readonly string[]> {
+    const { context, emptied, zstor } = this.#parts;
+    const end = context.clock.monotonicMs() + PATIENCE_MS;
+    while (emptied.unseen.length > 0 && context.clock.monotonicMs() < end) {
+      await zstor.repairPending();
+      await emptied.look();
+      if (emptied.unseen.length > 0) await context.clock.sleep(RETRY_MS);
+    }
+    return emptied.unseen;
   }
 
   /** Has metadata stores that lost their records get them again. @returns those that still lack some */

@@ -13,6 +13,9 @@ function follow() {
     doubts: 0,
     incarnations: {} as Record<string, string>,
     blankStores: [] as string[],
+    unseenBackends: [] as string[],
+    lostObjects: [] as string[],
+    suspected: [] as string[],
   };
   const logged: string[] = [];
   const start = (configured = ['a', 'b']) =>
@@ -25,12 +28,15 @@ function follow() {
           Promise.resolve({
             incarnations: new Map(Object.entries(state.incarnations)),
             blankStores: state.blankStores,
+            unseenBackends: state.unseenBackends,
+            lostObjects: state.lostObjects,
           }),
       },
       doubt: () => {
         state.doubts += 1;
         state.whole = false;
       },
+      suspect: (names) => void state.suspected.push(...names),
       isWhole: () => state.whole,
       log: (level, message) => void logged.push(`${level}: ${message}`),
     });
@@ -181,4 +187,31 @@ test('what cannot be remembered on a full disk is remembered later, and nothing 
   state.doubts = 0;
   await start().look();
   assert.equal(state.doubts, 0);
+});
+
+test('nothing is remembered as whole while a backend that came back was not asked', async () => {
+  const { state, emptied, start } = await followWhole();
+  state.incarnations = { a: '1', b: '' };
+  await emptied.look();
+  state.whole = true;
+  state.unseenBackends = ['b'];
+  await emptied.look();
+  assert.deepEqual([emptied.unseen, emptied.emptied], [['b'], ['b']]);
+  assert.ok(await start().look(), 'a kill begins anew');
+  state.whole = true;
+  state.unseenBackends = [];
+  await emptied.look();
+  assert.deepEqual([emptied.unseen, emptied.emptied], [[], []]);
+});
+
+test('objects that are found to have lost too much are told once, and again when they are lost once more', async () => {
+  const { state, emptied } = await followWhole();
+  state.lostObjects = ['x'];
+  assert.ok(await emptied.look());
+  assert.ok(!(await emptied.look()));
+  state.lostObjects = [];
+  await emptied.look();
+  state.lostObjects = ['x', 'y'];
+  assert.ok(await emptied.look());
+  assert.deepEqual(state.suspected, ['x', 'x', 'y']);
 });

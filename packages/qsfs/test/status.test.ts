@@ -15,7 +15,7 @@ test('of an emptied backend it is only said to be written again by a frontend th
   };
   const status = { backends: [backend] } as unknown as ZstorStatus;
   const reasonFor = (rewriting: string) =>
-    backendReports(status, new Map(), new Set(['a1']), rewriting).map(
+    backendReports(status, new Map(), new Set(['a1']), rewriting, []).map(
       ({ state, reason }) => `${state}: ${reason}`,
     );
   assert.deepEqual(reasonFor(describeRewriting(null)), [

@@ -146,6 +146,7 @@ function syncOf(made: Fixture = fixture(), identity = identityOf(), cleanStart =
       offload.doubt();
       hook.points?.doubt();
     },
+    suspect: (names) => hook.points?.suspect(names),
     isWhole: () => offload.status.degradedFiles === 0 && hook.points?.degradedObjects === 0,
     log: made.log,
   });
@@ -219,7 +220,7 @@ test('a sync point stores data, index, page and manifest, and the manifest names
   const report = await sync.clock.until(sync.points.run());
   assert.deepEqual(
     { ...report, durationMs: 0 },
-    { generation: 1, degradedObjects: 0, blankStores: [], durationMs: 0 },
+    { generation: 1, degradedObjects: 0, blankStores: [], unseenBackends: [], durationMs: 0 },
   );
   const version = { epoch: 1, generation: 1 };
   const manifest = decodeManifest(sync.zstor.objects.get(manifestName(version))?.content ?? new Uint8Array());
@@ -408,7 +409,10 @@ test('a sync point is not done before what an emptied backend held is written ag
   const sync = syncOf();
   await sync.lease.take(undefined);
   const are = (a: string, b: string) => {
-    sync.zstor.inspection = { incarnations: new Map(Object.entries({ a, b })), blankStores: [] };
+    sync.zstor.inspection = {
+      ...sync.zstor.inspection,
+      incarnations: new Map(Object.entries({ a, b })),
+    };
   };
   are('1', '2');
   sync.change();
@@ -421,6 +425,30 @@ test('a sync point is not done before what an emptied backend held is written ag
   assert.ok(record && !sync.zstor.lacksShards(record));
   assert.match(sync.logged.join('\n'), /warning: lost what it held: b$/m);
   assert.deepEqual(sync.emptied.emptied, [], 'nor does it count as emptied any more');
+});
+
+test('a sync point is not done before backends that came back were asked, and what they lost is stored again', async () => {
+  const sync = syncOf();
+  await sync.lease.take(undefined);
+  sync.change();
+  await sync.clock.until(sync.points.run());
+  const { zstor } = sync;
+  const version = { epoch: 1, generation: 1 };
+  const lost = [dataName(DATA, 0, 1), indexName(DATA, 0, version), dataName(DATA, 0, 9)];
+  for (const name of lost) {
+    const stored = zstor.objects.get(name);
+    if (stored) stored.wiped = 2;
+    zstor.rotten.add(name);
+  }
+  zstor.lacksShards = () => false;
+  zstor.inspection = { ...zstor.inspection, unseenBackends: ['b'] };
+  zstor.afterRepair = { lostObjects: lost };
+  const report = await sync.clock.until(sync.points.run());
+  assert.deepEqual(report.unseenBackends, []);
+  assert.ok(sync.points.unfinished, 'what is lost comes with a new state');
+  assert.match(sync.logged.join('\n'), /d0 was lost on the backends and is stored again/);
+  assert.equal((await sync.clock.until(sync.points.finish())).degradedObjects, 0);
+  for (const [name, stored] of zstor.objects) assert.equal(stored.wiped, 0, name);
 });
 
 test('small objects that the backends lost are stored again from what is here', async () => {

@@ -190,6 +190,10 @@ export interface Inspection {
   readonly incarnations: ReadonlyMap<string, string>;
   /** Metadata stores that answer and lack what they were given; `repairPending` fills them. */
   readonly blankStores: readonly string[];
+  /** Data backends that were away, or are known since the start only; `repairPending` asks them whether they still have what they were given. */
+  readonly unseenBackends: readonly string[];
+  /** Objects that were found to have lost more shards than they survive, when they were last looked at. */
+  readonly lostObjects: readonly string[];
 }
 
 /** State of a backend as seen from here. `foreign`: answers, but is not what the configuration means (mode, cluster). */
@@ -293,7 +297,7 @@ export interface Zstor {
   check(object: string | ObjectRecord, options?: CheckOptions): Promise<CheckReport>;
   /** Writes missing and bad shards anew, with the object's own k and n. `deep` reads every shard to find bad ones. */
   rebuild(name: string, options?: CheckOptions): Promise<RebuildReport>;
-  /** Brings metadata stores up to date and rebuilds every object known to need it. */
+  /** Brings metadata stores up to date, asks backends that were away for what they held, and rebuilds every object known to need it. */
   repairPending(): Promise<RepairReport>;
   /**
    * Shards of it are missing by its record, or were on a backend that was emptied or taken out of the configuration since, as

@@ -122,8 +122,8 @@ export class ObjectStore implements Zstor {
       mayWork: typeof maintenance === 'function' ? maintenance : () => true,
       log,
     });
-    for (const { store } of this.#backends.all) {
-      store.health.listen(({ state }) => state === 'up' && wanted());
+    for (const { name, store } of this.#backends.all) {
+      store.health.listen(({ state }) => state === 'up' && this.#maintenance.returned(name));
       store.emptied = wanted;
     }
   }
@@ -263,7 +263,8 @@ export class ObjectStore implements Zstor {
   async inspect(): Promise<Inspection> {
     this.#assertOpen();
     const [incarnations] = await Promise.all([this.#backends.incarnations(), this.#cluster.inspect()]);
-    return { incarnations, blankStores: this.#cluster.blank };
+    const { unseenBackends, lostObjects } = this.#maintenance;
+    return { incarnations, blankStores: this.#cluster.blank, unseenBackends, lostObjects };
   }
 
   tolerance(record: ObjectRecord): Tolerance {

@@ -128,6 +128,38 @@ test('a stripe that is lost does not keep the others from being repaired', async
   assert.equal(shardFiles(rig).length, 32, 'nothing is left over');
 });
 
+test('backends that come back without a part of what they held are asked for it, and get it again', async (t) => {
+  const clock = new SimulatedClock();
+  const rig = await openRig(t, {}, { clock });
+  const content = await stored(rig);
+  await clock.until(rig.zstor.repairPending());
+  assert.deepEqual((await rig.zstor.inspect()).unseenBackends, []);
+  const away = ['a0', 'b1', 'c0', 'd1'];
+  const turn = async (mode: 'refuse' | 'healthy') => {
+    for (const name of away) rig.fault(name).mode = mode;
+    await clock.until(rig.zstor.status());
+  };
+  const newest = (name: string) => shardFiles(rig, name).sort().at(-1) as string;
+  await turn('refuse');
+  for (const name of away) rmSync(newest(name));
+  assert.deepEqual((await clock.until(rig.zstor.inspect())).unseenBackends, []);
+  await turn('healthy');
+  assert.deepEqual((await clock.until(rig.zstor.inspect())).unseenBackends, away);
+  const repaired = await clock.until(rig.zstor.repairPending());
+  assert.deepEqual([repaired.rewrittenShards, repaired.failures], [4, []]);
+  assert.equal((await clock.until(rig.zstor.check('name'))).verdict, 'complete');
+  assert.deepEqual((await clock.until(rig.zstor.inspect())).unseenBackends, []);
+  // More than is survived: it is told which object is lost, until it is stored again.
+  away.push('a1', 'b0');
+  await turn('refuse');
+  for (const name of away) for (const path of shardFiles(rig, name)) rmSync(path);
+  await turn('healthy');
+  assert.match((await clock.until(rig.zstor.repairPending())).failures[0]?.reason ?? '', /are needed/);
+  assert.deepEqual((await clock.until(rig.zstor.inspect())).lostObjects, ['name']);
+  await clock.until(rig.zstor.putSmall('name', content));
+  assert.deepEqual((await clock.until(rig.zstor.inspect())).lostObjects, []);
+});
+
 test('a backend that lies, also when asked to check, is found by reading', async (t) => {
   const rig = await openRig(t);
   const content = await stored(rig);

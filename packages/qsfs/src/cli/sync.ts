@@ -32,8 +32,9 @@ export const sync: Verb = {
   summary: 'close, offload and verify everything written so far',
   details: [
     'Returns when everything written before is on all backends and each of them has confirmed its part. Programs go on writing',
-    'meanwhile. Exit code 6: everything is on the backends and readable, but some backends lack their part (it is repaired when',
-    'they return); 5: the backends take nothing now, and what is pending stays here.',
+    'meanwhile. Backends that were away and came back are asked whether they still have what they were given. Exit code 6:',
+    'everything is stored and readable, but some backends are away, or lack their part (it is repaired when they return); 5: the',
+    'backends take nothing now, and what is pending stays here.',
   ],
   examples: ['qsfs sync', 'qsfs sync && qsfs evict --all'],
   async run(context, words) {

@@ -6,6 +6,7 @@ import type { Records } from '../metadata/records.ts';
 import type { RepairList, RepairReport } from '../types.ts';
 import type { DataBackends } from './data-backends.ts';
 import type { Rebuilder } from './rebuilder.ts';
+import { askFor, ReturnedBackends } from './returned-backends.ts';
 
 /** Names kept in memory; the rest is found again by looking at all records. */
 const MOST_PENDING = 100_000;
@@ -30,6 +31,9 @@ export interface MaintenanceParts {
 export class Maintenance {
   readonly #parts: MaintenanceParts;
   readonly #pending = new Set<string>();
+  /** Of which too little is left. */
+  readonly #lost = new Set<string>();
+  readonly #returned = new ReturnedBackends();
   readonly #stop = new AbortController();
   #round: Promise<RepairReport> | undefined;
   #timer: Timer | undefined;
@@ -44,6 +48,22 @@ export class Maintenance {
     return this.#pending.size;
   }
 
+  /** Objects that were found to have lost too many shards. */
+  get lostObjects(): readonly string[] {
+    return [...this.#lost];
+  }
+
+  /** Backends that came back and have not been asked yet whether they still have what they were given. */
+  get unseenBackends(): readonly string[] {
+    return this.#returned.names.filter((name) => !this.#parts.backends.outage(name));
+  }
+
+  /** A data backend answers that did not, or is known only now. */
+  returned(name: string): void {
+    this.#returned.returned(name);
+    this.wanted();
+  }
+
   /** An object has missing or bad shards. */
   damaged(name: string): void {
     if (this.#pending.has(name) || this.#pending.size >= MOST_PENDING) return;
@@ -54,6 +74,7 @@ export class Maintenance {
 
   /** The object is gone or whole again. */
   settled(name: string): void {
+    this.#lost.delete(name);
     if (this.#pending.delete(name)) this.#parts.repairList?.remove(name);
   }
 
@@ -82,7 +103,8 @@ export class Maintenance {
   async #backgroundRound(): Promise<void> {
     try {
       const report = await this.repairPending();
-      const isDone = this.#pending.size === 0 && report.failures.length === 0;
+      const isDone =
+        this.#pending.size === 0 && report.failures.length === 0 && this.unseenBackends.length === 0;
       this.#delayMs = isDone ? FIRST_ROUND_MS : Math.min(SLOWEST_ROUND_MS, 2 * this.#delayMs);
       if (report.repairedObjects > 0 || report.refreshedRecords > 0) {
         this.#parts.log(
@@ -111,6 +133,8 @@ export class Maintenance {
     const failures: { name: string; reason: string }[] = [];
     // What was noticed while reading may look fine to its backend: it is read and verified here.
     const noticed = new Set(this.#pending);
+    const unseen = this.#returned.begin(this.unseenBackends);
+    let hasSeenAll = true;
     const seen = new Set(noticed);
     const { refreshed, failures: unrefreshed } = await records.reconcile(
       ({ name }) => void seen.add(name),
@@ -127,7 +151,12 @@ export class Maintenance {
           this.settled(name);
           continue;
         }
-        if (!noticed.has(name) && !backends.lacksShards(record)) continue;
+        if (!noticed.has(name) && !backends.lacksShards(record)) {
+          const remains = await askFor(record, unseen, backends, this.#stop.signal);
+          if (remains === 'unreachable') hasSeenAll = false;
+          if (remains !== 'gone') continue;
+          this.damaged(name);
+        }
         const report = await rebuilder.rebuild(name, {
           deep: noticed.has(name) && record.missingShards === 0,
           replaceUnreachable: false,
@@ -142,8 +171,11 @@ export class Maintenance {
         // Deleted while it was being rebuilt: nothing is left to do.
         if (error.code === 'QSFS_E_NOT_FOUND') this.settled(name);
         else failures.push({ name, reason: messageOf(error) });
+        if (error.code === 'QSFS_E_DAMAGED') this.#lost.add(name);
+        else if (error.code !== 'QSFS_E_NOT_FOUND') hasSeenAll = false;
       }
     }
+    if (hasSeenAll) this.#returned.seen(unseen);
     return { repairedObjects, rewrittenShards, refreshedRecords: refreshed, failures };
   }
 
