@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,7 +9,7 @@ import { type NamespaceProperties, ZdbClient } from '@qsfs/resp';
 import { isBackendError } from '../src/backend/backend.ts';
 import { ZdbRecordStore, ZdbShardStore } from '../src/backend/zdb.ts';
 import { parseConfig } from '../src/config/parse.ts';
-import { AbsentBackends, isZstorError, openZstor } from '../src/index.ts';
+import { AbsentBackends, isZstorError, openZstor, type ZstorStatus } from '../src/index.ts';
 import { outageConformance, recordStoreConformance, shardStoreConformance } from './conformance.ts';
 import { capabilities, KEY, randomFile, temporaryFolder } from './support.ts';
 import { ZdbServer } from './zdb-servers.ts';
@@ -217,7 +218,7 @@ test('a full namespace is told from others, and counts what is left, not its lim
   await assert.rejects(store.put(new Uint8Array(6000)), (error) => isBackendError(error, 'full'));
 });
 
-test('of an object that does not fit nothing is written', async (t) => {
+test('of an object that does not fit nothing is written; one that fits when it is compressed is stored', async (t) => {
   const folder = temporaryFolder(t);
   mkdirSync(join(folder, 'meta'));
   const names = await Promise.all([0, 1, 2, 3].map(() => namespace('seq', { maxsize: 6 * 2 ** 20 })));
@@ -242,7 +243,20 @@ encryption = { algorithm = "AES", key = "${KEY}" }
     ['', '', '', ''],
     'they never held anything',
   );
-  const record = await zstor.put('small', { path, lengthBytes: 4 * 2 ** 20 });
+  // Half of each stripe is noise: 6 MiB of each shard would be too much, 3 are not.
+  const texts = join(folder, 'texts');
+  const half = Buffer.concat([randomBytes(2 ** 19), Buffer.alloc(2 ** 19, 'text ')]);
+  writeFileSync(texts, Buffer.concat(new Array(12).fill(half)));
+  await zstor.put('texts', { path: texts, lengthBytes: 12 * 2 ** 20 });
+  assert.ok(await zstor.delete('texts'));
+  const empty = await zstor.status();
+  // One that begins with text and does not fit either leaves nothing.
+  const late = join(folder, 'late');
+  writeFileSync(late, Buffer.concat([Buffer.alloc(8 * 2 ** 20, 'text '), randomBytes(14 * 2 ** 20)]));
+  await assert.rejects(zstor.put('late', { path: late, lengthBytes: 22 * 2 ** 20 }), /no room for its part/);
+  const used = (status: ZstorStatus) => status.backends.map(({ usedBytes, entries }) => [usedBytes, entries]);
+  assert.deepEqual(used(await zstor.status()), used(empty));
+  const record = await zstor.put('small', { path, lengthBytes: 2 ** 20 });
   assert.equal(record.missingShards, 0);
 });
 

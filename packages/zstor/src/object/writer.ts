@@ -4,7 +4,7 @@
 // 3. the old shards deleted.
 // A crash before 2 leaves new shards nobody refers to, after it old ones: garbage, never damage.
 import type { Clock, Disk, Random } from '@qsfs/io';
-import { type Codec, newObjectIdentity } from '../codec/index.ts';
+import { type Codec, type EncodedStripe, newObjectIdentity } from '../codec/index.ts';
 import type { ZstorConfig } from '../config/types.ts';
 import { messageOf, ZstorError } from '../errors.ts';
 import type { MetadataCluster } from '../metadata/cluster.ts';
@@ -12,9 +12,9 @@ import { UncertainWrite } from '../metadata/outcome.ts';
 import { StoredRecord, stripesOf } from '../metadata/record.ts';
 import type { Records } from '../metadata/records.ts';
 import { StripeTable } from '../metadata/stripe-table.ts';
-import { place } from '../placement/placement.ts';
 import type { ObjectSource, PutOptions } from '../types.ts';
 import type { DataBackends } from './data-backends.ts';
+import { assertFits } from './fit.ts';
 import { translateLocal } from './local-errors.ts';
 import type { ReadBack } from './read-back.ts';
 import { codedObject } from './reader.ts';
@@ -77,7 +77,6 @@ export class ObjectWriter {
     const { id, salt } = newObjectIdentity(random);
     const { minimalShards, expectedShards } = config;
     const stripeSizeBytes = options.stripeSizeBytes ?? stripeSizeFor(sizeBytes, config);
-    this.#assertFits(this.#takenBytes(source), stripeSizeBytes);
     const verification = options.verification ?? 'present';
     const table = new StripeTable(stripesOf(sizeBytes, stripeSizeBytes), expectedShards);
     const fields = {
@@ -92,6 +91,12 @@ export class ObjectWriter {
       storedMs: clock.nowMs(),
       verification,
     };
+    const takenBytes = this.#takenBytes(source);
+    // A few stripes fit, or find out that they do not.
+    if (takenBytes > WRITE_WINDOW * stripeSizeBytes) {
+      const encode = (draft: StoredRecord, stripe: number) => this.#encode(draft, stripe, source);
+      await assertFits(new StoredRecord(fields, table, 0n), takenBytes, encode, this.#parts, options.signal);
+    }
     let saved: StoredRecord;
     let old: StoredRecord | undefined;
     try {
@@ -113,26 +118,6 @@ export class ObjectWriter {
   #takenBytes(source: ObjectSource | Uint8Array): number {
     if (source instanceof Uint8Array) return source.length;
     return Math.min(source.lengthBytes, this.#parts.disk.stat(source.path)?.allocatedBytes ?? 0);
-  }
-
-  /** What does not fit would only fill the backends with shards that nobody names. @throws ZstorError QSFS_E_UNAVAILABLE */
-  #assertFits(sizeBytes: number, stripeSizeBytes: number): void {
-    const { config, backends, random } = this.#parts;
-    const { minimalShards, expectedShards, writeQuorum } = config;
-    // A few stripes fit, or find out that they do not.
-    if (sizeBytes <= WRITE_WINDOW * stripeSizeBytes) return;
-    // As if nothing of it could be compressed, spread evenly.
-    const shareBytes = (sizeBytes / minimalShards) * (expectedShards / backends.all.length);
-    const request = {
-      candidates: backends.candidates(stripeSizeBytes / minimalShards, undefined, shareBytes),
-      groups: backends.groups,
-      shards: expectedShards,
-      policy: config,
-      quorum: writeQuorum,
-    };
-    const placement = place(request, random);
-    if ('refused' in placement)
-      throw new ZstorError('QSFS_E_UNAVAILABLE', `cannot store: ${placement.refused}`);
   }
 
   /** Removes the shards of a `put` that failed, where it is certain that no record names them. */
@@ -164,23 +149,11 @@ export class ObjectWriter {
     source: ObjectSource | Uint8Array,
     options: PutOptions,
   ): Promise<void> {
-    const { config, codec } = this.#parts;
-    const object = codedObject(draft, config.masterKey);
+    const { config } = this.#parts;
     const table = draft.stripes;
     let doneBytes = 0;
     await forEachConcurrently(table.stripeCount, WRITE_WINDOW, options.signal, async (stripe, signal) => {
-      const lengthBytes = draft.plainBytes(stripe);
-      const offset = stripe * draft.stripeSizeBytes;
-      const path = source instanceof Uint8Array ? '' : source.path;
-      const encoded = await translateLocal(path, () =>
-        codec.encode(
-          object,
-          stripe,
-          source instanceof Uint8Array
-            ? source.subarray(offset, offset + lengthBytes)
-            : { path, offset: (source.offset ?? 0) + offset, lengthBytes },
-        ),
-      );
+      const encoded = await this.#encode(draft, stripe, source);
       try {
         if (signal.aborted) throw new ZstorError('QSFS_E_ABORTED', 'the write was given up');
         table.setShardBytes(stripe, encoded.shardBytes);
@@ -199,9 +172,25 @@ export class ObjectWriter {
       } finally {
         encoded.release();
       }
-      doneBytes += lengthBytes;
+      doneBytes += encoded.plainBytes;
       options.progress?.(doneBytes);
     });
+  }
+
+  #encode(draft: StoredRecord, stripe: number, source: ObjectSource | Uint8Array): Promise<EncodedStripe> {
+    const { config, codec } = this.#parts;
+    const lengthBytes = draft.plainBytes(stripe);
+    const offset = stripe * draft.stripeSizeBytes;
+    const path = source instanceof Uint8Array ? '' : source.path;
+    return translateLocal(path, () =>
+      codec.encode(
+        codedObject(draft, config.masterKey),
+        stripe,
+        source instanceof Uint8Array
+          ? source.subarray(offset, offset + lengthBytes)
+          : { path, offset: (source.offset ?? 0) + offset, lengthBytes },
+      ),
+    );
   }
 
   /** Makes the record the object's. @returns it, and the one it replaced */
