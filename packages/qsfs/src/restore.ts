@@ -3,12 +3,10 @@
 //
 // The identity is written last, and a mark says until then that the folder is not a frontend, so an interrupted restore leaves
 // nothing that looks like one. It never shows less than the newest manifest: what cannot be read is an error that says so.
-import { createHash } from 'node:crypto';
 import { dirname, join } from 'node:path';
-import { type Disk, readWhole, replaceWhole } from '@qsfs/io';
-import { isZstorError, type Zstor } from '@qsfs/zstor';
+import { type Disk, replaceWhole } from '@qsfs/io';
+import type { Zstor } from '@qsfs/zstor';
 import { Beginnings } from './beginnings.ts';
-import type { StoredIndex } from './catalog.ts';
 import { writeClaim } from './claim.ts';
 import { Claimant, leaseIdOf } from './claimant.ts';
 import {
@@ -20,46 +18,20 @@ import {
 import type { Context } from './context.ts';
 import { messageOf, QsfsError } from './errors.ts';
 import { lockFolder } from './folder-lock.ts';
-import { type Identity, writeIdentity } from './identity.ts';
+import { writeIdentity } from './identity.ts';
 import { asKnownError } from './known-errors.ts';
 import { type Layout, layoutOf } from './layout.ts';
 import { type FoundLease, fencedBy, LeaseHolder, livenessOf, readLease, selfOf } from './lease.ts';
 import { LocalBackends } from './local-backends.ts';
 import type { Log } from './log-file.ts';
-import {
-  compareVersions,
-  decodeManifest,
-  decodePage,
-  encodeManifest,
-  indexName,
-  type Manifest,
-  type ManifestFile,
-  type ManifestNamespace,
-  manifestName,
-  PAGE_FILES,
-  pageName,
-  type Version,
-} from './manifest.ts';
-import { OFFLOADED, type OffloadedName } from './messages.ts';
+import { encodeManifest, type Version } from './manifest.ts';
+import { OFFLOADED } from './messages.ts';
 import { checkMount } from './mounting.ts';
-import { isComplete } from './offload.ts';
-import {
-  asking,
-  manifestVersions,
-  misconfigured,
-  openStore,
-  successorIdentity,
-  warningOf,
-} from './opening.ts';
+import { asking, misconfigured, openStore, successorIdentity, warningOf } from './opening.ts';
 import { count } from './quantities.ts';
 import { READ_ONLY_REASON, type ReadOnly } from './read-only.ts';
-import { DESCRIPTOR } from './sync-state.ts';
-import { VolumeFiles } from './volume-files.ts';
-
-/** Index files on their way at a time. */
-const CONCURRENT_MAX = 8;
-const INDEX_ATTEMPTS = 3;
-const HASH_BYTES = 16;
+import { restoreNamespace } from './restored-namespace.ts';
+import { type FoundManifest, newestManifest } from './stored-manifest.ts';
 
 /** What a restore is asked to do. */
 export interface RestoreOptions {
@@ -201,75 +173,6 @@ function successorConfiguration(
   return { path: layout.config, zstor: source.zstor, settings };
 }
 
-interface FoundManifest {
-  readonly manifest: Manifest;
-  readonly pages: ReadonlyMap<string, readonly ManifestFile[]>;
-}
-
-/**
- * The newest manifest, with its pages. One that certainly is incomplete (its frontend was interrupted) is passed over; one that
- * cannot be read now is an error: an older one would show less than was written.
- */
-async function newestManifest(
-  context: Context,
-  zstor: Zstor,
-  configPath: string,
-  log: Log,
-): Promise<FoundManifest & { newest: Version }> {
-  const versions = await asking(context, configPath, zstor, () => manifestVersions(zstor));
-  for (const version of versions) {
-    const found = await asking(context, configPath, zstor, () => readManifest(zstor, version));
-    if (found) return { ...found, newest: versions[0] ?? version };
-    log('warning', `${manifestName(version)} is not complete; the one before it is used`);
-  }
-  throw new QsfsError(
-    'QSFS_E_NO_VOLUME',
-    versions.length === 0
-      ? 'the backends hold no volume that was ever synced'
-      : 'none of the sync points on the backends is complete',
-  );
-}
-
-async function readManifest(zstor: Zstor, version: Version): Promise<FoundManifest | undefined> {
-  const content = await getObject(zstor, manifestName(version));
-  if (!content) return undefined;
-  const manifest = decode(manifestName(version), () => decodeManifest(content));
-  if (compareVersions(manifest, version) !== 0) {
-    throw new QsfsError(
-      'QSFS_E_NO_VOLUME',
-      `${manifestName(version)} holds another sync point than its name says`,
-    );
-  }
-  const pages = new Map<string, readonly ManifestFile[]>();
-  for (const namespace of manifest.namespaces) {
-    for (const [page, pageVersion] of namespace.pages.entries()) {
-      const name = pageName(namespace.name, page, pageVersion);
-      const bytes = await getObject(zstor, name);
-      if (!bytes) return undefined;
-      pages.set(
-        `${namespace.name}/${page}`,
-        decode(name, () => decodePage(bytes, page * PAGE_FILES)),
-      );
-    }
-  }
-  return { manifest, pages };
-}
-
-/** A small object; undefined when there certainly is none. */
-async function getObject(zstor: Zstor, name: string): Promise<Uint8Array | undefined> {
-  const record = await zstor.head(name);
-  return record && (await zstor.getSmall(record));
-}
-
-function decode<Result>(name: string, read: () => Result): Result {
-  try {
-    return read();
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-    throw new QsfsError('QSFS_E_NO_VOLUME', `${name}: ${error.message}`);
-  }
-}
-
 interface BuildParts extends FoundManifest {
   /** The newest manifest there was, complete or not. */
   readonly newest: Version;
@@ -291,6 +194,9 @@ async function build(parts: BuildParts): Promise<RestoreReport> {
   empty(disk, layout.frontend);
   disk.open(layout.restoring, 'create').close();
   disk.syncDirectory(layout.frontend);
+  const { pages } = parts;
+  const { progress } = options;
+  const made = { context, layout, zstor, identity, pages, progress };
   let dataFiles = 0;
   let dataBytes = 0;
   let readOnly: ReadOnly | null;
@@ -298,7 +204,7 @@ async function build(parts: BuildParts): Promise<RestoreReport> {
     for (const name of OFFLOADED) {
       const namespace = manifest.namespaces.find((candidate) => candidate.name === name);
       if (!namespace) throw new QsfsError('QSFS_E_NO_VOLUME', `the manifest has no namespace ${name}`);
-      const done = await buildNamespace(parts, identity, namespace, name);
+      const done = await restoreNamespace(made, namespace, name);
       dataFiles += done.files;
       dataBytes += done.bytes;
     }
@@ -325,7 +231,7 @@ async function build(parts: BuildParts): Promise<RestoreReport> {
     empty(disk, layout.frontend);
     throw error;
   }
-  options.progress(`${count(dataFiles, 'data file')} will be read from the backends when they are needed`);
+  progress(`${count(dataFiles, 'data file')} will be read from the backends when they are needed`);
   return {
     directory: layout.root,
     epoch: identity.epoch,
@@ -340,114 +246,4 @@ async function build(parts: BuildParts): Promise<RestoreReport> {
 /** Removes everything in a folder, which may be a mount point and stays. */
 function empty(disk: Disk, folder: string): void {
   for (const name of disk.list(folder)) disk.removeTree(join(folder, name));
-}
-
-async function buildNamespace(
-  parts: BuildParts,
-  identity: Identity,
-  namespace: ManifestNamespace,
-  name: OffloadedName,
-): Promise<{ files: number; bytes: number }> {
-  const { context, layout, pages, options, zstor } = parts;
-  const { disk } = context;
-  const indexFolder = join(layout.index, name);
-  const dataFolder = join(layout.data, name);
-  disk.makeDirectory(indexFolder);
-  disk.makeDirectory(dataFolder);
-  const files = VolumeFiles.open(disk, layout, name, identity.stripeBytes, identity.segmentBytes);
-  const indexes: { file: number; version: Version; sizeBytes: number }[] = [];
-  let fileCount = 0;
-  let bytes = 0;
-  try {
-    for (let file = 0; file < namespace.activeFile; file += 1) {
-      const entry = pages.get(`${name}/${Math.floor(file / PAGE_FILES)}`)?.[file % PAGE_FILES];
-      if (!entry)
-        throw new QsfsError('QSFS_E_NO_VOLUME', `the manifest does not describe file ${file} of ${name}`);
-      if (entry.data) {
-        makeHole(disk, join(dataFolder, `d${file}`), entry.data.sizeBytes);
-        const stripes = Math.ceil(entry.data.sizeBytes / identity.stripeBytes);
-        files.presence.recordAbsent(file, 0, stripes);
-        // Whether all n shards are there is looked at by the first healing round; until then nothing of it is dropped.
-        files.catalog.setData(file, { safety: 'degraded', ...entry.data });
-        fileCount += 1;
-        bytes += entry.data.sizeBytes;
-      }
-      if (entry.index) {
-        const { epoch, generation, sizeBytes } = entry.index;
-        indexes.push({ file, version: { epoch, generation }, sizeBytes });
-      }
-    }
-    let done = 0;
-    await Promise.all(
-      Array.from({ length: CONCURRENT_MAX }, async () => {
-        for (let next = indexes.pop(); next; next = indexes.pop()) {
-          const { file, version, sizeBytes } = next;
-          const path = join(indexFolder, `i${file}`);
-          const stored = await bringIndex(
-            zstor,
-            context,
-            { name: indexName(name, file, version), sizeBytes },
-            path,
-          );
-          files.catalog.setIndex(file, { ...version, ...stored });
-          done += 1;
-          if (done % 1000 === 0) options.progress(`${name}: ${done} index files`);
-        }
-      }),
-    );
-    replaceWhole(disk, join(indexFolder, DESCRIPTOR), namespace.descriptor);
-    replaceWhole(disk, join(indexFolder, `i${namespace.activeFile}`), namespace.activeIndex);
-    replaceWhole(disk, join(dataFolder, `d${namespace.activeFile}`), namespace.activeData);
-    files.presence.flush();
-    files.catalog.flush();
-    disk.syncDirectory(dataFolder);
-  } finally {
-    files.close();
-  }
-  return { files: fileCount, bytes };
-}
-
-function makeHole(disk: Disk, path: string, sizeBytes: number): void {
-  const file = disk.open(path, 'create');
-  try {
-    file.truncate(sizeBytes);
-  } finally {
-    file.close();
-  }
-}
-
-async function bringIndex(
-  zstor: Zstor,
-  context: Context,
-  wanted: { name: string; sizeBytes: number },
-  path: string,
-): Promise<Omit<StoredIndex, keyof Version>> {
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      const record = await zstor.retrieve(wanted.name, path);
-      if (record.sizeBytes === wanted.sizeBytes) {
-        const { disk, clock } = context;
-        const content = readWhole(disk, path) ?? new Uint8Array(0);
-        return {
-          sizeBytes: content.length,
-          hash: createHash('sha256').update(content).digest().subarray(0, HASH_BYTES),
-          modifiedMs: disk.stat(path)?.modifiedMs ?? 0,
-          copiedMs: clock.nowMs(),
-          complete: isComplete(record),
-        };
-      }
-      throw new QsfsError(
-        'QSFS_E_NO_VOLUME',
-        `${wanted.name} has ${record.sizeBytes} bytes, not ${wanted.sizeBytes}`,
-      );
-    } catch (error) {
-      if (isZstorError(error, 'QSFS_E_NOT_FOUND')) {
-        throw new QsfsError('QSFS_E_NO_VOLUME', `the index ${wanted.name} is not on the backends`);
-      }
-      if (!isZstorError(error, 'QSFS_E_UNAVAILABLE') || attempt === INDEX_ATTEMPTS) {
-        throw asKnownError(error);
-      }
-    }
-    await context.clock.sleep(500);
-  }
 }
