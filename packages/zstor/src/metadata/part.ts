@@ -56,6 +56,9 @@ export function isRecordKey(keys: MetadataKeys, key: string): boolean {
   return key.startsWith(keys.keyPrefix) && /^[0-9a-f]{48}$/.test(key.slice(keys.keyPrefix.length));
 }
 
+/** Versions are at least the wall clock times this, so that they grow even over a name's deaths and rebirths. */
+export const VERSIONS_PER_MS = 1000n;
+
 /** One write of one key: its number, who wrote it, and how it was coded. Parts of different writes never mix. */
 export interface WriteStamp {
   readonly version: bigint;
