@@ -203,11 +203,11 @@ export async function openParts(
       zstor,
       doubt: () => {
         offload.doubt();
-        syncHook.points?.doubt();
+        syncHook.points?.scrub.doubt();
         for (const name of OFFLOADED) for (const file of volume[name].files()) cache.withdraw(name, file);
       },
-      suspect: (names) => syncHook.points?.suspect(names),
-      isWhole: () => offload.status.degradedFiles === 0 && syncHook.points?.degradedObjects === 0,
+      suspect: (names) => syncHook.points?.scrub.suspect(names),
+      isWhole: () => offload.status.degradedFiles === 0 && syncHook.points?.scrub.degradedObjects === 0,
       log,
     });
     const syncPoints = new SyncPoints({

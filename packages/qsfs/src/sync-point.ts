@@ -15,26 +15,23 @@ import { asKnownError } from './known-errors.ts';
 import type { Layout } from './layout.ts';
 import type { LeaseHolder } from './lease.ts';
 import {
-  dataName,
   decodeManifest,
   encodeManifest,
-  indexName,
   type Manifest,
   type ManifestNamespace,
   manifestName,
-  pageName,
-  parsePartName,
   type Version,
 } from './manifest.ts';
 import { ManifestPages } from './manifest-pages.ts';
 import { type GiveBack, OFFLOADED, type OffloadedName, type SyncedNamespace } from './messages.ts';
 import { DrainInterrupted, type Offload } from './offload.ts';
 import { count } from './quantities.ts';
+import { pagesOf, Scrub, type Standing } from './scrub.ts';
 import { StagedIndexes } from './staged-indexes.ts';
 import { findSuspects } from './suspects.ts';
 import { findGarbage } from './sweep.ts';
 import type { Volume } from './volume-files.ts';
-import { PATIENCE_MS, RETRY_MS, VolumeObjects } from './volume-objects.ts';
+import { VolumeObjects } from './volume-objects.ts';
 
 /** What sync points need. */
 export interface SyncParts {
@@ -61,14 +58,8 @@ export interface SyncParts {
 }
 
 /** What a sync point did. */
-export interface SyncReport {
+export interface SyncReport extends Standing {
   readonly generation: number;
-  /** Objects that are readable but lack shards. 0: everything is on all n backends, verified. */
-  readonly degradedObjects: number;
-  /** Metadata stores that lost their records and have not got all of them again. */
-  readonly blankStores: readonly string[];
-  /** Data backends that came back and could not be asked yet whether they still have what they were given. */
-  readonly unseenBackends: readonly string[];
   readonly durationMs: number;
 }
 
@@ -80,6 +71,8 @@ export class SyncPoints {
   readonly #objects: VolumeObjects;
   readonly #pages: ManifestPages;
   readonly #staged: StagedIndexes;
+  /** Looks after what earlier sync points have stored. */
+  readonly scrub: Scrub;
   #suspectsKnown = false;
   #stateKnown = false;
   /** Something was lost on the backends that only a new state stores again. */
@@ -102,7 +95,17 @@ export class SyncPoints {
     this.#objects = objects;
     this.#pages = pages;
     this.#staged = new StagedIndexes({ ...parts, disk, objects, pages });
-    this.#question(false);
+    this.scrub = new Scrub({
+      ...parts,
+      objects,
+      pages,
+      manifest: () => this.#manifest,
+      isRestoring: () => this.#restoring,
+      storeAgain: () => {
+        this.#suspectsKnown = false;
+        this.#restoring = true;
+      },
+    });
   }
 
   /** The generation of the newest manifest on the backends; 0 when there is none. */
@@ -123,29 +126,6 @@ export class SyncPoints {
     });
   }
 
-  /** Small objects that are not known to have all their shards. */
-  get degradedObjects(): number {
-    return this.#objects.small.size;
-  }
-
-  /** Takes back what is believed of every small object: a backend was emptied. */
-  doubt(): void {
-    this.#question(true);
-  }
-
-  /** These objects were found to have lost too many shards: they are looked at again, and stored again where that can be done. */
-  suspect(names: readonly string[]): void {
-    const { offload, volume } = this.#parts;
-    this.#question(true);
-    for (const name of names) {
-      const part = parsePartName(name);
-      if (part?.kind !== 'd') this.#objects.small.suspect(name);
-      // Of an earlier epoch it is not the one that is needed.
-      else if (dataName(part.namespace, part.number, volume[part.namespace].data(part.number).epoch) === name)
-        offload.suspect(part.namespace, part.number);
-    }
-  }
-
   /** False until the first state is made: what the process before us wrote may be in no sync point. */
   get stateKnown(): boolean {
     return this.#stateKnown;
@@ -153,9 +133,7 @@ export class SyncPoints {
 
   /** Looks at small objects that lack shards, and repairs them; a sync point does so itself. */
   async healSmall(): Promise<void> {
-    if (this.busy || this.#objects.small.size === 0) return;
-    await this.#objects.small.heal();
-    this.#storeAgain(this.#objects.small.lost());
+    if (!this.busy) await this.scrub.healSmall();
   }
 
   /** A state was made that is not on the backends yet. */
@@ -224,22 +202,13 @@ export class SyncPoints {
         if (!this.#state || (await this.#sent(this.#state))) break;
       }
       // What was stored long ago must be there, too.
-      const { emptied } = this.#parts;
-      const isDoubted = await emptied.look();
-      const unseenBackends = await this.#lookAtReturned();
-      let degradedObjects = await this.#heal();
-      const blankStores = await this.#fillStores();
-      // Backends that have their part again count as emptied until the next look.
-      const isOver = degradedObjects === 0 && (isDoubted || emptied.emptied.length > 0);
-      if (isOver && (await emptied.look())) degradedObjects = this.#lacking;
+      const standing = await this.scrub.run();
       this.lastError = '';
       // Data that lacks shards is named by older manifests too: they are of no use for it.
       if (this.#objects.small.size === 0) await this.#cleanUp();
       return {
         generation: this.generation,
-        degradedObjects,
-        blankStores,
-        unseenBackends,
+        ...standing,
         durationMs: clock.monotonicMs() - startMs,
       };
     } catch (error) {
@@ -329,7 +298,7 @@ export class SyncPoints {
     const namespaces: ManifestNamespace[] = [];
     for (const synced of state) {
       const { namespace, activeFile, descriptor, activeIndex, activeData } = synced;
-      const before = this.#pagesOf(namespace);
+      const before = pagesOf(this.#manifest, namespace);
       const pages = await this.#pages.send(namespace, activeFile, version, before);
       namespaces.push({
         name: namespace,
@@ -360,102 +329,6 @@ export class SyncPoints {
     this.#staged.tidy();
     this.#pages.stored(manifest);
     this.#parts.log('info', `sync point ${version.generation} is on the backends`);
-  }
-
-  /** Objects that lack shards. */
-  get #lacking(): number {
-    return this.#objects.small.size + this.#parts.offload.status.degradedFiles;
-  }
-
-  /** Repairs what lacks shards, as far as the backends allow now. @returns how many objects still do */
-  async #heal(): Promise<number> {
-    const { context, offload, zstor } = this.#parts;
-    const end = context.clock.monotonicMs() + PATIENCE_MS;
-    await this.#objects.small.look();
-    while (this.#lacking > 0 && context.clock.monotonicMs() < end) {
-      // With backends missing nothing can become whole: looking at every object would only take time.
-      const { data } = await zstor.status();
-      if (!data.placeable) break;
-      await this.#objects.small.heal();
-      await offload.heal(true);
-      if (this.#storeAgain(this.#objects.small.lost())) break;
-      if (this.#lacking > 0) await context.clock.sleep(RETRY_MS);
-    }
-    return this.#lacking;
-  }
-
-  /** Has backends that came back asked for what they held. @returns those that could not be asked */
-  async #lookAtReturned(): Promise<readonly string[]> {
-    const { context, emptied, zstor } = this.#parts;
-    const end = context.clock.monotonicMs() + PATIENCE_MS;
-    while (emptied.unseen.length > 0 && context.clock.monotonicMs() < end) {
-      await zstor.repairPending();
-      await emptied.look();
-      if (emptied.unseen.length > 0) await context.clock.sleep(RETRY_MS);
-    }
-    return emptied.unseen;
-  }
-
-  /** Has metadata stores that lost their records get them again. @returns those that still lack some */
-  async #fillStores(): Promise<readonly string[]> {
-    const { context, emptied, zstor } = this.#parts;
-    const end = context.clock.monotonicMs() + PATIENCE_MS;
-    while (emptied.blankStores.length > 0 && context.clock.monotonicMs() < end) {
-      await zstor.repairPending();
-      await emptied.look();
-      if (emptied.blankStores.length > 0) await context.clock.sleep(RETRY_MS);
-    }
-    return emptied.blankStores;
-  }
-
-  /**
-   * Has small objects that are lost on the backends stored again with the next state, which is made soon.
-   * @returns whether there are any
-   */
-  #storeAgain(names: readonly string[]): boolean {
-    if (names.length === 0 || this.#restoring) return names.length > 0;
-    const { log, volume, context } = this.#parts;
-    log('warning', `${count(names.length, 'object')} were lost on the backends and will be stored again`);
-    for (const name of names) {
-      const part = parsePartName(name);
-      if (part?.kind === 'i') {
-        const files = volume[part.namespace];
-        if (context.disk.stat(files.indexPath(part.number))) files.catalog.distrustIndex(part.number);
-        else {
-          log('error', `${name} is lost on the backends and is not here either`);
-          this.#objects.small.forget(name);
-        }
-      } else if (part?.kind === 'p') this.#pages.lost(part.namespace, part.number);
-    }
-    this.#suspectsKnown = false;
-    this.#restoring = true;
-    return true;
-  }
-
-  /**
-   * Everything small that the newest manifest names has to be looked at.
-   * @param known also what the catalog says to be whole
-   */
-  #question(known: boolean): void {
-    const manifest = this.#manifest;
-    if (!manifest) return;
-    this.#objects.small.question(manifestName(manifest));
-    for (const name of OFFLOADED) {
-      for (const [page, version] of this.#pagesOf(name).entries()) {
-        this.#objects.small.question(pageName(name, page, version));
-      }
-      const { catalog } = this.#parts.volume[name];
-      for (let file = 0; file < catalog.length; file += 1) {
-        const index = catalog.index(file);
-        if (!index || (index.complete && !known)) continue;
-        this.#objects.small.question(indexName(name, file, index), () => catalog.indexWhole(file, index));
-      }
-    }
-  }
-
-  /** Pages of the newest manifest on the backends. */
-  #pagesOf(namespace: OffloadedName): readonly Version[] {
-    return this.#manifest?.namespaces.find(({ name }) => name === namespace)?.pages ?? [];
   }
 
   /** Deletes what no manifest names any more. Never in the way of anything: what fails is done another time. */

@@ -144,10 +144,10 @@ function syncOf(made: Fixture = fixture(), identity = identityOf(), cleanStart =
     zstor: made.zstor,
     doubt: () => {
       offload.doubt();
-      hook.points?.doubt();
+      hook.points?.scrub.doubt();
     },
-    suspect: (names) => hook.points?.suspect(names),
-    isWhole: () => offload.status.degradedFiles === 0 && hook.points?.degradedObjects === 0,
+    suspect: (names) => hook.points?.scrub.suspect(names),
+    isWhole: () => offload.status.degradedFiles === 0 && hook.points?.scrub.degradedObjects === 0,
     log: made.log,
   });
   const points = new SyncPoints({
@@ -395,8 +395,8 @@ test('after a backend was emptied small objects are looked at before they count 
     rebuilt.push(name);
     return rebuild(name);
   };
-  sync.points.doubt();
-  assert.equal(sync.points.degradedObjects, 3);
+  sync.points.scrub.doubt();
+  assert.equal(sync.points.scrub.degradedObjects, 3);
   assert.equal((await sync.clock.until(sync.points.run())).degradedObjects, 0);
   const version = { epoch: 1, generation: 1 };
   assert.deepEqual(
@@ -457,7 +457,7 @@ test('small objects that the backends lost are stored again from what is here', 
   sync.change();
   await sync.clock.until(sync.points.run());
   sync.zstor.wipedShards = 2;
-  sync.points.doubt();
+  sync.points.scrub.doubt();
   assert.equal((await sync.clock.until(sync.points.run())).degradedObjects, 3);
   assert.ok(sync.points.unfinished);
   sync.zstor.wipedShards = 0;
@@ -477,7 +477,7 @@ test('small objects become whole without a sync point', async () => {
   await sync.clock.until(sync.points.run());
   sync.zstor.mode = 'up';
   await sync.points.healSmall();
-  assert.equal(sync.points.degradedObjects, 0);
+  assert.equal(sync.points.scrub.degradedObjects, 0);
   assert.equal(sync.points.generation, 1);
 });
 
