@@ -5,13 +5,12 @@
 // filesystem thread, mount, then the loops. Order of closing: the reverse, and the lease last.
 import { join } from 'node:path';
 import type { MountedDevice } from '@qsfs/fuse';
-import type { Timer } from '@qsfs/io';
 import type { Zstor } from '@qsfs/zstor';
 import type { Cache } from './cache.ts';
 import { CapacityKeeper, capacityOf } from './capacity.ts';
 import type { Courtesy } from './courtesy.ts';
 import type { EmptiedBackends } from './emptied-backends.ts';
-import { messageOf, QsfsError } from './errors.ts';
+import { messageOf } from './errors.ts';
 import type { Filesystem } from './filesystem.ts';
 import { closeParts, type FrontendOptions, LateEvents, openParts, type Parts } from './frontend-parts.ts';
 import { RoomKeeper } from './give-back.ts';
@@ -27,9 +26,11 @@ import { PaceKeeper } from './pace-keeper.ts';
 import { PresenceRecord } from './presence-record.ts';
 import { count } from './quantities.ts';
 import type { ReadBack } from './read-back.ts';
-import { describeReadOnly, type ReadOnly } from './read-only.ts';
+import type { ReadOnly } from './read-only.ts';
+import { Recurring } from './recurring.ts';
 import { Relocator } from './relocation.ts';
 import type { SyncPoints, SyncReport } from './sync-point.ts';
+import { SyncSchedule } from './sync-schedule.ts';
 import type { Volume } from './volume-files.ts';
 
 const TICK_MS = 100;
@@ -39,8 +40,6 @@ const CAPACITY_MS = 3000;
 const ROOM_MS = 1000;
 /** How often backends are asked whether they are what they were. */
 const EMPTIED_MS = 10_000;
-/** After a sync point that could not be brought to the backends, the next attempt waits this long. */
-const SYNC_RETRY_MS = 15_000;
 /** The lease is given back in this time, or not at all. */
 const RELEASE_TIMEOUT_MS = 3000;
 const CLEAN_MARK = 'clean';
@@ -69,10 +68,10 @@ export class Frontend {
   /** Not where the frontend's own disk tells. */
   readonly #capacity: CapacityKeeper | undefined;
   readonly #presence: PresenceRecord;
-  readonly #timers = new Map<string, Timer>();
+  readonly #recurring: Recurring;
+  readonly #schedule: SyncSchedule;
   /** Why this frontend may not write to the backends any more; empty otherwise. */
   #fenced = '';
-  #syncFailedAtMs = Number.NEGATIVE_INFINITY;
   #closing: Promise<{ clean: boolean; message: string }> | undefined;
   /** The mount goes because we unmount it. */
   #leaving = false;
@@ -114,6 +113,17 @@ export class Frontend {
     const { clock } = parts.options.context;
     const { shared, volume, filesystem, options, syncPoints } = parts;
     const { log } = options;
+    this.#recurring = new Recurring(clock, log);
+    this.#schedule = new SyncSchedule({
+      clock,
+      gauges,
+      offload,
+      syncPoints,
+      intervalMs: options.configuration.settings.syncIntervalMs,
+      readOnly: () => this.readOnly,
+      fence: (reason) => this.fence(reason),
+      log,
+    });
     const move = (file: number) => filesystem.relocate(file);
     this.#room = new RoomKeeper({
       disk: options.context.disk,
@@ -189,19 +199,7 @@ export class Frontend {
 
   /** Something was written that no sync point on the backends holds. */
   get unsynced(): boolean {
-    const isHeld = this.readOnly === null || this.#fenced !== '';
-    return isHeld ? this.#changed || this.syncPoints.unfinished : this.#holdsMore;
-  }
-
-  /** While nothing can be written it can be seen whether the newest sync point has it all. */
-  get #holdsMore(): boolean {
-    const { pendingFiles } = this.offload.status;
-    return this.gauges[GAUGES.dirty] === 1 || pendingFiles > 0 || !this.syncPoints.isNewest;
-  }
-
-  /** Something may have been written that no state holds yet: by us, or by the process before us. */
-  get #changed(): boolean {
-    return this.gauges[GAUGES.dirty] === 1 || !this.syncPoints.stateKnown;
+    return this.#schedule.unsynced;
   }
 
   /** Why this frontend may not write to the backends any more; empty otherwise. */
@@ -243,38 +241,17 @@ export class Frontend {
   }
 
   /** Everything written so far, to the backends. @throws QsfsError */
-  async sync(): Promise<SyncReport> {
-    const { readOnly } = this;
-    if (this.#fenced) throw new QsfsError('QSFS_E_FENCED', this.#fenced);
-    if (readOnly) {
-      const code = readOnly.cause === 'asked' ? 'QSFS_E_INCOMPLETE' : 'QSFS_E_BACKENDS';
-      throw new QsfsError(code, `nothing can be synced from this mount: ${describeReadOnly(readOnly)}`);
-    }
-    try {
-      return await this.syncPoints.run();
-    } catch (error) {
-      this.#noticeFence(error);
-      throw error;
-    }
+  sync(): Promise<SyncReport> {
+    return this.#schedule.run();
   }
 
   /** Drops every local stripe that is safe, and what the kernel keeps of file contents. */
   async evictAll(metadata: boolean): Promise<{ bytes: number; stripes: number }> {
-    await this.#syncOwnChanges();
+    await this.#schedule.runForOwnChanges();
     const dropped = await this.cache.evictAll(metadata);
     const inodes = await this.#filesystem.cachedInodes();
     await this.#housekeeper.invalidate(this.#mounted.descriptor, inodes);
     return dropped;
-  }
-
-  /** What the volume itself has rewritten since a sync (joined fragments) must not be what stays here: nobody wrote anything. */
-  async #syncOwnChanges(): Promise<void> {
-    const { gauges, syncPoints } = this;
-    const isOwn = gauges[GAUGES.dirty] === 1 && gauges[GAUGES.changedByPrograms] === 0;
-    if (!isOwn || this.readOnly || syncPoints.unfinished || syncPoints.lastError !== '') return;
-    await this.sync().catch((error: unknown) =>
-      this.options.log('warning', `sync before dropping: ${messageOf(error)}`),
-    );
   }
 
   /** Whether backends were emptied: nothing is taken for safe then until it was looked at again. */
@@ -299,8 +276,7 @@ export class Frontend {
 
   async #close(): Promise<{ clean: boolean; message: string }> {
     const { context, layout } = this.options;
-    for (const timer of this.#timers.values()) timer.cancel();
-    this.#timers.clear();
+    this.#recurring.end();
     // Nobody sets the pace any more: writes that were held back for it must not hold up the unmounting.
     this.gauges[GAUGES.paceBytesPerSecond] = 0;
     this.#leaseWatch.end();
@@ -320,7 +296,9 @@ export class Frontend {
     this.readBack.close();
     this.cache.close();
     if (this.readOnly === null) {
-      const released = this.#lease.release().catch((error: unknown) => void this.#noticeFence(error));
+      const released = this.#lease
+        .release()
+        .catch((error: unknown) => void this.#schedule.noticeFence(error));
       await Promise.race([released, context.clock.sleep(RELEASE_TIMEOUT_MS)]);
     }
     await closeParts({
@@ -352,7 +330,8 @@ export class Frontend {
 
   /** Starts the loops. */
   #begin(): void {
-    this.#every('cache', TICK_MS, () => {
+    const recurring = this.#recurring;
+    recurring.every('cache', TICK_MS, () => {
       this.cache.tend();
       this.readBack.tend();
       this.#pace.adjust();
@@ -362,13 +341,13 @@ export class Frontend {
       this.gauges[GAUGES.pendingBytes] = this.offload.status.pendingBytes;
       if ((this.gauges[GAUGES.paceBytesPerSecond] as number) > 0) this.#filesystem.send({ kind: 'go-on' });
     });
-    this.#every('presence', RECORD_PRESENCE_MS, () => this.#presence.keep());
-    this.#every('heal', HEAL_MS, () => this.#heal(false));
-    if (!this.options.readOnly) this.#every('lease', LOOK_MS, () => this.#leaseWatch.look());
-    this.#every('capacity', CAPACITY_MS, () => this.#capacity?.tend());
-    this.#every('emptied backends', EMPTIED_MS, () => this.lookForEmptied());
-    this.#every('sync', 1000, () => this.#syncWhenDue());
-    this.#every('room', ROOM_MS, () => this.#makeRoom());
+    recurring.every('presence', RECORD_PRESENCE_MS, () => this.#presence.keep());
+    recurring.every('heal', HEAL_MS, () => this.#heal(false));
+    if (!this.options.readOnly) recurring.every('lease', LOOK_MS, () => this.#leaseWatch.look());
+    recurring.every('capacity', CAPACITY_MS, () => this.#capacity?.tend());
+    recurring.every('emptied backends', EMPTIED_MS, () => this.lookForEmptied());
+    recurring.every('sync', 1000, () => this.#schedule.tend());
+    recurring.every('room', ROOM_MS, () => this.#makeRoom());
     void this.#capacity?.tend();
     bringMetadata({
       clock: this.options.context.clock,
@@ -381,49 +360,6 @@ export class Frontend {
     void this.#lookAtDegraded().catch((error: unknown) =>
       this.options.log('warning', `heal: ${messageOf(error)}`),
     );
-  }
-
-  /** Runs something again and again; the next time is counted from its end. What it throws is logged. */
-  #every(name: string, periodMs: number, act: () => void | Promise<void>): void {
-    const { clock } = this.options.context;
-    const turn = async () => {
-      try {
-        await act();
-      } catch (error) {
-        this.options.log('warning', `${name}: ${messageOf(error)}`);
-      }
-      if (this.#closing) return;
-      this.#timers.set(
-        name,
-        clock.after(periodMs, () => void turn(), true),
-      );
-    };
-    this.#timers.set(
-      name,
-      clock.after(periodMs, () => void turn(), true),
-    );
-  }
-
-  async #syncWhenDue(): Promise<void> {
-    const { context, configuration } = this.options;
-    if (this.readOnly || this.syncPoints.busy) return;
-    const nowMs = context.clock.monotonicMs();
-    if (nowMs - this.#syncFailedAtMs < SYNC_RETRY_MS) return;
-    const due = nowMs - this.syncPoints.madeAtMs >= configuration.settings.syncIntervalMs;
-    try {
-      if (this.syncPoints.unfinished) await this.syncPoints.finish();
-      else if (due && this.#changed) await this.syncPoints.run();
-    } catch (error) {
-      this.#syncFailedAtMs = context.clock.monotonicMs();
-      if (!this.#noticeFence(error)) throw error;
-    }
-  }
-
-  /** @returns whether it says that another frontend took over */
-  #noticeFence(error: unknown): boolean {
-    if (!(error instanceof QsfsError) || error.code !== 'QSFS_E_FENCED') return false;
-    this.fence(error.message);
-    return true;
   }
 
   /** Another frontend took over: nothing is sent any more, and programs cannot change anything. */
