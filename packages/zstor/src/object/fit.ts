@@ -8,6 +8,9 @@ import { StoredRecord } from '../metadata/record.ts';
 import { place } from '../placement/placement.ts';
 import type { DataBackends } from './data-backends.ts';
 
+/** Codes a stripe of an object; the result has to be released. */
+export type StripeEncoder = (stripe: number) => Promise<EncodedStripe>;
+
 /** What finding out takes. */
 export interface FitParts {
   readonly config: ZstorConfig;
@@ -20,13 +23,13 @@ export interface FitParts {
  * until it is known. Others may fill the backends all the same before it is written.
  * @param draft the record to be
  * @param takenBytes of the source on its disk: holes take nothing
- * @param encode codes a stripe as it would be stored, for a record of this salt
- * @throws ZstorError QSFS_E_UNAVAILABLE when it does not fit; what `encode` throws
+ * @param encoderOf codes the stripes as they would be stored for a record of this salt
+ * @throws ZstorError QSFS_E_UNAVAILABLE when it does not fit; what encoding throws
  */
 export async function assertFits(
   draft: StoredRecord,
   takenBytes: number,
-  encode: (draft: StoredRecord, stripe: number) => Promise<EncodedStripe>,
+  encoderOf: (draft: StoredRecord) => StripeEncoder,
   parts: FitParts,
   signal: AbortSignal | undefined,
 ): Promise<void> {
@@ -35,12 +38,12 @@ export async function assertFits(
   if (refusalOf(takenBytes / minimalShards) === undefined) return;
   // A source that changes must not be coded twice under the same keys.
   const { id, salt } = newObjectIdentity(parts.random);
-  const trial = new StoredRecord({ ...draft, objectId: id, salt }, draft.stripes.copy(), 0n);
+  const encode = encoderOf(new StoredRecord({ ...draft, objectId: id, salt }, draft.stripes.copy(), 0n));
   let shardBytes = 0;
   let leftBytes = draft.sizeBytes;
   for (let stripe = 0; stripe < stripeCount; stripe++) {
     if (signal?.aborted) throw new ZstorError('QSFS_E_ABORTED', 'the write was given up');
-    const encoded = await encode(trial, stripe);
+    const encoded = await encode(stripe);
     encoded.release();
     shardBytes += encoded.shardBytes;
     leftBytes -= encoded.plainBytes;

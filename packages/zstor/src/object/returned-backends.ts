@@ -6,7 +6,7 @@ import type { StoredRecord } from '../metadata/record.ts';
 import type { DataBackends } from './data-backends.ts';
 
 /** Stripes of an object whose shards are asked for, at most: the first, the last, and some between. */
-const ASKED_STRIPES = 16;
+const ASKED_STRIPES = 8;
 
 /** What is left of an object on them, as far as was asked. */
 export type Remains = 'there' | 'gone' | 'unreachable';

@@ -4,7 +4,7 @@
 // 3. the old shards deleted.
 // A crash before 2 leaves new shards nobody refers to, after it old ones: garbage, never damage.
 import type { Clock, Disk, Random } from '@qsfs/io';
-import { type Codec, type EncodedStripe, newObjectIdentity } from '../codec/index.ts';
+import { type Codec, newObjectIdentity } from '../codec/index.ts';
 import type { ZstorConfig } from '../config/types.ts';
 import { messageOf, ZstorError } from '../errors.ts';
 import type { MetadataCluster } from '../metadata/cluster.ts';
@@ -14,7 +14,7 @@ import type { Records } from '../metadata/records.ts';
 import { StripeTable } from '../metadata/stripe-table.ts';
 import type { ObjectSource, PutOptions } from '../types.ts';
 import type { DataBackends } from './data-backends.ts';
-import { assertFits } from './fit.ts';
+import { assertFits, type StripeEncoder } from './fit.ts';
 import { translateLocal } from './local-errors.ts';
 import type { ReadBack } from './read-back.ts';
 import { codedObject } from './reader.ts';
@@ -94,8 +94,14 @@ export class ObjectWriter {
     const takenBytes = this.#takenBytes(source);
     // A few stripes fit, or find out that they do not.
     if (takenBytes > WRITE_WINDOW * stripeSizeBytes) {
-      const encode = (draft: StoredRecord, stripe: number) => this.#encode(draft, stripe, source);
-      await assertFits(new StoredRecord(fields, table, 0n), takenBytes, encode, this.#parts, options.signal);
+      const encoderOf = (draft: StoredRecord) => this.#encoderOf(draft, source);
+      await assertFits(
+        new StoredRecord(fields, table, 0n),
+        takenBytes,
+        encoderOf,
+        this.#parts,
+        options.signal,
+      );
     }
     let saved: StoredRecord;
     let old: StoredRecord | undefined;
@@ -151,9 +157,10 @@ export class ObjectWriter {
   ): Promise<void> {
     const { config } = this.#parts;
     const table = draft.stripes;
+    const encode = this.#encoderOf(draft, source);
     let doneBytes = 0;
     await forEachConcurrently(table.stripeCount, WRITE_WINDOW, options.signal, async (stripe, signal) => {
-      const encoded = await this.#encode(draft, stripe, source);
+      const encoded = await encode(stripe);
       try {
         if (signal.aborted) throw new ZstorError('QSFS_E_ABORTED', 'the write was given up');
         table.setShardBytes(stripe, encoded.shardBytes);
@@ -177,20 +184,20 @@ export class ObjectWriter {
     });
   }
 
-  #encode(draft: StoredRecord, stripe: number, source: ObjectSource | Uint8Array): Promise<EncodedStripe> {
+  /** What codes the stripes of an object. */
+  #encoderOf(draft: StoredRecord, source: ObjectSource | Uint8Array): StripeEncoder {
     const { config, codec } = this.#parts;
-    const lengthBytes = draft.plainBytes(stripe);
-    const offset = stripe * draft.stripeSizeBytes;
+    const object = codedObject(draft, config.masterKey);
     const path = source instanceof Uint8Array ? '' : source.path;
-    return translateLocal(path, () =>
-      codec.encode(
-        codedObject(draft, config.masterKey),
-        stripe,
+    return (stripe) => {
+      const lengthBytes = draft.plainBytes(stripe);
+      const offset = stripe * draft.stripeSizeBytes;
+      const bytes =
         source instanceof Uint8Array
           ? source.subarray(offset, offset + lengthBytes)
-          : { path, offset: (source.offset ?? 0) + offset, lengthBytes },
-      ),
-    );
+          : { path, offset: (source.offset ?? 0) + offset, lengthBytes };
+      return translateLocal(path, () => codec.encode(object, stripe, bytes));
+    };
   }
 
   /** Makes the record the object's. @returns it, and the one it replaced */
