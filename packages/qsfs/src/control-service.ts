@@ -203,7 +203,7 @@ export class ControlService {
   async #tolerance(now: Tolerance): Promise<Tolerance> {
     const { offload, zstor } = this.#frontend;
     const tolerances = [now];
-    for (const name of offload.degradedNames(TOLERANCE_SAMPLE_MAX)) {
+    for (const name of offload.degraded.names(TOLERANCE_SAMPLE_MAX)) {
       const record = await zstor.head(name).catch(() => undefined);
       if (record) tolerances.push(zstor.tolerance(record));
     }

@@ -159,7 +159,7 @@ export async function openParts(
       came: (namespace, file) => late.cache?.consider(namespace, file),
       leaving: (namespace, file, stripe) => late.cache?.leaving(namespace, file, stripe),
       aheadLimitBytes: () => Math.min(options.cacheBytes / 4, (late.cache?.copiesBytes() ?? Infinity) / 2),
-      damaged: (namespace, file) => late.offload?.suspect(namespace, file),
+      damaged: (namespace, file) => late.offload?.degraded.suspect({ namespace, file }),
       log,
     });
     const opened = await filesystem.opened();
@@ -202,7 +202,7 @@ export async function openParts(
       configured: zstor.config.groups.flatMap(({ backends }) => backends.map(({ name }) => name)),
       zstor,
       doubt: () => {
-        offload.doubt();
+        offload.degraded.doubt();
         syncHook.points?.scrub.doubt();
         for (const name of OFFLOADED) for (const file of volume[name].files()) cache.withdraw(name, file);
       },

@@ -9,6 +9,7 @@ import type { Zstor } from '@qsfs/zstor';
 import type { Cache } from './cache.ts';
 import { CapacityKeeper, capacityOf } from './capacity.ts';
 import type { Courtesy } from './courtesy.ts';
+import { HEAL_ROUND_MAX } from './degraded-files.ts';
 import type { EmptiedBackends } from './emptied-backends.ts';
 import { messageOf } from './errors.ts';
 import type { Filesystem } from './filesystem.ts';
@@ -21,7 +22,7 @@ import { LeaseWatch, LOOK_MS } from './lease-watch.ts';
 import { GAUGES } from './messages.ts';
 import { bringMetadata } from './metadata-first.ts';
 import { hiddenText, mountVolume } from './mounting.ts';
-import { HEAL_ROUND_MAX, type Offload } from './offload.ts';
+import type { Offload } from './offload.ts';
 import { PaceKeeper } from './pace-keeper.ts';
 import { PresenceRecord } from './presence-record.ts';
 import { count } from './quantities.ts';
@@ -381,7 +382,7 @@ export class Frontend {
     if (mayWrite) await this.syncPoints.healSmall();
     const before = this.offload.status.degradedFiles;
     if (before === 0) return;
-    const rest = await this.offload.heal(rebuild && mayWrite);
+    const rest = await this.offload.degraded.heal(rebuild && mayWrite);
     if (rest < before)
       this.options.log('info', `${count(before - rest, 'segment')} whole again, ${rest} degraded`);
   }

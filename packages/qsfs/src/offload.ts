@@ -3,7 +3,8 @@
 // What is pending is never written down: it is every closed file whose catalog entry says so, so a kill at any point loses
 // nothing. Failures are retried for ever, with back-off; whoever waits (sync) is told when it does not go on.
 import type { Clock, Timer } from '@qsfs/io';
-import { isZstorError, type ObjectRecord, type Verification, type Zstor } from '@qsfs/zstor';
+import type { ObjectRecord, Verification, Zstor } from '@qsfs/zstor';
+import { type DataFile, DegradedFiles, keyOf } from './degraded-files.ts';
 import { messageOf, QsfsError } from './errors.ts';
 import { dataName, OBJECT_PREFIX } from './manifest.ts';
 import { OFFLOADED, type OffloadedName } from './messages.ts';
@@ -18,8 +19,6 @@ const PATIENCE_MS = 15_000;
 /** However long nothing could be stored, somebody who asks for it has it tried for so long, so often. */
 const RETURN_MS = 6000;
 const AGAIN_MS = 1000;
-/** Degraded objects looked at in one round of healing. */
-export const HEAL_ROUND_MAX = 256;
 
 /** What offload needs. */
 export interface OffloadParts {
@@ -35,12 +34,6 @@ export interface OffloadParts {
   /** A file is on the backends now; `complete` when all n shards are verified, `isNew` when it was not there before. */
   readonly stored: (namespace: OffloadedName, file: number, complete: boolean, isNew: boolean) => void;
   readonly log: (level: 'info' | 'warning' | 'error', message: string) => void;
-}
-
-/** One file on its way. */
-interface Job {
-  readonly namespace: OffloadedName;
-  readonly file: number;
 }
 
 /** For status. */
@@ -70,12 +63,10 @@ export class DrainInterrupted extends Error {
 /** The offload queue. Owned by the main thread. */
 export class Offload {
   readonly #parts: OffloadParts;
-  readonly #queue: Job[] = [];
+  readonly #queue: DataFile[] = [];
   readonly #known = new Set<string>();
-  readonly #degraded = new Map<string, Job>();
-  readonly #damaged = new Set<string>();
-  /** What could not be read although its record says that it is whole: its shards have to be read to know. */
-  readonly #suspects = new Set<string>();
+  /** Stored, and lacking shards. */
+  readonly degraded: DegradedFiles;
   readonly #waiters = new Set<() => void>();
   /** Being stored. */
   readonly #storing = new Set<string>();
@@ -100,6 +91,15 @@ export class Offload {
 
   constructor(parts: OffloadParts) {
     this.#parts = parts;
+    this.degraded = new DegradedFiles({
+      ...parts,
+      isOver: () => this.#closed,
+      whole: (file, record) => this.#settle(file, record),
+      storeAgain: ({ namespace, file }) => {
+        this.#uncount(namespace, file);
+        this.add(namespace, file);
+      },
+    });
   }
 
   /** Finds everything that is not on the backends yet. Called once, when the files are known. */
@@ -108,7 +108,7 @@ export class Offload {
       const files = this.#parts.volume[name];
       for (const file of files.files()) {
         const { safety } = files.data(file);
-        if (safety === 'degraded') this.#degraded.set(keyOf(name, file), { namespace: name, file });
+        if (safety === 'degraded') this.degraded.add({ namespace: name, file });
         if (safety !== 'pending') this.#count(name, file);
         else if (files.presence.absent.isEmpty(file)) this.add(name, file);
         else await this.#recover(name, file);
@@ -120,8 +120,8 @@ export class Offload {
     return {
       pendingFiles: this.#known.size,
       pendingBytes: this.#pendingBytes,
-      degradedFiles: this.#degraded.size,
-      damagedFiles: this.#damaged.size,
+      degradedFiles: this.degraded.size,
+      damagedFiles: this.degraded.damagedFiles,
       storedFiles: this.#storedFiles,
       storedBytes: this.#storedBytes,
       movedBytes: this.#movedBytes,
@@ -131,19 +131,9 @@ export class Offload {
     };
   }
 
-  /** Names of objects that lack shards, at most so many. */
-  degradedNames(most: number): string[] {
-    const names: string[] = [];
-    for (const { namespace, file } of this.#degraded.values()) {
-      if (names.length >= most) break;
-      names.push(dataName(namespace, file, this.#parts.volume[namespace].data(file).epoch));
-    }
-    return names;
-  }
-
   /** A data file was closed. Fine when it was told of before: what is stored is not stored again. */
   add(namespace: OffloadedName, file: number): void {
-    const key = keyOf(namespace, file);
+    const key = keyOf({ namespace, file });
     if (this.#known.has(key) || this.#closed) return;
     if (this.#parts.volume[namespace].data(file).safety !== 'pending') return;
     this.#known.add(key);
@@ -223,119 +213,18 @@ export class Offload {
   }
 
   isStoring(namespace: OffloadedName, file: number): boolean {
-    return this.#storing.has(keyOf(namespace, file));
+    return this.#storing.has(keyOf({ namespace, file }));
   }
 
   /** A file that was not on its way is about to be removed, as nothing in it is alive. */
   forget(namespace: OffloadedName, file: number): void {
-    const key = keyOf(namespace, file);
+    const key = keyOf({ namespace, file });
     const files = this.#parts.volume[namespace];
     if (this.#known.delete(key)) this.#pendingBytes -= files.sizeOf(file);
-    else if (files.data(file).safety !== 'pending') {
-      this.#storedFiles -= 1;
-      this.#storedBytes -= files.sizeOf(file);
-    }
+    else if (files.data(file).safety !== 'pending') this.#uncount(namespace, file);
     const place = this.#queue.findIndex((job) => job.namespace === namespace && job.file === file);
     if (place >= 0) this.#queue.splice(place, 1);
-    this.#degraded.delete(key);
-    this.#damaged.delete(key);
-    this.#suspects.delete(key);
-  }
-
-  /** Somebody could not read it, because the backends lost too much of it or give it wrong: it counts as damaged until `heal` finds it whole. */
-  suspect(namespace: OffloadedName, file: number): void {
-    const key = keyOf(namespace, file);
-    const { catalog } = this.#parts.volume[namespace];
-    const data = this.#parts.volume[namespace].data(file);
-    if (data.safety === 'pending' || this.#suspects.has(key)) return;
-    catalog.setData(file, { ...data, safety: 'degraded' });
-    this.#degraded.set(key, { namespace, file });
-    this.#suspects.add(key);
-    this.#damaged.add(key);
-  }
-
-  /**
-   * Looks at the degraded objects again: repairs what can be repaired now.
-   * @param rebuild write missing shards now, instead of only looking whether somebody did
-   * @returns how many are still degraded
-   */
-  async heal(rebuild: boolean): Promise<number> {
-    let rest = rebuild ? this.#degraded.size : Math.min(HEAL_ROUND_MAX, this.#degraded.size);
-    for (const [key, job] of this.#degraded) {
-      if (this.#closed || rest === 0) break;
-      const isSuspect = this.#suspects.has(key);
-      if (isSuspect && !rebuild) continue;
-      rest -= 1;
-      // To the end of the row, so that the next round looks at others first.
-      this.#degraded.delete(key);
-      this.#degraded.set(key, job);
-      const files = this.#parts.volume[job.namespace];
-      const name = dataName(job.namespace, job.file, files.data(job.file).epoch);
-      try {
-        let record = await this.#parts.zstor.head(name);
-        if (rebuild && (isSuspect || !(record && this.#isWhole(record))))
-          record = (await this.#parts.zstor.rebuild(name, { deep: isSuspect })).record;
-        if (rebuild) {
-          this.#damaged.delete(key);
-          this.#suspects.delete(key);
-        }
-        // Removed meanwhile, as nothing in it was alive.
-        if (!this.#degraded.has(key)) continue;
-        if (record && this.#isWhole(record)) {
-          this.#degraded.delete(key);
-          this.#damaged.delete(key);
-          this.#settle(job, record);
-        }
-      } catch (error) {
-        if (!isZstorError(error)) throw error;
-        if (isZstorError(error, 'QSFS_E_UNAVAILABLE')) break;
-        if (!this.#degraded.has(key)) continue;
-        if (isZstorError(error, 'QSFS_E_DAMAGED') || isZstorError(error, 'QSFS_E_NOT_FOUND'))
-          this.#again(key, job, messageOf(error));
-      }
-    }
-    return this.#degraded.size;
-  }
-
-  /** All n shards were made sure of, and no backend that has one was emptied since. */
-  #isWhole(record: ObjectRecord): boolean {
-    return isComplete(record) && !this.#parts.zstor.lacksShards(record);
-  }
-
-  /** The backends have lost too much of an object: it is stored anew when all of the file is still here, else it is counted as damaged. */
-  #again(key: string, job: Job, reason: string): void {
-    const { volume, log } = this.#parts;
-    const files = volume[job.namespace];
-    if (!files.presence.absent.isEmpty(job.file)) {
-      if (!this.#damaged.has(key)) log('error', `${job.namespace}/d${job.file}: ${reason}`);
-      this.#damaged.add(key);
-      return;
-    }
-    log(
-      'warning',
-      `${job.namespace}/d${job.file} was lost on the backends and is stored again from the local copy`,
-    );
-    this.#degraded.delete(key);
-    this.#damaged.delete(key);
-    this.#suspects.delete(key);
-    this.#storedFiles -= 1;
-    this.#storedBytes -= files.sizeOf(job.file);
-    files.catalog.setData(job.file, { safety: 'pending', sizeBytes: 0, epoch: 0 });
-    this.add(job.namespace, job.file);
-  }
-
-  /** Takes back what is believed of every object: a backend was emptied. `heal` finds out what is left. */
-  doubt(): void {
-    for (const name of OFFLOADED) {
-      const files = this.#parts.volume[name];
-      for (const file of files.files()) {
-        const data = files.data(file);
-        if (data.safety === 'pending') continue;
-        files.catalog.setData(file, { ...data, safety: 'degraded' });
-        this.#degraded.set(keyOf(name, file), { namespace: name, file });
-      }
-      files.catalog.flush();
-    }
+    this.degraded.forget({ namespace, file });
   }
 
   /** Ends what is under way. What is pending stays pending. */
@@ -357,7 +246,7 @@ export class Offload {
       const job = this.#queue.shift();
       if (!job) return;
       this.#running += 1;
-      const key = keyOf(job.namespace, job.file);
+      const key = keyOf(job);
       this.#storing.add(key);
       void this.#store(job).finally(() => {
         this.#running -= 1;
@@ -367,7 +256,7 @@ export class Offload {
     }
   }
 
-  async #store(job: Job): Promise<void> {
+  async #store(job: DataFile): Promise<void> {
     const { zstor, verification, volume, epoch, log, clock } = this.#parts;
     const files = volume[job.namespace];
     const sizeBytes = files.sizeOf(job.file);
@@ -411,9 +300,9 @@ export class Offload {
     this.#wake();
   }
 
-  #finish(job: Job, record: ObjectRecord, sizeBytes: number): void {
-    if (!this.#isWhole(record)) this.#degraded.set(keyOf(job.namespace, job.file), job);
-    this.#known.delete(keyOf(job.namespace, job.file));
+  #finish(job: DataFile, record: ObjectRecord, sizeBytes: number): void {
+    if (!this.degraded.isWhole(record)) this.degraded.add(job);
+    this.#known.delete(keyOf(job));
     this.#pendingBytes -= sizeBytes;
     this.#finishedBytes += sizeBytes;
     this.#count(job.namespace, job.file);
@@ -421,9 +310,9 @@ export class Offload {
   }
 
   /** Records how safe a file is. */
-  #settle(job: Job, record: ObjectRecord): void {
+  #settle(job: DataFile, record: ObjectRecord): void {
     const files = this.#parts.volume[job.namespace];
-    const complete = this.#isWhole(record);
+    const complete = this.degraded.isWhole(record);
     const before = files.data(job.file);
     files.catalog.setData(job.file, {
       safety: complete ? 'complete' : 'degraded',
@@ -457,13 +346,18 @@ export class Offload {
       sizeBytes: files.sizeOf(file),
       epoch: newest.epoch,
     });
-    this.#degraded.set(keyOf(namespace, file), { namespace, file });
+    this.degraded.add({ namespace, file });
     this.#count(namespace, file);
   }
 
   #count(namespace: OffloadedName, file: number): void {
     this.#storedFiles += 1;
     this.#storedBytes += this.#parts.volume[namespace].sizeOf(file);
+  }
+
+  #uncount(namespace: OffloadedName, file: number): void {
+    this.#storedFiles -= 1;
+    this.#storedBytes -= this.#parts.volume[namespace].sizeOf(file);
   }
 
   #retryNow(): void {
@@ -477,13 +371,4 @@ export class Offload {
     for (const resolve of this.#waiters) resolve();
     this.#waiters.clear();
   }
-}
-
-/** All n backends were asked for their shards after the write and have them. */
-export function isComplete(record: ObjectRecord): boolean {
-  return record.missingShards === 0 && record.verification !== 'acknowledged';
-}
-
-function keyOf(namespace: OffloadedName, file: number): string {
-  return `${namespace}/${file}`;
 }

@@ -76,7 +76,7 @@ export class Scrub {
       if (part?.kind !== 'd') this.#parts.objects.small.suspect(name);
       // Of an earlier epoch it is not the one that is needed.
       else if (dataName(part.namespace, part.number, volume[part.namespace].data(part.number).epoch) === name)
-        offload.suspect(part.namespace, part.number);
+        offload.degraded.suspect({ namespace: part.namespace, file: part.number });
     }
   }
 
@@ -116,7 +116,7 @@ export class Scrub {
       const { data } = await zstor.status();
       if (!data.placeable) break;
       await this.#parts.objects.small.heal();
-      await offload.heal(true);
+      await offload.degraded.heal(true);
       if (this.#storeAgain(this.#parts.objects.small.lost())) break;
       if (this.#lacking > 0) await context.clock.sleep(RETRY_MS);
     }

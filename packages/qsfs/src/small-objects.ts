@@ -1,7 +1,7 @@
 // Index files, pages and manifests on the backends whose shards are not all known to be there, until they are. (Data files: see
-// offload.ts.) Nothing of this is written down: after a start everything named by the newest manifest is looked at once.
+// degraded-files.ts.) Nothing of this is written down: after a start everything named by the newest manifest is looked at once.
 import { isZstorError, type ObjectRecord, type Zstor } from '@qsfs/zstor';
-import { isComplete } from './offload.ts';
+import { isComplete } from './degraded-files.ts';
 
 /**
  * What is known: `lacking` shards; `unsure`, nobody looked since the start, or since a backend was emptied; `lost`, fewer than k shards

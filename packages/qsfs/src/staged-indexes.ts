@@ -1,12 +1,12 @@
 // Copies of index files on their way to the backends. A copy that a newer state overtakes is not sent.
 import { join } from 'node:path';
 import { type Disk, errorCode } from '@qsfs/io';
+import { isComplete } from './degraded-files.ts';
 import type { Housekeeping } from './housekeeper.ts';
 import type { Layout } from './layout.ts';
 import { indexName, type Version } from './manifest.ts';
 import type { ManifestPages } from './manifest-pages.ts';
 import type { OffloadedName, SyncedNamespace } from './messages.ts';
-import { isComplete } from './offload.ts';
 import { inParallel } from './parallel.ts';
 import type { Volume } from './volume-files.ts';
 import type { VolumeObjects } from './volume-objects.ts';

@@ -105,29 +105,29 @@ test('an object without all its shards is degraded until it is whole', async () 
   await offload.start();
   await made.clock.until(offload.drain());
   assert.deepEqual(stored.sort(), ['0 degraded', '1 degraded']);
-  assert.equal(await made.clock.until(offload.heal(true)), 2);
+  assert.equal(await made.clock.until(offload.degraded.heal(true)), 2);
   made.zstor.mode = 'up';
-  assert.equal(await made.clock.until(offload.heal(true)), 0);
+  assert.equal(await made.clock.until(offload.degraded.heal(true)), 0);
   assert.equal(made.volume['zdbfs-data'].data(0).safety, 'complete');
   assert.equal(offload.status.degradedFiles, 0);
 });
 
 test('after a backend was emptied nothing counts as safe before it was looked at', async () => {
   const { made, offload } = await withStored(3);
-  offload.doubt();
+  offload.degraded.doubt();
   assert.equal(offload.status.degradedFiles, 3);
   assert.equal(made.volume['zdbfs-data'].data(1).safety, 'degraded');
-  assert.equal(await made.clock.until(offload.heal(true)), 0);
+  assert.equal(await made.clock.until(offload.degraded.heal(true)), 0);
 });
 
 test('the record of an object is not believed after a backend was emptied: only looking at the shards is', async () => {
   const { made, offload } = await withStored(1);
   made.zstor.wipedShards = 1;
-  offload.doubt();
-  assert.equal(await made.clock.until(offload.heal(false)), 1);
+  offload.degraded.doubt();
+  assert.equal(await made.clock.until(offload.degraded.heal(false)), 1);
   assert.equal(made.volume['zdbfs-data'].data(0).safety, 'degraded');
   made.zstor.wipedShards = 0;
-  assert.equal(await made.clock.until(offload.heal(false)), 0);
+  assert.equal(await made.clock.until(offload.degraded.heal(false)), 0);
   assert.equal(made.volume['zdbfs-data'].data(0).safety, 'complete');
 });
 
@@ -135,8 +135,8 @@ test('what the backends have lost altogether is stored again from the local copy
   const { made, offload } = await withStored(1);
   const before = made.zstor.objects.get(dataName('zdbfs-data', 0, 1))?.record.version;
   made.zstor.wipedShards = 2;
-  offload.doubt();
-  await made.clock.until(offload.heal(true));
+  offload.degraded.doubt();
+  await made.clock.until(offload.degraded.heal(true));
   await made.clock.until(offload.drain());
   const after = made.zstor.objects.get(dataName('zdbfs-data', 0, 1))?.record.version;
   assert.notEqual(after, before);
@@ -148,12 +148,12 @@ test('what the backends have lost altogether, and is not here either, is counted
   const { made, offload } = await withStored(2);
   made.volume['zdbfs-data'].recordAbsent(0, 0, 1);
   made.zstor.wipedShards = 2;
-  offload.doubt();
-  await made.clock.until(offload.heal(true));
+  offload.degraded.doubt();
+  await made.clock.until(offload.degraded.heal(true));
   assert.equal(offload.status.damagedFiles, 1);
   assert.equal(offload.status.degradedFiles, 1);
   made.zstor.wipedShards = 0;
-  await made.clock.until(offload.heal(true));
+  await made.clock.until(offload.degraded.heal(true));
   assert.equal(offload.status.damagedFiles, 0);
 });
 
@@ -162,15 +162,15 @@ test('what could not be read although its record is whole counts as damaged unti
   made.volume['zdbfs-data'].recordAbsent(0, 0, 1);
   const name = dataName('zdbfs-data', 0, 1);
   made.zstor.rotten.add(name);
-  offload.suspect('zdbfs-data', 0);
+  offload.degraded.suspect({ namespace: 'zdbfs-data', file: 0 });
   for (const rebuild of [false, true]) {
     assert.equal(offload.status.damagedFiles, 1);
-    assert.equal(await made.clock.until(offload.heal(rebuild)), 1);
+    assert.equal(await made.clock.until(offload.degraded.heal(rebuild)), 1);
   }
   assert.equal(offload.status.damagedFiles, 1);
   assert.equal(made.volume['zdbfs-data'].data(0).safety, 'degraded');
   made.zstor.rotten.delete(name);
-  assert.equal(await made.clock.until(offload.heal(true)), 0);
+  assert.equal(await made.clock.until(offload.degraded.heal(true)), 0);
   assert.equal(offload.status.damagedFiles, 0);
   assert.equal(made.volume['zdbfs-data'].data(0).safety, 'complete');
 });
@@ -188,7 +188,7 @@ test('an evicted file whose catalog entry is lost is found on the backends', asy
   await offload.start();
   assert.equal(offload.status.pendingFiles, 0);
   assert.equal(data.data(0).epoch, 1);
-  assert.equal(await made.clock.until(offload.heal(false)), 0);
+  assert.equal(await made.clock.until(offload.degraded.heal(false)), 0);
   assert.equal(data.data(0).safety, 'complete');
 });
 

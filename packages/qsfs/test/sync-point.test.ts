@@ -143,7 +143,7 @@ function syncOf(made: Fixture = fixture(), identity = identityOf(), cleanStart =
     configured: ['a', 'b'],
     zstor: made.zstor,
     doubt: () => {
-      offload.doubt();
+      offload.degraded.doubt();
       hook.points?.scrub.doubt();
     },
     suspect: (names) => hook.points?.scrub.suspect(names),
