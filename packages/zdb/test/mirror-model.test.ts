@@ -345,3 +345,23 @@ for (const [name, change] of Object.entries(CHANGES)) {
     }
   });
 }
+
+test('what a user namespace got just before it went on to another data file is not missed', async () => {
+  for (let at = 1, isMet = true; isMet; at++) {
+    const harness = new Harness('user', 1);
+    const { source, target } = harness;
+    const { namespace } = source;
+    namespace.set(text('k'), text('a'), 1000);
+    source.engine.commit();
+    const once = (): void => {
+      namespace.set(text('late'), text('b'), 1001);
+      namespace.rotate();
+      namespace.set(text('later'), text('c'), 1002);
+    };
+    Object.assign(harness, { once, onceAt: at });
+    await harness.run(false);
+    isMet = harness.once === undefined;
+    await harness.run(false);
+    assert.deepEqual(target.content(), source.content(), `in front of request ${at}`);
+  }
+});
