@@ -13,7 +13,6 @@ import { type Clock, type Random, type SyncSteps, syncAtOnce } from '@qsfs/io';
 import { NotLocal } from '@qsfs/zdb';
 import {
   changeAttributes,
-  cutDown,
   getAttribute,
   listAttributes,
   removeAttribute,
@@ -38,7 +37,8 @@ import {
   removeEntry,
   renameEntry,
 } from './name-calls.ts';
-import { type Inode, isDirectory, TYPE_DIRECTORY, TYPE_MASK, TYPE_SYMLINK } from './record.ts';
+import { Reaper } from './reaper.ts';
+import { type Inode, TYPE_DIRECTORY, TYPE_MASK, TYPE_SYMLINK } from './record.ts';
 import { type RootOwner, recover } from './recovery.ts';
 import { References } from './references.ts';
 import { Settlement, type Settler } from './settling.ts';
@@ -51,10 +51,6 @@ import type { Log } from './volume-state.ts';
 const BLOCK_BYTES = 4096;
 /** What statfs says of inodes that could still be made. */
 const INODES_FREE = 2 ** 32;
-/** Nameless inodes are freed in batches of this many. */
-const REAP_BATCH = 64;
-/** Pages taken off large nameless files in one step. */
-const REAP_PAGES = 16;
 /** Records no checkpoint needs any more, removed in one idle step. */
 const REMOVE_BATCH = 1024;
 /** A journal that has waited this long is checkpointed when nothing else happens. */
@@ -114,8 +110,7 @@ export class Volume implements Filesystem {
   readonly #clock: VolumeOptions['clock'];
   readonly #references = new References();
   readonly #defragmenter: Defragmenter;
-  /** Nameless inodes the kernel does not hold any more. */
-  readonly #reapable = new Set<number>();
+  readonly #reaper: Reaper;
   readonly #settlement: Settlement;
   #lastCheckpointMs: number;
   #lastTendedMs: number;
@@ -130,7 +125,7 @@ export class Volume implements Filesystem {
     this.#lastCheckpointMs = clock.monotonicMs();
     this.#lastTendedMs = this.#lastCheckpointMs;
     this.#defragmenter = new Defragmenter(transactions, clock);
-    for (const orphan of transactions.state.orphans) this.#reapable.add(orphan);
+    this.#reaper = new Reaper(transactions, this.#references, (inode) => this.#defragmenter.forget(inode));
   }
 
   // ---- attributes -----------------------------------------------------------------------------------------------
@@ -169,8 +164,8 @@ export class Volume implements Filesystem {
   forget(inode: number, count: number): void {
     if (!this.#references.drop(inode, count)) return;
     if (!this.#transactions.state.orphans.has(inode)) return;
-    this.#reapable.add(inode);
-    if (this.#reapable.size >= REAP_BATCH && !this.#settlement.active) this.#quietly(() => this.#reap());
+    this.#reaper.add(inode);
+    if (this.#reaper.isDue && !this.#settlement.active) this.#quietly(() => this.#reaper.reap());
   }
 
   makeNode(parent: number, name: string, mode: number, deviceNumber: number, caller: Caller): Attributes {
@@ -298,7 +293,7 @@ export class Volume implements Filesystem {
     if (this.#closed || this.#settlement.active) return;
     this.#quietly(() => {
       if (this.#transactions.isDue()) this.#checkpointIfPossible();
-      else if (this.#reapable.size > 0) this.#reap();
+      else if (this.#reaper.size > 0) this.#reaper.reap();
       else if (this.#transactions.removeDoomed(REMOVE_BATCH)) return;
       else if (this.#defragmenter.step()) return;
       else if (this.#tend()) return;
@@ -314,7 +309,7 @@ export class Volume implements Filesystem {
 
   /** The same in steps, for `settle`. */
   *checkpointSteps(): SyncSteps {
-    this.#reapAll();
+    this.#reaper.reapAll();
     this.#lastCheckpointMs = this.#clock.monotonicMs();
     if (!this.#transactions.clean) yield* this.#transactions.checkpointSteps();
   }
@@ -345,7 +340,7 @@ export class Volume implements Filesystem {
     this.#closed = true;
     const { store } = this.#transactions.state;
     try {
-      for (const orphan of this.#transactions.state.orphans) this.#reapable.add(orphan);
+      for (const orphan of this.#transactions.state.orphans) this.#reaper.add(orphan);
       this.checkpoint();
       while (this.#transactions.removeDoomed(REMOVE_BATCH));
     } finally {
@@ -439,53 +434,7 @@ export class Volume implements Filesystem {
   }
 
   #lostName(inode: Inode): void {
-    if (inode.linkCount === 0 && !this.#references.held(inode.id)) this.#reapable.add(inode.id);
-  }
-
-  /** Frees a batch of nameless inodes; large ones are cut down first, so many pages at most. */
-  #reap(pages = REAP_PAGES): void {
-    const { state } = this.#transactions;
-    const batch: number[] = [];
-    for (const id of this.#reapable) {
-      if (!state.orphans.has(id) || this.#references.held(id)) {
-        this.#reapable.delete(id);
-        continue;
-      }
-      const ready = this.#readyToFree(id, pages);
-      if (ready === 'more') break;
-      if (ready === 'damaged') continue;
-      batch.push(id);
-      if (batch.length >= REAP_BATCH) break;
-    }
-    if (batch.length === 0) return;
-    this.#transactions.reserveIds();
-    this.#transactions.run({ kind: 'destroy', inodes: batch });
-    for (const id of batch) {
-      this.#reapable.delete(id);
-      this.#defragmenter.forget(id);
-    }
-  }
-
-  /** Brings an orphan to where one operation can free it. A damaged one stays as it is. */
-  #readyToFree(id: number, pages: number): 'ready' | 'more' | 'damaged' {
-    const { state } = this.#transactions;
-    try {
-      const inode = state.inode(id);
-      if (inode.attributeRecord !== 0) state.attributes(inode);
-      return isDirectory(inode) || cutDown(this.#transactions, inode, 0, pages) ? 'ready' : 'more';
-    } catch (error) {
-      if (!(error instanceof FilesystemError) || error.code !== 'EIO') throw error;
-      this.#reapable.delete(id);
-      return 'damaged';
-    }
-  }
-
-  #reapAll(): void {
-    while (this.#reapable.size > 0) {
-      const before = this.#reapable.size;
-      this.#reap(Number.POSITIVE_INFINITY);
-      if (this.#reapable.size >= before) return;
-    }
+    if (inode.linkCount === 0 && !this.#references.held(inode.id)) this.#reaper.add(inode.id);
   }
 
   /** Lets the store keep house once a second; it gives space back more eagerly when there is little. */
@@ -519,7 +468,7 @@ export class Volume implements Filesystem {
   /** Does at once what idle moments do for the room of removed files; each half as far as it can now. */
   #makeRoom(): void {
     this.#quietly(() => {
-      this.#reapAll();
+      this.#reaper.reapAll();
       if (this.#transactions.state.doomedData.length > 0) this.checkpoint();
     });
     this.#quietly(() => {
@@ -540,7 +489,7 @@ export class Volume implements Filesystem {
     try {
       return action();
     } catch (error) {
-      if (!isOutOfSpace(error) || (this.#reapable.size === 0 && !this.#hasGarbage)) throw error;
+      if (!isOutOfSpace(error) || (this.#reaper.size === 0 && !this.#hasGarbage)) throw error;
       this.#makeRoom();
       return action();
     }
