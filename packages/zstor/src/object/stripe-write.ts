@@ -42,7 +42,7 @@ export interface WriteParts {
 
 /**
  * Writes shards and enters their places into the table.
- * @returns indexes of the shards that found no place
+ * @returns the shards that found no place
  * @throws ZstorError QSFS_E_UNAVAILABLE when fewer than the quorum could be written; what was written is in the table
  */
 export async function writeShards(
