@@ -1,5 +1,6 @@
 // The life of the program `zdbfs`: volume, mount, signals, exit codes. The filesystem itself runs in a thread
 // (filesystem-thread.ts), because its loop blocks; this one waits for signals and for the end.
+import { dirname } from 'node:path';
 import {
   checkMounting,
   MountError,
@@ -106,15 +107,16 @@ class Program {
 
   async run(): Promise<number> {
     const { sizeBytes, cacheBytes, segmentBytes, writeback } = this.#line;
-    const { processes, disk } = this.#machine;
+    const { processes } = this.#machine;
+    let directory: string;
     try {
       checkMounting(this.#machine, this.#line.mountPoint, this.#line.createMountPoint);
+      directory = this.#makeDirectory();
     } catch (error) {
       return this.#refuse(error);
     }
-    disk.makeDirectory(this.#line.directory, 0o700);
     const input: ThreadInput = {
-      directory: disk.resolve(this.#line.directory),
+      directory,
       sizeBytes,
       cacheBytes,
       segmentBytes,
@@ -151,6 +153,23 @@ class Program {
       if (this.#ended) this.#mounted?.detach();
       thread.port.close();
     }
+  }
+
+  /** Makes the folder of the volume. @returns its absolute path @throws VolumeError */
+  #makeDirectory(): string {
+    const { disk } = this.#machine;
+    const { directory, mountPoint } = this.#line;
+    let known = directory;
+    while (!disk.stat(known)) known = dirname(known);
+    // The program would wait for itself as soon as the mount hides its files.
+    if (disk.stat(mountPoint) && `${disk.resolve(known)}/`.startsWith(`${disk.resolve(mountPoint)}/`))
+      throw new VolumeError(`the volume ${directory} must not lie in its own mount ${mountPoint}`);
+    try {
+      disk.makeDirectory(directory, 0o700);
+    } catch (error) {
+      throw new VolumeError(`${directory} cannot be used for the volume: ${(error as Error).message}`);
+    }
+    return disk.resolve(directory);
   }
 
   /** The exit code, when the message was the last one. */
@@ -209,7 +228,7 @@ class Program {
 
   /** Says why it is not mounted. @returns the exit code */
   #refuse(error: unknown): number {
-    if (!(error instanceof MountError)) throw error;
+    if (!(error instanceof MountError || error instanceof VolumeError)) throw error;
     this.#machine.errors(`zdbfs: ${error.message}\n`);
     return EXIT.refused;
   }

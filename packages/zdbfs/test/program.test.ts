@@ -252,4 +252,23 @@ describe('the command line of zdbfs', () => {
     assert.match(run('--dir', join(scratch, 'volume'), file).stderr, /not a directory/);
     assert.deepEqual(fs.readdirSync(scratch), ['file']);
   });
+
+  it('a volume that cannot be where it is said to be is refused in one line, and nothing is made', (test) => {
+    const scratch = fs.mkdtempSync(join(tmpdir(), 'zdbfs-refused-'));
+    test.after(() => fs.rmSync(scratch, { recursive: true, force: true }));
+    const at = (name: string) => join(scratch, name);
+    fs.mkdirSync(at('mount'));
+    fs.writeFileSync(at('file'), '');
+    for (const [directory, message] of [
+      [at('file'), /^zdbfs: \S+file cannot be used for the volume: .*EEXIST.*\n$/],
+      ['/proc/volume', /^zdbfs: \/proc\/volume cannot be used for the volume: .*\n$/],
+      [at('mount'), /^zdbfs: the volume \S+mount must not lie in its own mount \S+mount\n$/],
+      [at('mount/volume'), /^zdbfs: the volume \S+volume must not lie in its own mount \S+mount\n$/],
+    ] as const) {
+      const { status, stderr } = run('--dir', directory, at('mount'));
+      assert.match(stderr, message);
+      assert.equal(status, 1);
+    }
+    assert.deepEqual(fs.readdirSync(at('mount')), []);
+  });
 });
