@@ -1,6 +1,6 @@
 // The life of the program `zdbfs`: volume, mount, signals, exit codes. The filesystem itself runs in a thread
 // (filesystem-thread.ts), because its loop blocks; this one waits for signals and for the end.
-import { dirname } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import {
   checkMounting,
   MountError,
@@ -159,17 +159,16 @@ class Program {
   #makeDirectory(): string {
     const { disk } = this.#machine;
     const { directory, mountPoint } = this.#line;
-    let known = directory;
-    while (!disk.stat(known)) known = dirname(known);
-    // The program would wait for itself as soon as the mount hides its files.
-    if (disk.stat(mountPoint) && `${disk.resolve(known)}/`.startsWith(`${disk.resolve(mountPoint)}/`))
-      throw new VolumeError(`the volume ${directory} must not lie in its own mount ${mountPoint}`);
     try {
+      // The program would wait for itself as soon as the mount hides its files.
+      if (`${placeOf(disk, directory)}/`.startsWith(`${placeOf(disk, mountPoint)}/`))
+        throw new VolumeError(`the volume ${directory} must not lie in its own mount ${mountPoint}`);
       disk.makeDirectory(directory, 0o700);
+      return disk.resolve(directory);
     } catch (error) {
+      if (errorCode(error) === undefined) throw error;
       throw new VolumeError(`${directory} cannot be used for the volume: ${(error as Error).message}`);
     }
-    return disk.resolve(directory);
   }
 
   /** The exit code, when the message was the last one. */
@@ -254,4 +253,22 @@ class Program {
       },
     );
   }
+}
+
+/** The absolute path of something that need not exist, or is a dead mount, which answers nothing. */
+function placeOf(disk: Disk, path: string): string {
+  const answers = (candidate: string) => {
+    try {
+      return disk.stat(candidate) !== undefined;
+    } catch {
+      return false;
+    }
+  };
+  const rest: string[] = [];
+  let known = path;
+  while (!answers(known) && dirname(known) !== known) {
+    rest.unshift(basename(known));
+    known = dirname(known);
+  }
+  return join(disk.resolve(known), ...rest);
 }
