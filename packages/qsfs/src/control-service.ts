@@ -6,13 +6,13 @@ import type { ControlRequest } from './control.ts';
 import { messageOf, QsfsError } from './errors.ts';
 import type { Frontend } from './frontend.ts';
 import { asKnownError } from './known-errors.ts';
-import { WATCH_MS } from './lease.ts';
+import { WATCH_MS } from './lease/lease.ts';
 import { LocalBackends, type LocalState } from './local-backends.ts';
 import { GAUGES } from './messages.ts';
 import { count, formatDuration, formatSize } from './quantities.ts';
 import { describeRewriting, type ReadOnly } from './read-only.ts';
 import { backendReports, type StatusReport } from './status.ts';
-import type { SyncReport } from './sync-point.ts';
+import type { SyncReport } from './sync/sync-point.ts';
 
 const PROGRESS_MS = 500;
 /** Syncs after the unmount, at most: a program that never stops writing must not keep `down` from ending. */

@@ -5,11 +5,11 @@ import { type Disk, errorCode } from '@qsfs/io';
 import { localBackendsOf, readConfiguration } from './configuration.ts';
 import type { Context } from './context.ts';
 import { messageOf, QsfsError } from './errors.ts';
-import { readIdentity } from './identity.ts';
 import type { Layout } from './layout.ts';
-import { holderOf, readLease } from './lease.ts';
+import { readIdentity } from './lease/identity.ts';
+import { holderOf, readLease } from './lease/lease.ts';
+import { openStore } from './lease/opening.ts';
 import { LocalBackends } from './local-backends.ts';
-import { openStore } from './opening.ts';
 import { shellWord } from './shell-word.ts';
 
 /** Whether a process serves the folder, by its lock. */

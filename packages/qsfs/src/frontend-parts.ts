@@ -2,28 +2,28 @@
 // on the main thread. Used by Frontend alone.
 import { join } from 'node:path';
 import type { Zstor } from '@qsfs/zstor';
-import { Cache, fileBytesFor } from './cache.ts';
-import { Claimant } from './claimant.ts';
 import type { Configuration } from './configuration.ts';
 import type { Context } from './context.ts';
-import { Courtesy } from './courtesy.ts';
-import { EmptiedBackends } from './emptied-backends.ts';
 import { messageOf, QsfsError } from './errors.ts';
-import { Filesystem } from './filesystem.ts';
-import { type Housekeeping, startHousekeeper } from './housekeeper.ts';
-import type { Identity } from './identity.ts';
+import { Filesystem } from './filesystem/filesystem.ts';
 import type { Layout } from './layout.ts';
-import { LeaseHolder } from './lease.ts';
+import { Claimant } from './lease/claimant.ts';
+import type { Identity } from './lease/identity.ts';
+import { LeaseHolder } from './lease/lease.ts';
+import type { Ownership } from './lease/opening.ts';
+import { Cache, fileBytesFor } from './local/cache.ts';
+import { type Housekeeping, startHousekeeper } from './local/housekeeper.ts';
+import { shardFactorOn } from './local/shared-disk.ts';
+import { type Volume, VolumeFiles } from './local/volume-files.ts';
 import type { Log } from './log-file.ts';
 import { GAUGES, GAUGES_BYTES, OFFLOADED, type SharedDisk } from './messages.ts';
-import { Offload } from './offload.ts';
-import type { Ownership } from './opening.ts';
+import { Courtesy } from './offload/courtesy.ts';
+import { Offload } from './offload/offload.ts';
 import { count, formatSize } from './quantities.ts';
-import { ReadBack } from './read-back.ts';
+import { ReadBack } from './read-back/read-back.ts';
 import { READ_ONLY_REASON } from './read-only.ts';
-import { shardFactorOn } from './shared-disk.ts';
-import { SyncPoints } from './sync-point.ts';
-import { type Volume, VolumeFiles } from './volume-files.ts';
+import { EmptiedBackends } from './sync/emptied-backends.ts';
+import { SyncPoints } from './sync/sync-point.ts';
 
 /** A disk is taken for so many times what the cache could be when data files are given their size. */
 const DISK_PARTS = 8;

@@ -5,5 +5,5 @@ export type { Context } from './context.ts';
 export { ERROR_KINDS, QsfsError, type QsfsErrorCode } from './errors.ts';
 export { Frontend } from './frontend.ts';
 export type { FrontendOptions } from './frontend-parts.ts';
-export { type RestoreOptions, type RestoreReport, restore } from './restore.ts';
+export { type RestoreOptions, type RestoreReport, restore } from './restore/restore.ts';
 export type { StatusReport } from './status.ts';

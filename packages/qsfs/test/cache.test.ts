@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Cache } from '../src/cache.ts';
+import { LocalPresence } from '../src/filesystem/local-presence.ts';
 import { layoutOf } from '../src/layout.ts';
-import { LocalPresence } from '../src/local-presence.ts';
+import { Cache } from '../src/local/cache.ts';
+import { VolumeFiles } from '../src/local/volume-files.ts';
 import { OFFLOADED, type OffloadedName, type ToFilesystem } from '../src/messages.ts';
-import { VolumeFiles } from '../src/volume-files.ts';
 import { type Fixture, fixture, SEGMENT, STRIPE } from './volume-fixture.ts';
 
 interface CacheFixture extends Fixture {

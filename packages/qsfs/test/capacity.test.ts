@@ -1,9 +1,9 @@
 // What the backends have room for.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { CapacityKeeper, capacityOf } from '../src/capacity.ts';
 import type { Configuration } from '../src/configuration.ts';
 import { GAUGES } from '../src/messages.ts';
+import { CapacityKeeper, capacityOf } from '../src/offload/capacity.ts';
 
 const MIB = 2 ** 20;
 const RESERVED = 8 * MIB;

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SimulatedClock, SimulatedDisk } from '@qsfs/io/simulated';
-import { readClaim, writeClaim } from '../src/claim.ts';
-import { Claimant, leaseIdOf } from '../src/claimant.ts';
 import type { Context } from '../src/context.ts';
 import { layoutOf } from '../src/layout.ts';
-import { HEARTBEAT_MS, LeaseHolder, readLease, WATCH_MS } from '../src/lease.ts';
+import { readClaim, writeClaim } from '../src/lease/claim.ts';
+import { Claimant, leaseIdOf } from '../src/lease/claimant.ts';
+import { HEARTBEAT_MS, LeaseHolder, readLease, WATCH_MS } from '../src/lease/lease.ts';
 import { manifestName } from '../src/manifest.ts';
 import { identity, machine } from './machines.ts';
 import { MemoryZstor } from './memory-zstor.ts';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SimulatedClock } from '@qsfs/io/simulated';
-import { Courtesy } from '../src/courtesy.ts';
 import { GAUGES, GAUGES_BYTES } from '../src/messages.ts';
+import { Courtesy } from '../src/offload/courtesy.ts';
 
 const SECOND = 1000;
 

@@ -6,7 +6,7 @@ import { syncAtOnce } from '@qsfs/io';
 import { SimulatedClock, SimulatedDisk, SimulatedRandom } from '@qsfs/io/simulated';
 import { openEngine } from '@qsfs/zdb';
 import { EngineStore, openVolume } from '@qsfs/zdbfs';
-import { SyncState } from '../src/sync-state.ts';
+import { SyncState } from '../src/filesystem/sync-state.ts';
 
 const NOTHING = { 'zdbfs-meta': [], 'zdbfs-data': [] };
 const CALLER = { userId: 0, groupId: 0, processId: 1 };

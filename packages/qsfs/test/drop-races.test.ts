@@ -3,11 +3,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SimulatedRandom } from '@qsfs/io/simulated';
 import { NotLocal } from '@qsfs/zdb';
-import { Cache } from '../src/cache.ts';
-import { LocalPresence } from '../src/local-presence.ts';
+import { LocalPresence } from '../src/filesystem/local-presence.ts';
+import { Cache } from '../src/local/cache.ts';
 import { dataName } from '../src/manifest.ts';
 import { OFFLOADED, type OffloadedName, type Stripes, type ToFilesystem } from '../src/messages.ts';
-import { ReadBack } from '../src/read-back.ts';
+import { ReadBack } from '../src/read-back/read-back.ts';
 import { contentOf, type Fixture, fixture, SEGMENT, STRIPE } from './volume-fixture.ts';
 
 const NAME = 'zdbfs-data';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SimulatedDisk } from '@qsfs/io/simulated';
-import { EmptiedBackends } from '../src/emptied-backends.ts';
+import { EmptiedBackends } from '../src/sync/emptied-backends.ts';
 
 /** A frontend's view of backends `a` and `b`, made anew by every `start`. */
 function follow() {

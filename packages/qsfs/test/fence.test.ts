@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Filesystem } from '@qsfs/fuse';
-import { LeaseStale, refuseChanges } from '../src/fence.ts';
+import { LeaseStale, refuseChanges } from '../src/filesystem/fence.ts';
 
 const READS = [
   'lookup',

@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { Thread } from '@qsfs/io';
-import { Filesystem } from '../src/filesystem.ts';
+import { Filesystem } from '../src/filesystem/filesystem.ts';
+import { startSyncThread } from '../src/filesystem/syncing.ts';
 import { GAUGES_BYTES } from '../src/messages.ts';
-import { startSyncThread } from '../src/syncing.ts';
 
 /** A filesystem thread without a mount, whose volume is in a temporary folder. */
 function start(

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SimulatedClock } from '@qsfs/io/simulated';
 import { QsfsError } from '../src/errors.ts';
-import { LeaseWatch, lookedLately, STALE_MS } from '../src/lease-watch.ts';
+import { LeaseWatch, lookedLately, STALE_MS } from '../src/lease/lease-watch.ts';
 import { GAUGES, GAUGES_BYTES } from '../src/messages.ts';
 
 /** A watch over a lease whose looks the test decides. */

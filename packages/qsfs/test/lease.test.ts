@@ -3,8 +3,8 @@ import { test } from 'node:test';
 import type { Processes } from '@qsfs/io';
 import { SimulatedClock, SimulatedDisk } from '@qsfs/io/simulated';
 import type { Context } from '../src/context.ts';
-import type { Identity } from '../src/identity.ts';
-import { LeaseHolder, readLease } from '../src/lease.ts';
+import type { Identity } from '../src/lease/identity.ts';
+import { LeaseHolder, readLease } from '../src/lease/lease.ts';
 import { MemoryZstor } from './memory-zstor.ts';
 
 const IDENTITY: Identity = {

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { SimulatedClock, SimulatedDisk } from '@qsfs/io/simulated';
 import type { Context } from '../src/context.ts';
 import { QsfsError } from '../src/errors.ts';
-import { type FoundLease, HEARTBEAT_MS, LeaseHolder, livenessOf, readLease } from '../src/lease.ts';
+import { type FoundLease, HEARTBEAT_MS, LeaseHolder, livenessOf, readLease } from '../src/lease/lease.ts';
 import { identity, machine } from './machines.ts';
 import { MemoryZstor } from './memory-zstor.ts';
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SimulatedClock } from '@qsfs/io/simulated';
-import { StripeLoans } from '../src/loans.ts';
-import { StripeMap } from '../src/stripe-map.ts';
+import { StripeLoans } from '../src/filesystem/loans.ts';
+import { StripeMap } from '../src/local/stripe-map.ts';
 
 const STRIPE = 4096;
 const NAME = 'zdbfs-data';

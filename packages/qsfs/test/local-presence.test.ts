@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { NotLocal } from '@qsfs/zdb';
-import { LocalPresence } from '../src/local-presence.ts';
+import { LocalPresence } from '../src/filesystem/local-presence.ts';
+import { StripeMap } from '../src/local/stripe-map.ts';
 import type { Stripes } from '../src/messages.ts';
-import { StripeMap } from '../src/stripe-map.ts';
 
 const NAME = 'zdbfs-data';
 const STRIPE = 4096;

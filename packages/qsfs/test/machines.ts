@@ -1,7 +1,7 @@
 // Machines for tests of who holds the lease: each has its own boot id, and one process 7 that may be dead.
 import { type SimulatedClock, SimulatedDisk, SimulatedRandom } from '@qsfs/io/simulated';
 import type { Context } from '../src/context.ts';
-import type { Identity } from '../src/identity.ts';
+import type { Identity } from '../src/lease/identity.ts';
 
 export interface Machine {
   readonly context: Context;

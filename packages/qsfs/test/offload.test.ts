@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { dataName } from '../src/manifest.ts';
-import { Offload } from '../src/offload.ts';
+import { Offload } from '../src/offload/offload.ts';
 import { type Fixture, fixture, STRIPE } from './volume-fixture.ts';
 
 function offloadOf(made: Fixture, mayBegin = () => true): { offload: Offload; stored: string[] } {

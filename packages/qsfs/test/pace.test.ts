@@ -1,10 +1,10 @@
 // Writers against backends of a given speed, in simulated time: the cache limit is kept, and nobody waits for nothing.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { fileBytesFor } from '../src/cache.ts';
+import { Pace } from '../src/filesystem/pace.ts';
+import { fileBytesFor } from '../src/local/cache.ts';
 import { GAUGES } from '../src/messages.ts';
-import { Pace } from '../src/pace.ts';
-import { PaceKeeper } from '../src/pace-keeper.ts';
+import { PaceKeeper } from '../src/offload/pace-keeper.ts';
 
 const MIB = 2 ** 20;
 const LIMIT = 64 * MIB;

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { crashPolicies, SimulatedDisk } from '@qsfs/io/simulated';
 import fc from 'fast-check';
-import { Presence } from '../src/presence.ts';
-import { StripeMap, stripeRuns } from '../src/stripe-map.ts';
+import { Presence } from '../src/local/presence.ts';
+import { StripeMap, stripeRuns } from '../src/local/stripe-map.ts';
 
 const STRIPE = 4096;
 const STRIPES = 10;

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { FilesystemError } from '@qsfs/fuse';
 import { NotLocal } from '@qsfs/zdb';
-import { LocalPresence } from '../src/local-presence.ts';
+import { LocalPresence } from '../src/filesystem/local-presence.ts';
+import { StripeMap } from '../src/local/stripe-map.ts';
 import { dataName } from '../src/manifest.ts';
 import type { Stripes, ToFilesystem } from '../src/messages.ts';
-import { ReadBack } from '../src/read-back.ts';
-import { StripeMap } from '../src/stripe-map.ts';
+import { ReadBack } from '../src/read-back/read-back.ts';
 import { contentOf, type Fixture, fixture, STRIPE } from './volume-fixture.ts';
 
 /** Files on the backends and nowhere else. */

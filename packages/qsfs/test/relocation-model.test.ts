@@ -15,8 +15,8 @@ import {
 } from '@qsfs/io/simulated';
 import { type Engine, type Namespace, NotLocal, openEngine } from '@qsfs/zdb';
 import { EngineStore, openVolume, type Volume } from '@qsfs/zdbfs';
+import { closeStored, SyncState } from '../src/filesystem/sync-state.ts';
 import { OFFLOADED, type SyncedNamespace } from '../src/messages.ts';
-import { closeStored, SyncState } from '../src/sync-state.ts';
 
 const SEEDS = process.env['QSFS_RELOCATION_SEEDS']?.split(',').map(Number) ?? [1, 2];
 const STEPS = 260;

@@ -7,10 +7,10 @@ import { test } from 'node:test';
 import { realClock, realDisk, realRandom } from '@qsfs/io';
 import { openEngine } from '@qsfs/zdb';
 import { EngineStore, openVolume } from '@qsfs/zdbfs';
-import { Filesystem } from '../src/filesystem.ts';
+import { Filesystem } from '../src/filesystem/filesystem.ts';
+import { startSyncThread } from '../src/filesystem/syncing.ts';
+import { StripeMap } from '../src/local/stripe-map.ts';
 import { GAUGES_BYTES } from '../src/messages.ts';
-import { StripeMap } from '../src/stripe-map.ts';
-import { startSyncThread } from '../src/syncing.ts';
 
 const STRIPE = 65_536;
 const STRIPES = 260;

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Survey } from '../src/messages.ts';
-import { Relocator } from '../src/relocation.ts';
+import { Relocator } from '../src/sync/relocation.ts';
 import { fixture } from './volume-fixture.ts';
 
 const LIMITS = { isScarce: false, budgetBytes: 2 ** 40, worthBytes: 1 };

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SimulatedDisk } from '@qsfs/io/simulated';
-import { RepairFile } from '../src/repair-file.ts';
+import { RepairFile } from '../src/lease/repair-file.ts';
 
 const PATH = '/frontend/repairs';
 

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { spareBytes } from '@qsfs/zdbfs';
 import type { Configuration } from '../src/configuration.ts';
-import { RoomKeeper } from '../src/give-back.ts';
+import { KeptRoom, keptBytes, shardFactorOn, workingBytes } from '../src/local/shared-disk.ts';
 import { GAUGES, type Survey } from '../src/messages.ts';
-import { Offload } from '../src/offload.ts';
-import { Relocator } from '../src/relocation.ts';
-import { KeptRoom, keptBytes, shardFactorOn, workingBytes } from '../src/shared-disk.ts';
+import { Offload } from '../src/offload/offload.ts';
+import { RoomKeeper } from '../src/sync/give-back.ts';
+import { Relocator } from '../src/sync/relocation.ts';
 import { type Fixture, fixture, SEGMENT, STRIPE } from './volume-fixture.ts';
 
 const MIB = 2 ** 20;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { crashPolicies, SimulatedDisk } from '@qsfs/io/simulated';
 import fc from 'fast-check';
-import { SlotTable, slotBytesFor } from '../src/slot-table.ts';
+import { SlotTable, slotBytesFor } from '../src/local/slot-table.ts';
 
 const PATH = '/table';
 

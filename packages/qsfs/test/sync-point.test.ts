@@ -3,11 +3,10 @@ import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { SimulatedRandom } from '@qsfs/io/simulated';
 import type { Context } from '../src/context.ts';
-import { EmptiedBackends } from '../src/emptied-backends.ts';
-import type { Housekeeping } from '../src/housekeeper.ts';
-import { type Identity, readIdentity } from '../src/identity.ts';
 import { layoutOf } from '../src/layout.ts';
-import { LeaseHolder, readLease } from '../src/lease.ts';
+import { type Identity, readIdentity } from '../src/lease/identity.ts';
+import { LeaseHolder, readLease } from '../src/lease/lease.ts';
+import type { Housekeeping } from '../src/local/housekeeper.ts';
 import {
   dataName,
   decodeManifest,
@@ -18,8 +17,9 @@ import {
   pageName,
 } from '../src/manifest.ts';
 import { type GiveBack, OFFLOADED, type SyncedNamespace } from '../src/messages.ts';
-import { Offload } from '../src/offload.ts';
-import { SyncPoints } from '../src/sync-point.ts';
+import { Offload } from '../src/offload/offload.ts';
+import { EmptiedBackends } from '../src/sync/emptied-backends.ts';
+import { SyncPoints } from '../src/sync/sync-point.ts';
 import { type Fixture, fixture, STRIPE } from './volume-fixture.ts';
 
 const layout = layoutOf('/state');

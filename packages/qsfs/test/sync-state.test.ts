@@ -3,8 +3,8 @@ import { test } from 'node:test';
 import { syncAtOnce } from '@qsfs/io';
 import { SimulatedClock, SimulatedDisk, SimulatedRandom } from '@qsfs/io/simulated';
 import { type Engine, openEngine } from '@qsfs/zdb';
+import { SyncState } from '../src/filesystem/sync-state.ts';
 import type { SyncedNamespace } from '../src/messages.ts';
-import { SyncState } from '../src/sync-state.ts';
 
 const NOTHING = { 'zdbfs-meta': [], 'zdbfs-data': [] };
 

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { openChannel, realClock, type SyncSteps, type Unstable, wrapPort } from '@qsfs/io';
-import { Syncing, startSyncThread } from '../src/syncing.ts';
+import { Syncing, startSyncThread } from '../src/filesystem/syncing.ts';
 
 const LARGE = Number.POSITIVE_INFINITY;
 

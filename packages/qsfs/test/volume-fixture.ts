@@ -1,8 +1,8 @@
 // Data files on a simulated disk with their tables, and an object store in memory: what offload, cache and read-back share.
 import { SimulatedClock, SimulatedDisk } from '@qsfs/io/simulated';
 import { layoutOf } from '../src/layout.ts';
+import { type Volume, VolumeFiles } from '../src/local/volume-files.ts';
 import { GAUGES, GAUGES_BYTES, OFFLOADED, type SharedDisk, type ToFilesystem } from '../src/messages.ts';
-import { type Volume, VolumeFiles } from '../src/volume-files.ts';
 import { MemoryZstor } from './memory-zstor.ts';
 
 export const STRIPE = 4096;

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SimulatedDisk } from '@qsfs/io/simulated';
-import { BLOCK_BYTES, DataCache } from '../src/engine/data-cache.ts';
+import { BLOCK_BYTES, DataCache } from '../src/engine/log/data-cache.ts';
 import { openSimulated } from './scratch.ts';
 
 test('a block is taken in at the second miss in a row of its frame', () => {

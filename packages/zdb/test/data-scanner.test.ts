@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SimulatedClock, SimulatedDisk, SimulatedRandom } from '@qsfs/io/simulated';
-import { DataScanner } from '../src/engine/data-scanner.ts';
+import { DataScanner } from '../src/engine/format/data-scanner.ts';
 import { openEngine } from '../src/index.ts';
 
 test('entries asked for from back to front are read in large pieces, too', () => {

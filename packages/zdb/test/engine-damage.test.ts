@@ -15,7 +15,7 @@ import {
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { SimulatedDisk } from '@qsfs/io/simulated';
-import { SLOT_BYTES, slotOffset } from '../src/engine/index-format.ts';
+import { SLOT_BYTES, slotOffset } from '../src/engine/format/index-format.ts';
 import { type Engine, type Namespace, NotLocal, type Presence, StoreError } from '../src/index.ts';
 import { idKey, openScratch, scratchDirectory } from './scratch.ts';
 import { filesOf, openSmall } from './support/damage.ts';

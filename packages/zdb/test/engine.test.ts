@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { realClock } from '@qsfs/io';
 import { SimulatedCrash, SimulatedDisk } from '@qsfs/io/simulated';
-import { decodeDescriptor, encodeDescriptor } from '../src/engine/descriptor-format.ts';
+import { decodeDescriptor, encodeDescriptor } from '../src/engine/format/descriptor-format.ts';
 import { type Engine, StoreError, type StoreErrorReason } from '../src/index.ts';
 import { idKey, openScratch, openSimulated, scratchDirectory } from './scratch.ts';
 

@@ -6,10 +6,10 @@ import { syncAtOnce } from '@qsfs/io';
 import { SimulatedDisk, SimulatedRandom } from '@qsfs/io/simulated';
 import { RespError } from '@qsfs/resp';
 import { type Engine, type Namespace, type NamespaceMode, NotLocal, StoreError } from '../src/index.ts';
-import { SourceLog } from '../src/tools/mirror-log.ts';
-import { SeqMirror, type SeqMirrorParts } from '../src/tools/mirror-seq.ts';
-import { freshState, type MirrorState } from '../src/tools/mirror-state.ts';
-import { UserMirror } from '../src/tools/mirror-user.ts';
+import { SourceLog } from '../src/tools/mirror/mirror-log.ts';
+import { SeqMirror, type SeqMirrorParts } from '../src/tools/mirror/mirror-seq.ts';
+import { freshState, type MirrorState } from '../src/tools/mirror/mirror-state.ts';
+import { UserMirror } from '../src/tools/mirror/mirror-user.ts';
 import { idKey, openSimulated } from './scratch.ts';
 
 const RUNS = Number(process.env['ZDB_MIRROR_RUNS'] ?? 30);

@@ -1,10 +1,10 @@
 // `qsfs restore`: everything back from the backends, given only the configuration.
 import { resolve } from 'node:path';
-import { detach } from '../detach.ts';
 import { layoutOf } from '../layout.ts';
 import { count, formatSize } from '../quantities.ts';
 import { describeReadOnly } from '../read-only.ts';
 import { shellWord } from '../shell-word.ts';
+import { detach } from './detach.ts';
 import { CACHE_SIZE_OPTION, cacheBytesOf, JSON_OPTION, READ_ONLY_OPTION, report, type Verb } from './verb.ts';
 
 export const restoreVerb: Verb = {
@@ -49,7 +49,7 @@ export const restoreVerb: Verb = {
       if (!words.has('json')) context.warn(line);
     };
     // Other commands have no need of all that.
-    const { restore } = await import('../restore.ts');
+    const { restore } = await import('../restore/restore.ts');
     const done = await restore(context, {
       from: absolute(from),
       directory: absolute(directory),

@@ -1,6 +1,6 @@
 // `qsfs up`: start and mount, in the foreground until Ctrl-C, or in the background with --detach.
 import { resolve } from 'node:path';
-import { detach, INTERNAL_OPTION } from '../detach.ts';
+import { detach, INTERNAL_OPTION } from './detach.ts';
 import {
   CACHE_SIZE_OPTION,
   cacheBytesOf,

@@ -5,9 +5,9 @@
 // data files exist, because one of them may hold the record it deletes.
 
 import { type SyncSteps, unstableDirectory } from '@qsfs/io';
-import { DATA_DELETED, DATA_ENTRY_BYTES } from './data-format.ts';
-import { DataScanner } from './data-scanner.ts';
 import { isDiscardable } from './discardable.ts';
+import { DATA_DELETED, DATA_ENTRY_BYTES } from './format/data-format.ts';
+import { DataScanner } from './format/data-scanner.ts';
 import {
   ID_BYTES,
   INDEX_ENTRY_BYTES,
@@ -15,10 +15,10 @@ import {
   indexEntry,
   SLOT_BYTES,
   slotOffset,
-} from './index-format.ts';
-import { get64 } from './little-endian.ts';
-import type { Log } from './log.ts';
-import type { LogWriter } from './log-writer.ts';
+} from './format/index-format.ts';
+import { get64 } from './format/little-endian.ts';
+import type { Log } from './log/log.ts';
+import type { LogWriter } from './log/log-writer.ts';
 import { emptyPlace, type Place } from './place.ts';
 import type { RecordReader } from './reader.ts';
 import { keyOfId, type SeqRecords } from './seq-records.ts';

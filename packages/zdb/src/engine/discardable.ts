@@ -1,6 +1,6 @@
 // What of a data file is dead, by what the log counts.
-import { DATA_HEADER_BYTES } from './data-format.ts';
-import type { Log } from './log.ts';
+import { DATA_HEADER_BYTES } from './format/data-format.ts';
+import type { Log } from './log/log.ts';
 
 /** Bytes of dead records in a data file that no pass has looked at. */
 export function unseenDeadBytes(log: Log, file: number): number {

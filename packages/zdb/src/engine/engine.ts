@@ -10,12 +10,12 @@ import {
   unstableDirectory,
 } from '@qsfs/io';
 import { zeroStatistics } from './counters.ts';
-import { DataCache } from './data-cache.ts';
-import { DEFAULT_DESCRIPTOR, DESCRIPTOR_NAME, encodeDescriptor } from './descriptor-format.ts';
-import { type LoadOptions, loadNamespace } from './load.ts';
-import type { Rotation } from './log-writer.ts';
+import { DEFAULT_DESCRIPTOR, DESCRIPTOR_NAME, encodeDescriptor } from './format/descriptor-format.ts';
+import { DataCache } from './log/data-cache.ts';
+import type { Rotation } from './log/log-writer.ts';
+import { OpenFiles } from './log/open-files.ts';
 import { type NamespaceHost, type NamespaceParts, StoreNamespace } from './namespace.ts';
-import { OpenFiles } from './open-files.ts';
+import { type LoadOptions, loadNamespace } from './recovery/load.ts';
 import { DEFAULT_NAMESPACE, nameProblem, requireName, Settings } from './settings.ts';
 import {
   type Engine,

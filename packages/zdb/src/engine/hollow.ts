@@ -6,11 +6,11 @@
 // Sequential namespaces only. The history of a key loses the versions that are given up.
 import type { DiskFile, SyncSteps } from '@qsfs/io';
 import type { CompactionHost } from './compact.ts';
-import { DATA_ENTRY_BYTES } from './data-format.ts';
-import { DataScanner } from './data-scanner.ts';
 import { unseenDeadBytes } from './discardable.ts';
+import { DATA_ENTRY_BYTES } from './format/data-format.ts';
+import { DataScanner } from './format/data-scanner.ts';
+import { get64 } from './format/little-endian.ts';
 import { BLOCK_BYTES, wholeBlocks } from './hollow-blocks.ts';
-import { get64 } from './little-endian.ts';
 import { emptyPlace } from './place.ts';
 import type { SeqRecords } from './seq-records.ts';
 

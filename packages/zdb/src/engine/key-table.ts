@@ -7,7 +7,7 @@
 // Entries that are unlinked keep their place and key until `release`, so that a batch can be taken back (namespace.ts).
 
 import { checksum } from './checksum.ts';
-import { KEY_MAX_BYTES } from './data-format.ts';
+import { KEY_MAX_BYTES } from './format/data-format.ts';
 import { groupOf, isNumber, Part, place, tagAt } from './key-table-part.ts';
 
 /** Entries stand in pieces of this size; addresses are in units of 4 bytes. */

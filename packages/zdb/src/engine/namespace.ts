@@ -5,12 +5,12 @@
 import { type Clock, type Random, type SyncSteps, syncAtOnce } from '@qsfs/io';
 import { payloadChecksum, payloadLength } from './checksum.ts';
 import { type CompactionHost, compact, discardSteps, relocateSteps } from './compact.ts';
-import { DATA_HEADER_BYTES, KEY_MAX_BYTES, PAYLOAD_MAX_BYTES } from './data-format.ts';
 import { isDiscardable, unseenDeadBytes } from './discardable.ts';
+import { DATA_HEADER_BYTES, KEY_MAX_BYTES, PAYLOAD_MAX_BYTES } from './format/data-format.ts';
+import { encodeIndexHeader, ID_BYTES, INDEX_HEADER_BYTES } from './format/index-format.ts';
 import { hollowSteps } from './hollow.ts';
-import { encodeIndexHeader, ID_BYTES, INDEX_HEADER_BYTES } from './index-format.ts';
-import type { Log } from './log.ts';
-import type { LogWriter } from './log-writer.ts';
+import type { Log } from './log/log.ts';
+import type { LogWriter } from './log/log-writer.ts';
 import { emptyPlace, type Place } from './place.ts';
 import { RecordReader } from './reader.ts';
 import type { Records } from './records.ts';

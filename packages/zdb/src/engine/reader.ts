@@ -1,6 +1,5 @@
 // Reads payloads of records and verifies them. Nothing leaves here that does not match the checksum in the index.
 import { checksum, checksumAt } from './checksum.ts';
-import { RECORD_COPY_MAX_BYTES } from './data-cache.ts';
 import {
   DATA_DELETED,
   DATA_ENTRY_BYTES,
@@ -8,10 +7,11 @@ import {
   DATA_TRUNCATED,
   dataEntry,
   PAYLOAD_MAX_BYTES,
-} from './data-format.ts';
+} from './format/data-format.ts';
+import { ID_BYTES } from './format/index-format.ts';
 import { isHollow } from './hollow-blocks.ts';
-import { ID_BYTES } from './index-format.ts';
-import type { Log } from './log.ts';
+import { RECORD_COPY_MAX_BYTES } from './log/data-cache.ts';
+import type { Log } from './log/log.ts';
 import type { Place } from './place.ts';
 import { type Payload, type RawEntry, StoreError } from './types.ts';
 import { VerifiedRecords } from './verified.ts';

@@ -3,7 +3,7 @@
 //
 // An update appends a copy of the old slot (flagged) to the active index file and points the slot at the new record; so it
 // uses up an id (docs/formats/zdb.md, "Sequential addressing").
-import { DATA_DELETED, DATA_ENTRY_BYTES } from './data-format.ts';
+import { DATA_DELETED, DATA_ENTRY_BYTES } from './format/data-format.ts';
 import {
   ID_BYTES,
   INDEX_DELETED,
@@ -12,9 +12,9 @@ import {
   repointIndexEntry,
   SLOT_BYTES,
   slotOffset,
-} from './index-format.ts';
-import { get32, put64, TWO_32 } from './little-endian.ts';
-import type { Log } from './log.ts';
+} from './format/index-format.ts';
+import { get32, put64, TWO_32 } from './format/little-endian.ts';
+import type { Log } from './log/log.ts';
 import type { Place, Tally } from './place.ts';
 import { INDEX_KEY_OVERHEAD_BYTES, type Records } from './records.ts';
 import type { Payload } from './types.ts';

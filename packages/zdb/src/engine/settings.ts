@@ -7,7 +7,7 @@ import {
   decodeDescriptor,
   encodeDescriptor,
   NAME_MAX_BYTES,
-} from './descriptor-format.ts';
+} from './format/descriptor-format.ts';
 import { type NamespaceSettings, StoreError } from './types.ts';
 
 /** The name every store has. */

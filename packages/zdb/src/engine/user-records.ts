@@ -1,8 +1,8 @@
 // Records of a user-mode namespace: the key table in memory. Every write appends an index entry; the superseded one gets its flag
 // in place. The data file of a record has the number of its index file (docs/formats/zdb.md, "Index file").
-import { DATA_DELETED, DATA_ENTRY_BYTES } from './data-format.ts';
+import { DATA_DELETED, DATA_ENTRY_BYTES } from './format/data-format.ts';
 import { KeyTable } from './key-table.ts';
-import type { Log } from './log.ts';
+import type { Log } from './log/log.ts';
 import type { Place, Tally } from './place.ts';
 import { INDEX_KEY_OVERHEAD_BYTES, type Records } from './records.ts';
 import type { Payload } from './types.ts';

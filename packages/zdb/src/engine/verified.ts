@@ -1,6 +1,6 @@
 // Which stored records were compared with their checksum in this run: a bounded, direct-mapped memory. Forgetting one costs a
 // second look; a position is never written twice with different bytes in a run, so remembering is never wrong.
-import { TWO_32 } from './little-endian.ts';
+import { TWO_32 } from './format/little-endian.ts';
 
 const CAPACITY = 1 << 17;
 

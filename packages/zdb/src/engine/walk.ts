@@ -8,10 +8,10 @@ import {
   SCAN_CURSOR_BYTES,
   SLOT_BYTES,
   scanCursor,
-} from './index-format.ts';
-import { IndexWindow } from './index-window.ts';
-import { get32 } from './little-endian.ts';
-import type { Log } from './log.ts';
+} from './format/index-format.ts';
+import { get32 } from './format/little-endian.ts';
+import { IndexWindow } from './log/index-window.ts';
+import type { Log } from './log/log.ts';
 import type { Place } from './place.ts';
 import { type ScanBatch, type ScanLimits, type ScannedEntry, StoreError } from './types.ts';
 

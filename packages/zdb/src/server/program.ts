@@ -1,6 +1,6 @@
 // The life of the program `zdb`: files, sockets, hooks, signals, exit codes (specification sections 1, 6.1 and 7).
 import { type Address, errorCode, formatAddress, readWhole } from '@qsfs/io';
-import { OPEN_FILES_MAX } from '../engine/open-files.ts';
+import { OPEN_FILES_MAX } from '../engine/log/open-files.ts';
 import { type Engine, openEngine, StoreError } from '../index.ts';
 import { Report, runInBackground } from './background.ts';
 import { EpollLoop } from './epoll.ts';

@@ -1,7 +1,7 @@
 // `zdb check`: walks data and index files of either origin and says what is damaged. Changes nothing.
 import type { Disk, DiskFile } from '@qsfs/io';
-import { DATA_HEADER_BYTES, isDataHeader } from '../engine/data-format.ts';
-import { DataScanner } from '../engine/data-scanner.ts';
+import { DATA_HEADER_BYTES, isDataHeader } from '../engine/format/data-format.ts';
+import { DataScanner } from '../engine/format/data-scanner.ts';
 import { looksHollow } from '../engine/hollow.ts';
 import type { Machine } from '../server/machine.ts';
 import { type IndexFileEntry, numberedFiles, openIndexFile } from './index-file.ts';

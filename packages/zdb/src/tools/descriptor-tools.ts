@@ -7,7 +7,7 @@ import {
   decodeDescriptor,
   encodeDescriptor,
   PASSWORD_MAX_BYTES,
-} from '../engine/descriptor-format.ts';
+} from '../engine/format/descriptor-format.ts';
 import type { Machine } from '../server/machine.ts';
 import { lockRoots } from './locks.ts';
 import { TOOL_EXIT, type Tool, ToolError, type ToolRequest, wholeNumber, yesOrNo } from './tool.ts';

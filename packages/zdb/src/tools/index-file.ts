@@ -8,7 +8,7 @@ import {
   INDEX_HEADER_BYTES,
   type IndexHeader,
   indexEntry,
-} from '../engine/index-format.ts';
+} from '../engine/format/index-format.ts';
 
 const WINDOW_BYTES = 1024 * 1024;
 const ENTRY_MAX_BYTES = INDEX_ENTRY_BYTES + 255;

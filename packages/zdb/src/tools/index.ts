@@ -5,7 +5,7 @@ import type { Machine } from '../server/machine.ts';
 import { CHECK } from './check.ts';
 import { DUMP, EDIT_NAMESPACE } from './descriptor-tools.ts';
 import { INDEX_DUMP } from './index-dump.ts';
-import { MIRROR } from './mirror.ts';
+import { MIRROR } from './mirror/mirror.ts';
 import { COMPACT, INDEX_REBUILD } from './rebuild.ts';
 import { parseToolLine, TOOL_EXIT, type Tool, ToolError, toolUsage } from './tool.ts';
 

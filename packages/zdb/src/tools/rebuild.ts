@@ -3,8 +3,8 @@
 // The index is derived from the data files: index files are moved aside, and opening the namespace makes them anew. Going back to a
 // moment replays the data files up to it into new directories, because an index that knows less than its data is repaired at opening.
 
-import { DataScanner } from '../engine/data-scanner.ts';
-import { encodeIndexHeader } from '../engine/index-format.ts';
+import { DataScanner } from '../engine/format/data-scanner.ts';
+import { encodeIndexHeader } from '../engine/format/index-format.ts';
 import {
   DATA_SIZE_MAX_BYTES,
   type Engine,
