@@ -39,7 +39,7 @@ export const ERROR_KINDS = {
   },
   QSFS_E_DEGRADED: {
     exitCode: 6,
-    when: 'sync: all is stored and readable, but some backends lack their part',
+    when: 'sync: all is stored and readable, but some backends are away or lack their part',
     hint: 'Everything is readable. Bring the named backends back; what is missing is repaired in the background.',
   },
   QSFS_E_MOUNT: {
