@@ -324,7 +324,7 @@ export class Session {
     const request = this.#request;
     const silent = isSilent(request.operation);
     let error = thrown;
-    if (!silent) {
+    if (!silent && !(error instanceof FilesystemError)) {
       try {
         const token = this.#options.deferral?.(error);
         if (token !== undefined) {
@@ -334,10 +334,10 @@ export class Session {
       } catch (refusal) {
         error = refusal;
       }
-      if (error instanceof FilesystemError) {
-        this.#answerError(request, error.errno);
-        return;
-      }
+    }
+    if (error instanceof FilesystemError && !silent) {
+      this.#answerError(request, error.errno);
+      return;
     }
     this.#bug(`operation ${request.operation} on inode ${request.inode}`, error);
     if (!silent) this.#answerError(request, ERRNO.EIO);

@@ -103,11 +103,7 @@ export class ControlService {
     const { syncPoints, emptied, readBack } = this.#frontend;
     const { context, configuration, layout } = options;
     const local = new LocalBackends(context, localBackendsOf(configuration));
-    const [status, states, { unseenBackends }] = await Promise.all([
-      zstor.status(),
-      localStates(local),
-      zstor.inspect(),
-    ]);
+    const [status, states] = await Promise.all([zstor.status(), localStates(local)]);
     const lost = new Set([...emptied.emptied, ...emptied.blankStores]);
     const rewriting = describeRewriting(readOnly);
     const { fetchedBytes, failures, inFlight } = readBack.statistics;
@@ -120,7 +116,7 @@ export class ControlService {
       generation: syncPoints.generation,
       pid: context.processes.pid,
       // Who may not repair does not look.
-      backends: backendReports(status, states, lost, rewriting, readOnly ? [] : unseenBackends),
+      backends: backendReports(status, states, lost, rewriting, readOnly ? [] : zstor.unseenBackends),
       cache: this.#cache(),
       volume: { fileBytes: gauges[GAUGES.volumeBytes] as number },
       segments: this.#segments(),

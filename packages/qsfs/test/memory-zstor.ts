@@ -176,6 +176,10 @@ export class MemoryZstor implements Zstor {
     return missingShards > 0 || (this.objects.get(name)?.wiped ?? 0) > 0;
   }
 
+  get unseenBackends(): readonly string[] {
+    return this.inspection.unseenBackends;
+  }
+
   async inspect(): Promise<Inspection> {
     await Promise.resolve();
     return this.inspection;

@@ -306,6 +306,8 @@ export interface Zstor {
   lacksShards(record: ObjectRecord): boolean;
   /** Asks every backend and metadata store whether it still has what it was given; takes at most some seconds. */
   inspect(): Promise<Inspection>;
+  /** Data backends that `repairPending` has still to ask (see `Inspection`), as far as is known now: nobody is asked for it. */
+  readonly unseenBackends: readonly string[];
   /** Failures this object survives from now on, given which backends are up. */
   tolerance(record: ObjectRecord): Tolerance;
   /** @param options `objects`: also look at the record of every object; takes its time when there are many */

@@ -267,6 +267,10 @@ export class ObjectStore implements Zstor {
     return { incarnations, blankStores: this.#cluster.blank, unseenBackends, lostObjects };
   }
 
+  get unseenBackends(): readonly string[] {
+    return this.#maintenance.unseenBackends;
+  }
+
   tolerance(record: ObjectRecord): Tolerance {
     return this.#backends.tolerance(stored(record));
   }

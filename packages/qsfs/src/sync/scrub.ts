@@ -92,9 +92,9 @@ export class Scrub {
   async run(): Promise<Standing> {
     const { emptied } = this.#parts;
     const isDoubted = await emptied.look();
-    const unseenBackends = await this.#lookAtReturned();
+    const unseenBackends = await this.#repairUntilNone(() => emptied.unseen);
     let degradedObjects = await this.#heal();
-    const blankStores = await this.#fillStores();
+    const blankStores = await this.#repairUntilNone(() => emptied.blankStores);
     // Backends that have their part again count as emptied until the next look.
     const isOver = degradedObjects === 0 && (isDoubted || emptied.emptied.length > 0);
     if (isOver && (await emptied.look())) degradedObjects = this.#lacking;
@@ -123,28 +123,16 @@ export class Scrub {
     return this.#lacking;
   }
 
-  /** Has backends that came back asked for what they held. @returns those that could not be asked */
-  async #lookAtReturned(): Promise<readonly string[]> {
+  /** Has what is pending repaired until no backend of these is left, or it takes too long. @returns those that are left */
+  async #repairUntilNone(left: () => readonly string[]): Promise<readonly string[]> {
     const { context, emptied, zstor } = this.#parts;
     const end = context.clock.monotonicMs() + PATIENCE_MS;
-    while (emptied.unseen.length > 0 && context.clock.monotonicMs() < end) {
+    while (left().length > 0 && context.clock.monotonicMs() < end) {
       await zstor.repairPending();
       await emptied.look();
-      if (emptied.unseen.length > 0) await context.clock.sleep(RETRY_MS);
+      if (left().length > 0) await context.clock.sleep(RETRY_MS);
     }
-    return emptied.unseen;
-  }
-
-  /** Has metadata stores that lost their records get them again. @returns those that still lack some */
-  async #fillStores(): Promise<readonly string[]> {
-    const { context, emptied, zstor } = this.#parts;
-    const end = context.clock.monotonicMs() + PATIENCE_MS;
-    while (emptied.blankStores.length > 0 && context.clock.monotonicMs() < end) {
-      await zstor.repairPending();
-      await emptied.look();
-      if (emptied.blankStores.length > 0) await context.clock.sleep(RETRY_MS);
-    }
-    return emptied.blankStores;
+    return left();
   }
 
   /**

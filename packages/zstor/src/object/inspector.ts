@@ -1,5 +1,6 @@
 // Looks at every shard of an object: asks the backends to check theirs, or reads and verifies each one here.
 import { isBackendError } from '../backend/backend.ts';
+import type { GuardedShardStore } from '../backend/guarded.ts';
 import { shardDefect } from '../codec/index.ts';
 import type { StoredRecord } from '../metadata/record.ts';
 import type { ShardPlace } from '../metadata/stripe-table.ts';
@@ -26,27 +27,34 @@ export async function inspectStripe(
 ): Promise<ShardState[]> {
   const object = codedObject(record, masterKey);
   const states = new Array<ShardState>(record.expectedShards).fill('bad');
-  const look = async (place: ShardPlace): Promise<ShardState> => {
-    const standing = backends.standing(place);
-    if (standing !== 'there') return standing === 'lost' ? 'bad' : 'unreachable';
-    const { store } = backends.find(place.backend)!;
-    try {
-      if (!deep) return (await store.check(place.location, { signal })) === 'good' ? 'good' : 'bad';
-      const bytes = await store.get(place.location, { signal });
-      if (!bytes) return 'bad';
-      const candidate = { index: place.index, bytes };
-      return shardDefect(object, stripe, record.plainBytes(stripe), candidate) === undefined ? 'good' : 'bad';
-    } catch (error) {
-      if (!isBackendError(error)) throw error;
-      return 'unreachable';
-    }
+  const isGood = async ({ index, location }: ShardPlace, store: GuardedShardStore): Promise<boolean> => {
+    if (!deep) return (await store.check(location, { signal })) === 'good';
+    const bytes = await store.get(location, { signal });
+    if (!bytes) return false;
+    return shardDefect(object, stripe, record.plainBytes(stripe), { index, bytes }) === undefined;
   };
   await Promise.all(
     record.stripes.places(stripe).map(async (place) => {
-      states[place.index] = await look(place);
+      states[place.index] = await stateOf(place, backends, (store) => isGood(place, store));
     }),
   );
   return states;
+}
+
+/** The state of a shard by what is asked of its backend, if that can have it at all. */
+export async function stateOf(
+  place: ShardPlace,
+  backends: DataBackends,
+  ask: (store: GuardedShardStore) => Promise<boolean>,
+): Promise<ShardState> {
+  const standing = backends.standing(place);
+  if (standing !== 'there') return standing === 'lost' ? 'bad' : 'unreachable';
+  try {
+    return (await ask(backends.find(place.backend)!.store)) ? 'good' : 'bad';
+  } catch (error) {
+    if (!isBackendError(error)) throw error;
+    return 'unreachable';
+  }
 }
 
 /** Checks a whole object. */

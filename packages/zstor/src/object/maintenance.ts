@@ -152,9 +152,9 @@ export class Maintenance {
           continue;
         }
         if (!noticed.has(name) && !backends.lacksShards(record)) {
-          const remains = await askFor(record, unseen, backends, this.#stop.signal);
-          if (remains === 'unreachable') hasSeenAll = false;
-          if (remains !== 'gone') continue;
+          const state = await askFor(record, unseen, backends, this.#stop.signal);
+          if (state === 'unreachable') hasSeenAll = false;
+          if (state !== 'bad') continue;
           this.damaged(name);
         }
         const report = await rebuilder.rebuild(name, {

@@ -1,15 +1,12 @@
 // Data backends that came back, or were not known before: they may have lost a part of what they held and look the same all the same (a
 // data file that was cut off, a disk that was restored from a copy). Until a round of maintenance has asked them for shards of every object
 // they are *unseen*. Where a shard is gone the whole object is looked at.
-import { isBackendError } from '../backend/backend.ts';
 import type { StoredRecord } from '../metadata/record.ts';
 import type { DataBackends } from './data-backends.ts';
+import { type ShardState, stateOf } from './inspector.ts';
 
 /** Stripes of an object whose shards are asked for, at most: the first, the last, and some between. */
 const ASKED_STRIPES = 8;
-
-/** What is left of an object on them, as far as was asked. */
-export type Remains = 'there' | 'gone' | 'unreachable';
 
 /** Keeps track of them. */
 export class ReturnedBackends {
@@ -38,13 +35,16 @@ export class ReturnedBackends {
   }
 }
 
-/** Asks these backends for shards of an object, by their length: cheap, and a zdb knows by itself which ones its data files have lost. */
+/**
+ * Asks these backends for shards of an object, by their length: cheap, and a zdb knows by itself which ones its data files have lost.
+ * @returns the worst state of any of them
+ */
 export async function askFor(
   record: StoredRecord,
   names: ReadonlyMap<string, number>,
   backends: DataBackends,
   signal: AbortSignal,
-): Promise<Remains> {
+): Promise<ShardState> {
   const { stripes, stripeCount } = record;
   const count = Math.min(stripeCount, ASKED_STRIPES);
   const asked = Array.from({ length: count }, (_, step) =>
@@ -53,19 +53,14 @@ export async function askFor(
   const places = asked
     .flatMap((stripe) => stripes.places(stripe))
     .filter(({ backend }) => names.has(backend));
-  const found = await Promise.all(
-    places.map(async (place): Promise<Remains> => {
-      const standing = backends.standing(place);
-      if (standing !== 'there') return standing === 'lost' ? 'gone' : 'unreachable';
-      try {
-        const lengthBytes = await backends.find(place.backend)?.store.length(place.location, { signal });
-        return lengthBytes === undefined ? 'gone' : 'there';
-      } catch (error) {
-        if (!isBackendError(error)) throw error;
-        return 'unreachable';
-      }
-    }),
+  const states = await Promise.all(
+    places.map((place) =>
+      stateOf(
+        place,
+        backends,
+        async (store) => (await store.length(place.location, { signal })) !== undefined,
+      ),
+    ),
   );
-  if (found.includes('gone')) return 'gone';
-  return found.includes('unreachable') ? 'unreachable' : 'there';
+  return states.find((state) => state === 'bad') ?? states.find((state) => state === 'unreachable') ?? 'good';
 }
