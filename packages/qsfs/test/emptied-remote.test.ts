@@ -136,8 +136,11 @@ test('remote backends that lose everything get their part again before sync says
   contents.set('later', noise(3, MIB));
   writeFileSync(path('later'), contents.get('later') as Uint8Array);
   for (const part of ['data', 'meta']) {
-    rmSync(join(directory, part), { recursive: true });
+    // At once: what is repaired meanwhile must not be written into a folder that is being removed.
+    const emptied = join(running.scratch, `emptied-${part}`);
+    renameSync(join(directory, part), emptied);
     mkdirSync(join(directory, part));
+    rmSync(emptied, { recursive: true });
   }
   running.must('sync');
   assert.match(running.log(), /warning lost what it held: d$/m);
