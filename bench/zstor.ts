@@ -1,6 +1,6 @@
 // `npm run bench -- zstor [sizeMiB] [k+m …]`: store and retrieve through real zdb processes on unix sockets, with incompressible and
-// compressible data, against a plain copy of the same file in the same run. Prints MB/s, ratios and peak memory.
-import { type ChildProcess, spawn } from 'node:child_process';
+// compressible data, against a plain copy of the same file in the same run, each from a settled disk. Prints MB/s, ratios and peak memory.
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { randomFillSync } from 'node:crypto';
 import {
   closeSync,
@@ -102,7 +102,13 @@ function figure({ rate, peakMiB }: Timing, copyRate: number): string {
   return `${rate.toFixed(0)} MB/s (ratio ${(rate / copyRate).toFixed(2)}, peak ${peakMiB.toFixed(0)} MiB resident)`;
 }
 
+/** Waits until the disk has written what earlier steps left to it, so that each step pays for its own writes only. */
+function settle(): void {
+  spawnSync('sync');
+}
+
 async function timed(sizeMiB: number, call: () => Promise<unknown>): Promise<Timing> {
+  settle();
   writeFileSync('/proc/self/clear_refs', '5'); // forgets the peak so far
   const start = performance.now();
   await call();
@@ -201,6 +207,7 @@ function writeText(path: string, sizeMiB: number): void {
 
 /** Reads and writes as a program would, one MiB at a time, and syncs. @returns MB/s */
 function copyFile(source: string, target: string, sizeMiB: number): number {
+  settle();
   const block = Buffer.alloc(MIB);
   const start = performance.now();
   const from = openSync(source, 'r');

@@ -50,6 +50,8 @@ export interface StripeRange {
 export interface FetchTarget {
   readonly path: string;
   readonly offset?: number;
+  /** The caller will sync the file: the disk begins to write every stripe at once, beside the decoding of the next. */
+  readonly willSync?: boolean;
 }
 
 /**

@@ -204,7 +204,7 @@ export class ObjectStore implements Zstor {
         await this.#reader.fetch(
           record,
           { first: 0, count: record.stripeCount },
-          { path: temporary },
+          { path: temporary, willSync: true },
           this.#stoppable(options),
         );
         await translateLocal(path, async () => {

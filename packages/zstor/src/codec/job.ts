@@ -2,7 +2,7 @@
 // in them, only their places in the memory both share.
 import { StripeNotAuthentic, TooFewShards } from './errors.ts';
 import type { StripeShape } from './shard.ts';
-import type { BadShard, CodedObject } from './types.ts';
+import type { BadShard, CodedObject, StripeFile } from './types.ts';
 
 /** A piece of the shared memory. */
 export interface Place {
@@ -43,7 +43,7 @@ export interface DecodeJob extends CandidatesJob {
   /** Where the plain bytes are wanted in memory. */
   readonly bytes?: Place | undefined;
   /** Where they are wanted on disk. */
-  readonly file?: { readonly path: string; readonly offset: number } | undefined;
+  readonly file?: StripeFile | undefined;
 }
 
 /** Rebuild: the wanted shards to slots of `slotBytes` (header and body) at `slots`, in order. */

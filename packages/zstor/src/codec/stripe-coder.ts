@@ -18,7 +18,7 @@ import {
   stripeAdditionalData,
   stripeNonce,
 } from './shard.ts';
-import type { BadShard, CodedObject } from './types.ts';
+import type { BadShard, CodedObject, StripeFile } from './types.ts';
 
 /** Coders (with their matrices) kept, one per k and n; the least recently used goes. */
 const CODERS_MAX = 16;
@@ -135,7 +135,7 @@ export class StripeCoder {
     if (bytes && !plain) bytes.fill(0);
     else if (bytes && plain && target !== bytes) bytes.set(plain);
     try {
-      if (job.file) this.#writeFile(job.file.path, job.file.offset, plain, plainBytes);
+      if (job.file) this.#writeFile(job.file, plain, plainBytes);
     } finally {
       if (plain && shape.compression === 'zstd') discard(plain);
     }
@@ -236,11 +236,13 @@ export class StripeCoder {
   }
 
   /** Writes plain bytes, or `lengthBytes` zeros: as a hole where the file and the disk allow it. */
-  #writeFile(path: string, offset: number, plain: Uint8Array | undefined, lengthBytes: number): void {
-    const file = this.#disk.open(path, 'write');
+  #writeFile(target: StripeFile, plain: Uint8Array | undefined, lengthBytes: number): void {
+    const { offset } = target;
+    const file = this.#disk.open(target.path, 'write');
     try {
       if (plain) {
         file.write(plain, offset);
+        if (target.willSync) file.startWriteback(offset, lengthBytes);
         return;
       }
       if (file.size() < offset + lengthBytes) file.truncate(offset + lengthBytes);

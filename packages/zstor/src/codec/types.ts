@@ -99,10 +99,18 @@ export interface BadShard {
   readonly defect: ShardDefect;
 }
 
+/** A place in an existing local file for a decoded stripe. */
+export interface StripeFile {
+  readonly path: string;
+  readonly offset: number;
+  /** The file will be synced: the disk begins to write the stripe at once. */
+  readonly willSync?: boolean;
+}
+
 /** Where a decoded stripe goes. At least one of the two. */
 export interface DecodeTarget {
-  /** Written by the worker at `offset` of this existing file; not synced. A `zero` stripe becomes a hole where possible. */
-  readonly file?: { readonly path: string; readonly offset: number };
+  /** Written by the worker; not synced. A `zero` stripe becomes a hole where possible. */
+  readonly file?: StripeFile;
   /** Also give the bytes to the caller. */
   readonly bytes?: boolean;
 }

@@ -57,11 +57,11 @@ export class ObjectReader {
         `"${record.name}" has ${record.stripeCount} stripes; ${first} to ${first + count - 1} were asked for`,
       );
     }
-    const { path, offset = 0 } = target;
+    const { path, offset = 0, willSync = false } = target;
     await translateLocal(path, async () => this.#parts.disk.open(path, 'create').close());
     let doneBytes = 0;
     await forEachStripe(record, range, READ_WINDOW, options.signal, async (stripe, signal) => {
-      const file = { path, offset: offset + stripe * record.stripeSizeBytes };
+      const file = { path, offset: offset + stripe * record.stripeSizeBytes, willSync };
       const decoded = await translateLocal(path, () => this.#decode(record, stripe, { file }, signal));
       decoded.release();
       doneBytes += record.plainBytes(stripe);
