@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { settle } from './settle.ts';
 
 /** Turns of each server in a case. */
 const ROUNDS = 3;
@@ -150,6 +151,7 @@ async function runGroup(
         for (const [number, server] of running.entries()) {
           const count = requestsOf(one, server.name, options.quick);
           const range = one.command === 'GET' ? keys : 100_000_000;
+          await settle();
           const before = server.processorSeconds();
           measured[number]!.push(await measure(server, one, count, range, options.clients));
           processor[number]!.push(((server.processorSeconds() - before) / count) * 1e6);

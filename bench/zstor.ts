@@ -1,6 +1,6 @@
 // `npm run bench -- zstor [sizeMiB] [k+m …]`: store and retrieve through real zdb processes on unix sockets, with incompressible and
 // compressible data, against a plain copy of the same file in the same run, each from a settled disk. Prints MB/s, ratios and peak memory.
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { randomFillSync } from 'node:crypto';
 import {
   closeSync,
@@ -21,6 +21,7 @@ import { fileURLToPath } from 'node:url';
 import { realClock, realDisk, realNetwork, realRandom } from '../packages/io/src/index.ts';
 import { ZdbClient } from '../packages/resp/src/index.ts';
 import { openZstor, parseConfig, type Zstor } from '../packages/zstor/src/index.ts';
+import { settle } from './settle.ts';
 
 const MIB = 1024 * 1024;
 const METADATA_STORES = 4;
@@ -37,6 +38,7 @@ export async function run(parameters: string[]): Promise<void> {
     const text = join(folder, 'text');
     writeRandom(random, sizeMiB);
     writeText(text, sizeMiB);
+    await settle();
     const copyRate = copyFile(random, join(folder, 'copy'), sizeMiB);
     console.log(`plain copy of ${sizeMiB} MiB, synced: ${copyRate.toFixed(0)} MB/s (ratio 1)`);
     for (const code of codes.length > 0 ? codes : ['4+4', '16+4']) {
@@ -102,13 +104,8 @@ function figure({ rate, peakMiB }: Timing, copyRate: number): string {
   return `${rate.toFixed(0)} MB/s (ratio ${(rate / copyRate).toFixed(2)}, peak ${peakMiB.toFixed(0)} MiB resident)`;
 }
 
-/** Waits until the disk has written what earlier steps left to it, so that each step pays for its own writes only. */
-function settle(): void {
-  spawnSync('sync');
-}
-
 async function timed(sizeMiB: number, call: () => Promise<unknown>): Promise<Timing> {
-  settle();
+  await settle();
   writeFileSync('/proc/self/clear_refs', '5'); // forgets the peak so far
   const start = performance.now();
   await call();
@@ -207,7 +204,6 @@ function writeText(path: string, sizeMiB: number): void {
 
 /** Reads and writes as a program would, one MiB at a time, and syncs. @returns MB/s */
 function copyFile(source: string, target: string, sizeMiB: number): number {
-  settle();
   const block = Buffer.alloc(MIB);
   const start = performance.now();
   const from = openSync(source, 'r');
