@@ -148,6 +148,11 @@ function attempt(mode: NamespaceMode, damages: readonly Damage[]): boolean {
         `${name} is intact${value instanceof Error ? `: ${value.message}` : ''}`,
       );
   }
+  // What one opening shows the next one shows too, also when nothing was written in between.
+  const shown = allValues(namespace, store);
+  const next = openSmall(diskWith(filesOf(disk)), undefined);
+  assert.deepEqual(allValues(next.namespace('default')!, store), shown, 'opening again changes nothing');
+  next.close();
   look(namespace, store, intact, misled);
   // A damaged descriptor may say so, but otherwise it takes writes, and a second opening finds everything as it is.
   namespace.configure({ maxSizeBytes: 0 });

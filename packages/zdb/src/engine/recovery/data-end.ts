@@ -23,8 +23,8 @@ export interface Gap {
 export type VisitIndexed = (dataOffset: number, bytes: Uint8Array, keyAt: number, keyBytes: number) => void;
 
 /**
- * Sets `pair.dataEnd` to the end of whole entries. Where the chain of entries breaks, it goes on at the next entry that the index
- * knows and that is really there; only when there is none the rest is no data.
+ * Sets `pair.dataEnd` to the end of whole entries. Where the chain of entries breaks, it goes on at the next record that the
+ * index knows and that is really there, intact; only when there is none the rest is no data.
  * @param indexed visits the entries of this data file that the index knows, in any order; asked for only when the chain breaks
  */
 export function findEnd(loading: Loading, pair: PairState, indexed: (visit: VisitIndexed) => void): Gap[] {
@@ -78,21 +78,32 @@ function skippedBefore(
   if (from === passed.length) return undefined;
   for (let end = known.after(passed[from]!); end > 0 && end < broken; end = known.after(end)) {
     if (passed.includes(end)) continue;
-    scanner.seek(end);
-    if (!scanner.next() || hashOf(scanner.bytes, scanner.keyAt, scanner.keyBytes) !== known.hash) continue;
+    if (!leadsOn(scanner, end, known)) continue;
     return { start: passed.findLast((offset) => offset < end)!, end };
   }
   return undefined;
 }
 
-/** Offset of the first entry behind `start` that the index knows and the data file has; 0: none. */
+/** Offset of the first record behind `start` that the index knows and the data file has; 0: none. */
 function nextKnown(scanner: DataScanner, start: number, known: KnownPlaces): number {
-  for (let offset = known.after(start); offset > 0; offset = known.after(offset)) {
-    scanner.seek(offset);
-    if (scanner.next() && hashOf(scanner.bytes, scanner.keyAt, scanner.keyBytes) === known.hash)
-      return offset;
-  }
+  for (let offset = known.after(start); offset > 0; offset = known.after(offset))
+    if (leadsOn(scanner, offset, known)) return offset;
   return 0;
+}
+
+/**
+ * Whether the record that the index knows at an offset is there, such that replaying gives it an index entry when it finds none: so the
+ * next opening is led here too, even when the entry that led here is cut off the index as one that does not match.
+ */
+function leadsOn(scanner: DataScanner, offset: number, known: KnownPlaces): boolean {
+  scanner.seek(offset);
+  return (
+    scanner.next() &&
+    hashOf(scanner.bytes, scanner.keyAt, scanner.keyBytes) === known.hash &&
+    scanner.flags === 0 &&
+    scanner.intact() &&
+    !scanner.suspicious()
+  );
 }
 
 /**
