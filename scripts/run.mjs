@@ -103,7 +103,7 @@ const tool = (name) => join(root, 'node_modules', '.bin', name);
 
 /** Flags of Node for a program, as its launcher in bin/ has them. */
 const FLAGS = { zdb: ['--max-semi-space-size=4'] };
-const flagsOf = (name) => FLAGS[name] ?? ['--disable-sigusr1'];
+const flagsOf = (name) => ['--disable-sigusr1', ...(FLAGS[name] ?? [])];
 
 switch (verb) {
   case 'start':

@@ -19,6 +19,8 @@ export interface Libc {
   fcntl(descriptor: number, command: number, argument: number): number;
   /** close_range(2) from the first to the last descriptor; -1 also where the C library is older than the call. */
   closeRange(first: number, last: number, flags: number): number;
+  /** Of this thread; `set` is a sigset_t of 128 bytes. Returns the error itself, not -1. */
+  pthreadSignalMask(how: number, set: Uint8Array, previous: null): number;
   socket(domain: number, type: number, protocol: number): number;
   bind(descriptor: number, address: Uint8Array, lengthBytes: number): number;
   listen(descriptor: number, backlog: number): number;
@@ -73,6 +75,7 @@ function load(): Libc | undefined {
     recvmsg: c.func('long recvmsg(int, void *, int)'),
     fcntl: c.func('int fcntl(int, int, long)'),
     closeRange: optional(() => c.func('int close_range(unsigned int, unsigned int, int)')),
+    pthreadSignalMask: c.func('int pthread_sigmask(int, void *, void *)'),
     socket: c.func('int socket(int, int, int)'),
     bind: c.func('int bind(int, void *, unsigned int)'),
     listen: c.func('int listen(int, int)'),

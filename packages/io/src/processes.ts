@@ -3,7 +3,7 @@
 /** What a child inherits for one of its descriptors. */
 export type ChildStream = 'ignore' | 'inherit' | 'pipe' | number;
 
-/** How to start a child. Nothing but `streams` is inherited, of what this process inherited itself either (where koffi loads). */
+/** How to start a child. Nothing but `streams` is inherited, of what this process inherited itself either. */
 export interface ChildOptions {
   readonly streams?: readonly ChildStream[];
   readonly environment?: Readonly<Record<string, string>>;
@@ -37,8 +37,9 @@ export interface Processes {
   readonly pid: number;
   readonly userId: number;
   readonly groupId: number;
-  /** Path of the Node binary this process runs on. */
+  /** Path of the Node binary this process runs on, and the flags that were given to Node itself. */
   readonly nodePath: string;
+  readonly nodeFlags: readonly string[];
   /** Starts a program; see `Child.ended` for what goes wrong. */
   start(command: string, parameters: readonly string[], options?: ChildOptions): Child;
   /** Runs to the end, blocking this thread. @throws an error with code ENOENT, EACCES, … when it cannot be started */
@@ -47,7 +48,10 @@ export interface Processes {
   alive(pid: number): boolean;
   /** @throws ESRCH when there is no such process, EPERM */
   signal(pid: number, name: 'SIGTERM' | 'SIGKILL' | 'SIGINT' | 'SIGHUP'): void;
-  /** Calls on each arrival of a signal to this process; returns the undoing. */
+  /**
+   * Calls on each arrival of a signal to this process; returns the undoing. A SIGUSR1 that `node --disable-sigusr1` held back
+   * comes then (where koffi loads).
+   */
   onSignal(
     name: 'SIGTERM' | 'SIGINT' | 'SIGHUP' | 'SIGQUIT' | 'SIGUSR1' | 'SIGUSR2',
     call: () => void,

@@ -61,17 +61,18 @@ describe('processes', () => {
   for (const [name, libc] of [
     ['by one call', 'loadLibc()'],
     ['where the C library or the kernel lacks the call', '{ ...loadLibc(), closeRange: () => -1 }'],
+    ['where koffi does not load', 'undefined'],
   ]) {
     it(`get nothing that this process inherited itself, ${name}`, () => {
       const folder = mkdtempSync(`${tmpdir()}/qsfs-io-process-`);
       try {
         const script = `import { loadLibc, realProcesses } from '${new URL('../src/index.ts', import.meta.url)}';
-          import { keepDescriptorsFromChildren } from '${new URL('../src/real/inheritance.ts', import.meta.url)}';
+          import { inheritingOnly } from '${new URL('../src/real/inheritance.ts', import.meta.url)}';
           import { spawnSync } from 'node:child_process';
           import { fstatSync } from 'node:fs';
           const list = 'ls -l /proc/self/fd';
-          keepDescriptorsFromChildren(${libc});
-          console.log(String(spawnSync('sh', ['-c', list]).stdout));
+          const stdio = inheritingOnly(['ignore', 'pipe', 'pipe'], ${libc});
+          console.log(String(spawnSync('sh', ['-c', list], { stdio }).stdout));
           console.log('ours', fstatSync(9).isFile(), fstatSync(300).isFile());`;
         const result = realProcesses.run(
           'bash',

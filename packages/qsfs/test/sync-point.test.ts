@@ -45,6 +45,7 @@ function contextOf(made: Fixture): Context {
     userId: 0,
     groupId: 0,
     nodePath: '',
+    nodeFlags: [],
     start: () => assert.fail(),
     run: () => assert.fail(),
     alive: () => true,

@@ -7,7 +7,8 @@ import { fileURLToPath } from 'node:url';
 
 enableCompileCache(fileURLToPath(new URL('../../../node_modules/.cache/compiled', import.meta.url)));
 
-// Node would open a debugger's port. What comes while we load is answered by the server's own listener, as soon as it is there.
+// Node would open a debugger's port. The launchers start it with --disable-sigusr1: then what comes before the server listens for it
+// is answered when it does.
 process.on('SIGUSR1', () => {});
 
 const io = await import('@qsfs/io');

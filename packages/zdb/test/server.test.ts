@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { connect } from 'node:net';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { realClock, realDisk, realNetwork, realRandom } from '@qsfs/io';
@@ -254,6 +254,47 @@ describe('server', () => {
       assert.equal(existsSync(scratch.socket), false, name);
       assert.doesNotMatch(ending.errors, /Debugger/, name);
     }
+  });
+
+  it('ends in order on SIGUSR1 that comes while it starts, in the background too, and opens no debugger', {
+    timeout: 60_000,
+  }, async () => {
+    const SIGUSR1_BIT = 0x200n;
+    // From the first moment at which Node blocks or catches the signal; before, it ends the process, as bash in the launcher.
+    const signalEarly = async (pid: number) => {
+      const blockedOrCaught = () =>
+        [...readFileSync(`/proc/${pid}/status`, 'latin1').matchAll(/^Sig(?:Blk|Cgt):\s*(\w+)/gm)]
+          .map((line) => BigInt(`0x${line[1]}`))
+          .some((mask) => (mask & SIGUSR1_BIT) !== 0n);
+      for (;;) {
+        const isNode = readlinkSync(`/proc/${pid}/exe`).endsWith('/node');
+        if (isNode && blockedOrCaught()) break;
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      process.kill(pid, 'SIGUSR1');
+    };
+    const words = ['--data', scratch.data, '--index', scratch.index, '--socket', scratch.socket];
+    const server = ZdbProcess.run(words);
+    running.push(server);
+    await signalEarly(server.child.pid!);
+    const ending = await server.ended;
+    assert.equal(ending.code, 138, ending.output + ending.errors);
+    assert.doesNotMatch(ending.errors, /Debugger/);
+    assert.equal(existsSync(scratch.socket), false);
+
+    const command = await ZdbProcess.run([...words, '--background', '--logfile', `${scratch.path}/log`])
+      .ended;
+    const pid = Number(command.output.trim().split('\n').at(-1));
+    assert.match(
+      readFileSync(`/proc/${pid}/cmdline`, 'latin1'),
+      /--max-semi-space-size=4/,
+      'it has the flags of the launcher',
+    );
+    process.kill(pid, 'SIGUSR1');
+    while (existsSync(scratch.socket)) await new Promise((resolve) => setImmediate(resolve));
+    const log = readFileSync(`${scratch.path}/log`, 'utf8');
+    assert.match(log, /SIGUSR1: stopping/);
+    assert.doesNotMatch(log, /Debugger/);
   });
 
   it('is refused on directories another one works on, and on its socket', async () => {

@@ -6,7 +6,7 @@ import type { Readable } from 'node:stream';
 import { loadLibc } from '../libc.ts';
 import type { Child, ChildOptions, ChildResult, Processes } from '../processes.ts';
 import { realClock } from './clock.ts';
-import { keepDescriptorsFromChildren } from './inheritance.ts';
+import { inheritingOnly } from './inheritance.ts';
 
 /** So much of what a child writes is kept, the end of it. */
 const OUTPUT_MAX_BYTES = 16 * 2 ** 20;
@@ -31,11 +31,26 @@ function exitCodeOf(code: number | null, signal: NodeJS.Signals | null): number 
 
 function spawnOptions(options: ChildOptions) {
   return {
-    stdio: [...(options.streams ?? ['ignore', 'pipe', 'pipe'])],
+    stdio: inheritingOnly(options.streams ?? ['ignore', 'pipe', 'pipe'], loadLibc()),
     env: options.environment ? { ...process.env, ...options.environment } : process.env,
     detached: options.detached ?? false,
     ...(options.workingDirectory === undefined ? {} : { cwd: options.workingDirectory }),
   };
+}
+
+/** What pthread_sigmask(2) is to do. */
+const SIG_UNBLOCK = 1;
+const SIGNAL_SET_BYTES = 128;
+
+/**
+ * Lets a signal come that is blocked. SIGUSR1 is, from the start on, where Node runs with `--disable-sigusr1`: one that was sent
+ * before anybody listened comes now. Where koffi does not load it stays blocked.
+ */
+function letThrough(signal: number): void {
+  const set = new Uint8Array(SIGNAL_SET_BYTES);
+  // Both architectures are little-endian: bit 0 is signal 1.
+  set[(signal - 1) >> 3] = 1 << ((signal - 1) & 7);
+  loadLibc()?.pthreadSignalMask(SIG_UNBLOCK, set, null);
 }
 
 /** The machine's processes. */
@@ -44,9 +59,9 @@ export const realProcesses: Processes = {
   userId: process.getuid?.() ?? 0,
   groupId: process.getgid?.() ?? 0,
   nodePath: process.execPath,
+  nodeFlags: process.execArgv,
 
   start(command, parameters, options = {}): Child {
-    keepDescriptorsFromChildren(loadLibc());
     const child = spawn(command, parameters, spawnOptions(options));
     const output = collect(child.stdout);
     const errors = collect(child.stderr);
@@ -73,7 +88,6 @@ export const realProcesses: Processes = {
   },
 
   run(command, parameters, options = {}): ChildResult {
-    keepDescriptorsFromChildren(loadLibc());
     const result = spawnSync(command, parameters, {
       ...spawnOptions(options),
       encoding: 'utf8',
@@ -102,6 +116,7 @@ export const realProcesses: Processes = {
 
   onSignal(name, call) {
     process.on(name, call);
+    if (name === 'SIGUSR1') letThrough(constants.signals.SIGUSR1);
     return () => void process.off(name, call);
   },
 };

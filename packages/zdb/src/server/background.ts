@@ -40,7 +40,7 @@ export async function runInBackground(
     const sink = log?.descriptor ?? 'ignore';
     const child = processes.start(
       processes.nodePath,
-      [machine.programPath, ...words, '--report-to', socket],
+      [...processes.nodeFlags, machine.programPath, ...words, '--report-to', socket],
       { streams: ['ignore', sink, sink], detached: true },
     );
     const outcome = await Promise.race([served, child.ended]);
