@@ -2,8 +2,8 @@
 // them the checkout, and made-up sources to see that each rule catches what it is for.
 import { isBuiltin } from 'node:module';
 import { posix } from 'node:path';
-import { NameScopes } from './name-scopes.ts';
-import { importsOf, isMember, type Token, tokenize } from './source-scanner.ts';
+import { effectsOf } from './effects.ts';
+import { importsOf, type Token, tokenize } from './source-scanner.ts';
 
 /** A file: its path from the root of the checkout, with slashes, and its text. */
 export interface SourceFile {
@@ -30,51 +30,6 @@ export const ARROWS: Readonly<Record<string, readonly string[]>> = {
   zdbfs: ['fuse', 'io', 'resp', 'zdb'],
   qsfs: ['erasure', 'fuse', 'io', 'resp', 'zdb', 'zdbfs', 'zstor'],
 };
-
-/** Modules of Node that compute and do not touch the machine. `crypto` has names that do: see RANDOM_NAMES. */
-const PURE_BUILTINS: ReadonlySet<string> = new Set([
-  'assert',
-  'assert/strict',
-  'buffer',
-  'crypto',
-  'events',
-  'path',
-  'path/posix',
-  'string_decoder',
-  'url',
-  'util',
-  'zlib',
-]);
-
-/** Names that reach the machine without an import. Date may be used to convert what is given: see `isConversion`. */
-const AMBIENT_NAMES: ReadonlySet<string> = new Set([
-  ...['Date', 'performance', 'Temporal'],
-  ...['setTimeout', 'setInterval', 'setImmediate', 'clearTimeout', 'clearInterval', 'clearImmediate'],
-  ...['process', 'console', 'globalThis', 'global', 'navigator', 'localStorage', 'sessionStorage'],
-  ...['fetch', 'WebSocket', 'EventSource', 'BroadcastChannel', 'MessageChannel'],
-  ...['crypto', 'require', 'eval', 'Function'],
-]);
-
-/** What a program's first file may use beside, to hand it in. */
-const PROGRAM_NAMES: ReadonlySet<string> = new Set(['process', 'console']);
-
-/** And what it may import beside: the cache of compiled code has to be on before anything else is loaded. */
-const PROGRAM_BUILTINS: ReadonlySet<string> = new Set(['module']);
-
-/** Randomness of node:crypto and Web Crypto, under whatever name the module is imported. */
-export const RANDOM_NAMES: ReadonlySet<string> = new Set([
-  ...['randomBytes', 'pseudoRandomBytes', 'randomInt', 'randomUUID', 'randomUUIDv7'],
-  ...['randomFill', 'randomFillSync', 'getRandomValues', 'webcrypto'],
-  ...['generateKey', 'generateKeySync', 'generateKeyPair', 'generateKeyPairSync'],
-  ...['generatePrime', 'generatePrimeSync', 'encapsulate', 'ECDH', 'createECDH'],
-  ...['DiffieHellman', 'DiffieHellmanGroup', 'createDiffieHellman', 'createDiffieHellmanGroup'],
-  'getDiffieHellman',
-]);
-
-/** A method or property may be called so: what comes before such a name. */
-const MEMBER_MODIFIERS: ReadonlySet<string> = new Set(
-  '{ } ; , async get set static readonly public private protected override abstract * declare'.split(' '),
-);
 
 interface ParsedFile extends SourceFile {
   readonly package: string;
@@ -227,87 +182,10 @@ function circles(edges: ReadonlyMap<string, readonly string[]>): string[][] {
   return found;
 }
 
-// ---- effects ------------------------------------------------------------------------------------------------------
-
 /** Nothing outside io touches the machine. */
-function checkEffects(file: ParsedFile): Violation[] {
-  const isProgram = /^packages\/[^/]+\/src\/main\.ts$/.test(file.path);
-  const violations: Violation[] = [];
-  const refuse = (line: number, message: string) =>
-    void violations.push({ rule: 'effect', path: file.path, line, message });
-  for (const { specifier, line } of importsOf(file.tokens)) {
-    if (specifier === undefined) continue;
-    const name = specifier.replace(/^node:/, '');
-    if (/^koffi(?:\/|$)/.test(name)) refuse(line, 'koffi is for packages/io');
-    if (isBuiltin(specifier) && !PURE_BUILTINS.has(name) && !(isProgram && PROGRAM_BUILTINS.has(name))) {
-      refuse(line, `${specifier} touches the machine; take the effect from @qsfs/io`);
-    }
-  }
-  const scopes = new NameScopes(file.tokens, AMBIENT_NAMES);
-  file.tokens.forEach((token, index) => {
-    if (token.kind !== 'word') return;
-    const { text, line } = token;
-    const next = file.tokens[index + 1];
-    if (RANDOM_NAMES.has(text)) refuse(line, `${text} is randomness; take Random from @qsfs/io`);
-    if (isMember(file.tokens, index)) {
-      const owner = file.tokens[index - 2]?.text;
-      if (text === 'random' && owner === 'Math') refuse(line, 'Math.random; take Random from @qsfs/io');
-      if (text === 'timeout' && owner === 'AbortSignal')
-        refuse(line, 'AbortSignal.timeout; take Clock from @qsfs/io');
-      return;
-    }
-    if (text === 'Math' && next?.text !== '.')
-      refuse(line, 'Math other than Math.name could hide Math.random');
-    if (!AMBIENT_NAMES.has(text) || (isProgram && PROGRAM_NAMES.has(text))) return;
-    if (scopes.declares(index) || isDeclaredMember(file.tokens, index)) return;
-    if (text === 'Date' && isConversion(file.tokens, index)) return;
-    refuse(line, `${text} is the machine's own; take the effect from @qsfs/io, or choose another name`);
-  });
-  return violations;
-}
-
-/** `new Date(ms)`, `x instanceof Date` and `Date.UTC` compute from what they are given. */
-function isConversion(tokens: readonly Token[], index: number): boolean {
-  const texts = [-1, 1, 2].map((offset) => tokens[index + offset]?.text);
-  const [before, after, then] = texts;
-  if (before === 'instanceof') return true;
-  if (after === '.' && then === 'UTC') return true;
-  return before === 'new' && after === '(' && then !== ')';
-}
-
-/** `name: …`, `name?: …`, `name(…) {` and `name(…): T` in a class, an interface or an object are not uses of the name. */
-function isDeclaredMember(tokens: readonly Token[], index: number): boolean {
-  const before = tokens[index - 1];
-  const after = tokens[index + 1];
-  const declares = before === undefined || MEMBER_MODIFIERS.has(before.text) || before.text === '|';
-  if (after?.text === ':' || (after?.text === '?' && tokens[index + 2]?.text === ':')) {
-    // `a ? name : b` is a use; so is `case name:`. A parameter of that name would make its uses look like the machine's.
-    return declares && !isInsideParameters(tokens, index);
-  }
-  if (after?.text !== '(' || !declares) return false;
-  let depth = 0;
-  for (let at = index + 1; at < tokens.length; at++) {
-    const token = tokens[at]!;
-    if (token.kind !== 'sign') continue;
-    if (token.text === '(') depth++;
-    if (token.text === ')' && --depth === 0) {
-      const behind = tokens[at + 1]?.text;
-      return behind === '{' || behind === ':';
-    }
-  }
-  return false;
-}
-
-/** Whether the nearest bracket still open before the token is a round one. */
-function isInsideParameters(tokens: readonly Token[], index: number): boolean {
-  let depth = 0;
-  for (let at = index - 1; at >= 0; at--) {
-    const { kind, text } = tokens[at]!;
-    if (kind !== 'sign') continue;
-    if (')}]'.includes(text)) depth++;
-    if ('({['.includes(text) && depth-- === 0) return text === '(';
-  }
-  return false;
+function checkEffects({ path, tokens }: ParsedFile): Violation[] {
+  const isProgram = /^packages\/[^/]+\/src\/main\.ts$/.test(path);
+  return effectsOf(tokens, isProgram).map((effect) => ({ rule: 'effect', path, ...effect }));
 }
 
 // ---- files --------------------------------------------------------------------------------------------------------

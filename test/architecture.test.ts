@@ -13,11 +13,11 @@ import {
   checkNames,
   checkSources,
   checkTexts,
-  RANDOM_NAMES,
   SOURCE_LINES_MAX,
   type SourceFile,
   type Violation,
 } from './architecture-rules.ts';
+import { RANDOM_NAMES } from './effects.ts';
 import { importsOf, tokenize } from './source-scanner.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -282,6 +282,58 @@ describe('the rule about effects', () => {
     }
   });
 
+  it('catches what reaches the machine by a detour', () => {
+    for (const use of [
+      ...[
+        "c['randomBytes'](8)",
+        'c[`randomBytes`](8)',
+        "c?.['randomUUID']()",
+        'const { "randomInt": r } = c;',
+      ],
+      ...["import * as c from 'node:crypto'; c[name](8);", "import c from 'node:crypto'; f(c);"],
+      ...["import * as c from 'crypto'; const { hash } = c;", "const c = await import('node:crypto');"],
+      ...['Intl.DateTimeFormat().format()', 'new Intl.DateTimeFormat()', "Intl['DateTimeFormat']()"],
+      ...['date.toLocaleString()', 'date.toLocaleTimeString()', 'date.getTimezoneOffset()'],
+      ...['Atomics.wait(a, 0, 1, 50)', 'Atomics.waitAsync(a, f(b, c), [d, e], 50)', 'Atomics.wait(...all)'],
+      ...['const { wait } = Atomics;', "Atomics['wait'](a, 0, 1, 50)", 'const wait = Atomics.wait;'],
+      ...['performance.now()', 'performance.timeOrigin', "performance['now']()", 'new PerformanceMark("a")'],
+      ...["import { setTimeout as later } from 'node:timers';", "import { performance } from 'perf_hooks';"],
+      ...["await import('node:fs')", "import.defer('node:fs')", "import.source('node:fs')"],
+      ...["process.getBuiltinModule('node:fs')", "p.getBuiltinModule('fs')", "p['getBuiltinModule']('fs')"],
+      ...["globalThis['Date']", 'globalThis[`Date`]', "const { ['Date']: D } = globalThis;"],
+      ...["AbortSignal['timeout'](5)", 'const { timeout } = AbortSignal;', "f.constructor('return 1')()"],
+    ]) {
+      const rules = broken(path, use);
+      assert.ok(rules.length > 0 && rules.every((rule) => rule === 'effect'), use);
+    }
+    for (const innocent of [
+      ...[
+        'Atomics.wait(a, 0, 1)',
+        'Atomics.wait(a, f(b, c), { d, e })',
+        'Atomics.wait(\n  a,\n  0,\n  1,\n)',
+      ],
+      ...[
+        'Atomics.notify(a, 0, 1)',
+        'Atomics.store(a, 0, 1)',
+        "x['Date']",
+        'x[`random`]',
+        'f(["randomBytes"])',
+      ],
+      ...[
+        "const names = ['randomBytes', 'Date'];",
+        'x = { constructor() {} }',
+        'class A { constructor(a: B) {} }',
+      ],
+      ...[
+        "import * as c from 'node:crypto'; c.createHash('md5');",
+        'f(s: AbortSignal, t?: AbortSignal): void',
+      ],
+      ...['if (Object.getPrototypeOf(a).constructor === B) c();'],
+    ]) {
+      assert.deepEqual(broken(path, innocent), [], innocent);
+    }
+  });
+
   it('knows every name of node:crypto that makes something of random numbers', () => {
     const makes = /rand|generate|encapsulate$|ECDH|DiffieHellman(?:Group)?$/i;
     const names = Object.keys(crypto).filter((name) => makes.test(name) && name !== 'diffieHellman');
@@ -379,6 +431,13 @@ describe('the rule about effects', () => {
     assert.deepEqual(broken(main, 'Date.now();'), ['effect']);
     assert.deepEqual(broken(main, "import 'node:fs';"), ['effect']);
     assert.deepEqual(broken('packages/zdb/src/server/main.ts', 'process.exit(1);'), ['effect']);
+    for (const use of [
+      ...["process.getBuiltinModule('node:fs');", "process['getBuiltinModule']('node:fs');"],
+      ...["import { createRequire } from 'node:module';", "import m from 'node:module'; m.createRequire(u);"],
+      ...['process.hrtime.bigint();', 'process.uptime();', "process.binding('fs');", 'process.dlopen(m, f);'],
+    ]) {
+      assert.ok(broken(main, use).includes('effect'), use);
+    }
   });
 });
 

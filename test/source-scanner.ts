@@ -4,7 +4,7 @@
 /** A piece of source that means something: no comments, no white space. */
 export interface Token {
   readonly kind: 'word' | 'string' | 'template' | 'number' | 'regex' | 'sign';
-  /** Of a string the content with simple escapes resolved, of a template nothing; otherwise as written. */
+  /** Of a string, and of a template without `${`, the content with escapes resolved; of other templates nothing. */
   readonly text: string;
   readonly line: number;
 }
@@ -133,32 +133,37 @@ class Scanner {
   #template(): void {
     const line = this.#line;
     this.#step();
-    if (this.#templateText(line)) this.#templates.push(0);
-    this.#push('template', '', line);
+    const { text, opens } = this.#templateText(line);
+    if (opens) this.#templates.push(0);
+    this.#push('template', opens ? '' : text, line);
   }
 
   #resumeTemplate(): void {
     this.#templates.pop();
     const line = this.#line;
     this.#step();
-    if (this.#templateText(line)) this.#templates.push(0);
+    if (this.#templateText(line).opens) this.#templates.push(0);
     this.#push('template', '', line);
   }
 
-  /** Skips the text of a template; true when it stopped behind `${`. */
-  #templateText(line: number): boolean {
+  /** Reads the text of a template; `opens` when it stopped behind `${`. */
+  #templateText(line: number): { text: string; opens: boolean } {
+    let text = '';
     for (;;) {
       const character = this.#source[this.#at];
       if (character === undefined) throw new Error(`line ${line}: a template never ends`);
       if (character === '\\') {
-        this.#step(2);
+        const [length, meaning] = this.#escape();
+        text += meaning;
+        this.#step(length);
       } else if (character === '`') {
         this.#step();
-        return false;
+        return { text, opens: false };
       } else if (character === '$' && this.#source[this.#at + 1] === '{') {
         this.#step(2);
-        return true;
+        return { text, opens: true };
       } else {
+        text += character;
         this.#step();
       }
     }

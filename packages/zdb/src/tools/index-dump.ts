@@ -46,11 +46,8 @@ function dump(request: ToolRequest, machine: Machine): number {
 }
 
 function textOf(number: number, entry: IndexFileEntry): string {
-  const time = new Intl.DateTimeFormat('sv-SE', {
-    dateStyle: 'short',
-    timeStyle: 'medium',
-    timeZone: 'UTC',
-  }).format(entry.timestamp * 1000);
+  // 2026-11-27T01:52:09.000Z
+  const time = new Date(entry.timestamp * 1000).toISOString().slice(0, 19).replace('T', ' ');
   return (
     `  ${number}: at ${entry.offset}, ${entry.deleted ? 'deleted' : 'live'}, key ${printable(entry.key)}, ` +
     `${entry.payloadBytes} bytes at ${entry.dataOffset} of d${entry.dataFile}, crc ${entry.crc.toString(16).padStart(8, '0')}, ` +
