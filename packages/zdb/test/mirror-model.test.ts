@@ -9,7 +9,7 @@ import { type Engine, type Namespace, type NamespaceMode, NotLocal, StoreError }
 import { SourceLog } from '../src/tools/mirror/mirror-log.ts';
 import { SeqMirror, type SeqMirrorParts } from '../src/tools/mirror/mirror-seq.ts';
 import { freshState, type MirrorState } from '../src/tools/mirror/mirror-state.ts';
-import { UserMirror } from '../src/tools/mirror/mirror-user.ts';
+import { UserMirror, type UserMirrorParts } from '../src/tools/mirror/mirror-user.ts';
 import { idKey, openSimulated } from './scratch.ts';
 
 const RUNS = Number(process.env['ZDB_MIRROR_RUNS'] ?? 30);
@@ -84,6 +84,7 @@ class Server {
 
 type Client = SeqMirrorParts['source'] &
   SeqMirrorParts['target'] &
+  UserMirrorParts['source'] &
   ConstructorParameters<typeof SourceLog>[0];
 
 /** Requests in the order of the calls; answers come later. @param before called in front of each */
@@ -104,6 +105,7 @@ function clientOf(server: Server, before: (isInsertion?: boolean) => void, freeB
   return {
     get: (key) => ask((namespace) => namespace.get(bytes(key))),
     keyTime: (key) => ask((namespace) => namespace.info(bytes(key))?.timestamp),
+    cursorOf: (key) => ask((namespace) => namespace.cursorOf(bytes(key))),
     length: (key) => ask((namespace) => namespace.info(bytes(key))?.lengthBytes),
     exists: (key) => ask((namespace) => namespace.info(bytes(key)) !== undefined),
     check: (key) => ask((namespace) => namespace.check(bytes(key))),
@@ -213,7 +215,7 @@ class Harness {
         this.state = { ...state, marks: [...state.marks] };
         this.isNew = false;
       },
-      damaged: (id: number) => assert.fail(`record ${id} is not damaged`),
+      damaged: (id: number | Uint8Array) => assert.fail(`record ${id} is not damaged`),
     };
     const mirror = this.mode === 'seq' ? new SeqMirror(parts, this.isNew) : new UserMirror(parts);
     try {

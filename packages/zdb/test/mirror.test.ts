@@ -1,7 +1,7 @@
 // `zdb mirror` against what can go wrong between two servers: killed half way, a source that deletes, overwrites, compacts and starts
 // anew while nobody looks, a target that is not empty.
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { realClock, realNetwork } from '@qsfs/io';
 import { SimulatedRandom } from '@qsfs/io/simulated';
@@ -24,6 +24,15 @@ async function content(client: ZdbClient): Promise<Map<string, string>> {
     }
   }
   return new Map([...found].sort());
+}
+
+/** Where the log of namespace `ns` ends. */
+async function lastOf(client: ZdbClient): Promise<{ activeFile: number; offset: number }> {
+  const info = (await client.namespaceInfo('ns'))!;
+  return {
+    activeFile: Number(info.get('data_current_id')),
+    offset: Number(info.get('data_current_offset')),
+  };
 }
 
 describe('zdb mirror', () => {
@@ -223,4 +232,51 @@ describe('zdb mirror', () => {
       assert.match(broken.errors, /is no state of a mirror/);
     }
   });
+
+  for (const part of ['payload', 'header']) {
+    it(`goes past a damaged ${part} of a user namespace: brings what it can, tells of what it cannot`, async () => {
+      const { client } = source;
+      const value = (i: number) => Buffer.alloc(9000, `${i} `);
+      const time = 1_700_000_000;
+      for (let i = 0; i < 100; i++) await client.set(`k${i}`, value(i), time + i);
+      for (let i = 0; i < 100; i += 3) await client.delete(`k${i}`, time + 200);
+      await client.set('k1', 'newer', time + 300);
+      const damage = async (entry: number) => {
+        const file = openSync(`${source.scratch.data}/ns/d0`, 'r+');
+        // Each record has a header of 18 bytes and a key of two: k0 to k9.
+        writeSync(
+          file,
+          Buffer.alloc(4, 0xff),
+          0,
+          4,
+          28 + entry * (18 + 2 + 9000) + (part === 'header' ? 1 : 500),
+        );
+        closeSync(file);
+      };
+      await damage(1); // of no use any more
+      await damage(5);
+      const ending = await ZdbProcess.run(words()).ended;
+      assert.equal(ending.code, 3, ending.output + ending.errors);
+      assert.match(ending.errors, /ns: "k5" is damaged on the source/);
+      assert.doesNotMatch(ending.errors, /"k1"/);
+      await target.client.select('ns');
+      assert.equal(await target.client.size(), (await client.size()) - 1);
+      await client.set('k5', 'written anew', time + 400);
+      await client.set('k7', 'later', time + 400);
+      await mirror();
+      // In the file that is written to, too.
+      await client.set('k8', value(80), time + 500);
+      const { activeFile, offset } = await lastOf(client);
+      const file = openSync(`${source.scratch.data}/ns/d${activeFile}`, 'r+');
+      writeSync(file, Buffer.alloc(4, 0xff), 0, 4, offset - 200);
+      closeSync(file);
+      const refused = await ZdbProcess.run(words()).ended;
+      assert.equal(refused.code, 1, refused.output);
+      assert.match(refused.errors, /NSJUMP/);
+      await client.rotate();
+      assert.equal((await ZdbProcess.run(words()).ended).code, 3);
+      await client.set('k8', 'once more', time + 600);
+      await mirror();
+    });
+  }
 });

@@ -457,26 +457,6 @@ describe('server', () => {
     zdb.close();
   });
 
-  it('gives the space of dead files back with COMPACT while others are served', async () => {
-    await serve('--datasize', '524288');
-    const address = { path: scratch.socket };
-    const [admin, other] = await Promise.all(
-      [1, 2].map(() => ZdbClient.connect(realNetwork, realClock, { address })),
-    );
-    const value = (i: number) => Buffer.alloc(10_000, i % 251);
-    for (let i = 0; i < 400; i++) await admin!.set(`k${i % 100}`, value(i));
-    const compacting = admin!.client.command(['COMPACT', '60']);
-    assert.equal(Buffer.compare((await other!.get('k7'))!, value(307)), 0);
-    const [files, , freed] = (await compacting) as number[];
-    assert.ok(files! >= 4 && freed! > 2_000_000, `${files} files, ${freed} bytes`);
-    for (let i = 0; i < 100; i++)
-      assert.equal(Buffer.compare((await other!.get(`k${i}`))!, value(300 + i)), 0);
-    assert.deepEqual(await admin!.client.command(['COMPACT', '0']), [0, 0, 0]);
-    await assert.rejects(admin!.client.command(['COMPACT', '101']), /Invalid argument/);
-    admin!.close();
-    other!.close();
-  });
-
   it('keeps descriptors for its files when clients take all others, and serves new ones when some have left', async () => {
     const words = ['--data', scratch.data, '--index', scratch.index, '--socket', scratch.socket];
     const server = ZdbProcess.run(words, { descriptors: 60 });

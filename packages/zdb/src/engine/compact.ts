@@ -6,7 +6,7 @@
 
 import { type SyncSteps, unstableDirectory } from '@qsfs/io';
 import { isDiscardable } from './discardable.ts';
-import { DATA_DELETED, DATA_ENTRY_BYTES } from './format/data-format.ts';
+import { DATA_DELETED, DATA_ENTRY_BYTES, DATA_HEADER_BYTES } from './format/data-format.ts';
 import { DataScanner } from './format/data-scanner.ts';
 import {
   ID_BYTES,
@@ -28,6 +28,8 @@ import type { UserRecords } from './user-records.ts';
 
 /** Moved bytes are committed in portions of this size. */
 const PORTION_BYTES = 16 << 20;
+/** … deletion markers so many at a time. */
+const PORTION_MARKERS = 1 << 16;
 /** … and in smaller ones where others have a moment in between. */
 const BREATH_BYTES = 4 << 20;
 const NO_PAYLOAD = new Uint8Array(0);
@@ -53,15 +55,21 @@ export interface CompactionHost {
 /**
  * Moves the live entries of closed, local data files with at most `maxLiveRatio` of live bytes and removes the files, emptiest
  * first, until `budgetBytes` are moved. A file with a damaged live record stays.
+ * @param before only files below this number: who calls again and again would move what was moved before, without end
  */
-export function compact(host: CompactionHost, maxLiveRatio: number, budgetBytes: number): CompactionResult {
+export function compact(
+  host: CompactionHost,
+  maxLiveRatio: number,
+  budgetBytes: number,
+  before: number,
+): CompactionResult {
   host.commit();
   const { log } = host;
   const removedFiles: number[] = [];
   let movedEntries = 0;
   let movedBytes = 0;
   let freedBytes = 0;
-  for (const file of candidates(host, maxLiveRatio)) {
+  for (const file of candidates(host, maxLiveRatio, before)) {
     if (movedBytes > 0 && movedBytes + log.liveBytes[file]! > budgetBytes) continue;
     const sizeBytes = log.dataEnds[file]!;
     const mover = new Mover(host, file);
@@ -144,12 +152,16 @@ function removeData({ log, reader }: CompactionHost, file: number): void {
 }
 
 /** Files worth compacting, emptiest first. */
-function candidates(host: CompactionHost, maxLiveRatio: number): number[] {
+function candidates(host: CompactionHost, maxLiveRatio: number, before: number): number[] {
   const { log, presence } = host;
   const files: number[] = [];
-  for (let file = 0; file < log.active; file++) {
+  const oldest = log.oldestData;
+  for (let file = 0; file < Math.min(before, log.active); file++) {
     const size = log.dataEnds[file]!;
     if (size <= 0 || log.liveBytes[file]! > size * maxLiveRatio) continue;
+    // Deletions are written again while older files exist: a file full of them would be moved for nothing, each time.
+    const markers = file > oldest ? (log.markerBytes.get(file) ?? 0) : 0;
+    if (DATA_HEADER_BYTES + log.liveBytes[file]! + markers >= size) continue;
     if (presence && !presence.has(log.name, file, 0, size)) continue;
     if (!log.surroundings.disk.stat(log.data.path(file))) continue;
     files.push(file);
@@ -170,21 +182,25 @@ class Mover {
     this.#file = file;
   }
 
-  /** @returns false when a live record could not be read, or the file is damaged in the middle */
+  /**
+   * Deletion markers are moved only when everything alive was: those of a file that stays would be written again each time.
+   * @returns false when a live record could not be read, or the file is damaged in the middle
+   */
   run(): boolean {
     const { log, seq, user, reader } = this.#host;
-    const scanner = new DataScanner(() => log.data.reading(this.#file), log.mode, log.dataEnds[this.#file]!);
-    const keepMarkers = log.dataEnds.findIndex((size) => size >= 0) < this.#file;
+    const scanner = this.#scanner();
+    const keepMarkers = log.oldestData < this.#file;
     const place = this.#place;
     let portion = 0;
     let whole = true;
+    let hasMarkers = false;
     while (scanner.next()) {
-      const key = scanner.key();
-      const live = (user ?? seq)!.locate(key, place);
       if (scanner.deleted) {
-        if (!live && keepMarkers) this.#appendMarker(key, scanner.timestamp);
+        hasMarkers = true;
         continue;
       }
+      const key = scanner.key();
+      const live = (user ?? seq)!.locate(key, place);
       if (!live || place.dataFile !== this.#file || place.dataOffset !== scanner.offset) continue;
       let payload: Uint8Array;
       try {
@@ -200,8 +216,28 @@ class Mover {
       this.#commit();
       portion = 0;
     }
+    if (scanner.nextOffset !== log.dataEnds[this.#file]!) whole = false;
+    if (whole && hasMarkers && keepMarkers) this.#moveMarkers();
     this.#commit();
-    return whole && scanner.nextOffset === log.dataEnds[this.#file]!;
+    return whole;
+  }
+
+  #scanner(): DataScanner {
+    const { log } = this.#host;
+    return new DataScanner(() => log.data.reading(this.#file), log.mode, log.dataEnds[this.#file]!);
+  }
+
+  #moveMarkers(): void {
+    const { seq, user } = this.#host;
+    const scanner = this.#scanner();
+    let moved = 0;
+    while (scanner.next()) {
+      if (!scanner.deleted) continue;
+      const key = scanner.key();
+      if ((user ?? seq)!.locate(key, this.#place)) continue;
+      this.#appendMarker(key, scanner.timestamp);
+      if (++moved % PORTION_MARKERS === 0) this.#commit();
+    }
   }
 
   /** Moves those of these records that are alive in the file. */

@@ -390,8 +390,8 @@ export class StoreNamespace implements Namespace {
     return this.log.index.path(file);
   }
 
-  compact(maxLiveRatio: number, budgetBytes: number): CompactionResult {
-    return compact(this.#compactionHost(), maxLiveRatio, budgetBytes);
+  compact(maxLiveRatio: number, budgetBytes: number, before = this.log.active): CompactionResult {
+    return compact(this.#compactionHost(), maxLiveRatio, budgetBytes, before);
   }
 
   hollowSteps(files: Iterable<number>): SyncSteps {

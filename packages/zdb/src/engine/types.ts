@@ -336,8 +336,10 @@ export interface Namespace {
   /**
    * Gives space back: moves the live entries of closed, local data files of which at most `maxLiveRatio` is alive to the end of the
    * log, and removes the files; stops after `budgetBytes` were moved. Commits; what was moved is synced before a file is removed. History of moved keys is cut.
+   * Files in which nothing is dead are left alone.
+   * @param before only files below this number, or the active one's: who calls until nothing is left gives the same one each time
    */
-  compact(maxLiveRatio: number, budgetBytes: number): CompactionResult;
+  compact(maxLiveRatio: number, budgetBytes: number, before?: number): CompactionResult;
   /**
    * Gives space back where it moves nothing: whole blocks inside the payloads of dead records of these data files, if they are closed and
    * here, become holes. Commits, and brings to stable storage what made the records dead. Their history is lost. The namespace must not

@@ -192,6 +192,11 @@ export class Log {
     );
   }
 
+  /** The first data file that was not removed. (One that is elsewhere, of unknown size, is told by what is alive in it.) */
+  get oldestData(): number {
+    return this.dataEnds.findIndex((size, file) => size >= 0 || this.liveBytes[file]! > 0);
+  }
+
   /** Appends a data entry to the batch. @returns its offset in data file `active` */
   appendData(
     key: Uint8Array,

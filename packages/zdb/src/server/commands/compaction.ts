@@ -61,10 +61,12 @@ export async function compactNamespace(
   let movedEntries = 0;
   let movedBytes = 0;
   let freedBytes = 0;
+  const before = slot.namespace.activeFile;
   for (;;) {
     if (slot.removed || !server.commit()) break;
-    const step = slot.namespace.compact(maxLiveRatio, 0);
-    if (step.removedFiles.length === 0) break;
+    const step = slot.namespace.compact(maxLiveRatio, 0, before);
+    // A file may have to stay, with a damaged record in it: then something was moved at most.
+    if (step.removedFiles.length === 0 && step.movedEntries === 0) break;
     removedFiles.push(...step.removedFiles);
     movedEntries += step.movedEntries;
     movedBytes += step.movedBytes;

@@ -29,7 +29,7 @@ export interface MirrorState extends Position {
    * has lost something. undefined: the state is of a version that did not keep it.
    */
   next: number | undefined;
-  /** Sequential: all ids of the target have to be compared. */
+  /** Sequential: all ids of the target have to be compared. User: all keys of the source, as the log was damaged. */
   all: boolean;
   /** Where the target's log ended: one that ends before it has lost something. */
   reached: Position | undefined;

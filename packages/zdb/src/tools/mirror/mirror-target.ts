@@ -1,5 +1,5 @@
 // What both kinds of mirrors do with a target.
-import type { ZdbClient } from '@qsfs/resp';
+import { RespError, type ZdbClient } from '@qsfs/resp';
 
 /** Requests under way at a time. */
 export const IN_FLIGHT = 64;
@@ -38,4 +38,58 @@ export async function dropForeign(
     }
   }
   return dropped;
+}
+
+/** Where the payload's length and checksum stand in the cursor of a key (specification section 3.4). */
+const CURSOR_LENGTH = [5, 9] as const;
+const CURSOR_CHECKSUM = [13, 17] as const;
+
+/**
+ * Brings what has another value or time on the target than on the source, as it is now. (user)
+ * @param unreadable told of keys that the source cannot read; the target keeps what it has of them
+ * @returns how many were written
+ */
+export async function bringDiffering(
+  source: Pick<ZdbClient, 'scan' | 'get' | 'cursorOf' | 'keyTime'>,
+  target: Pick<ZdbClient, 'set' | 'delete' | 'cursorOf' | 'keyTime'>,
+  unreadable: (key: Uint8Array) => void,
+): Promise<number> {
+  const bring = async (key: Uint8Array): Promise<boolean> => {
+    const [there, here, time, timeHere] = await Promise.all([
+      source.cursorOf(key),
+      target.cursorOf(key),
+      source.keyTime(key),
+      target.keyTime(key),
+    ]);
+    if (there === undefined || time === undefined) return false; // deleted meanwhile
+    const isSame = here !== undefined && isSameValue(there, here);
+    if (isSame && time === timeHere) return false;
+    let value: Uint8Array | undefined;
+    try {
+      value = await source.get(key);
+    } catch (error) {
+      if (!(error instanceof RespError) || error.message !== 'Internal Error') throw error;
+      unreadable(key);
+      return false;
+    }
+    if (value === undefined) return false;
+    // The same value once more would change nothing, not even the time.
+    if (isSame) await target.delete(key, time);
+    await target.set(key, value, time);
+    return true;
+  };
+  let brought = 0;
+  for (let page = await source.scan(); page !== undefined; page = await source.scan(page.cursor)) {
+    for (let at = 0; at < page.entries.length; at += IN_FLIGHT) {
+      const written = await Promise.all(page.entries.slice(at, at + IN_FLIGHT).map(({ key }) => bring(key)));
+      brought += written.filter(Boolean).length;
+    }
+  }
+  return brought;
+}
+
+function isSameValue(one: Uint8Array, other: Uint8Array): boolean {
+  return [CURSOR_LENGTH, CURSOR_CHECKSUM].every(
+    ([from, to]) => Buffer.compare(one.subarray(from, to), other.subarray(from, to)) === 0,
+  );
 }

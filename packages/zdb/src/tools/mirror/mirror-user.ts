@@ -2,23 +2,28 @@
 //
 // What is repeated after a crash changes nothing. What was alive in data files that a compaction removed stands again in a later one,
 // but deletions in them are missed; so when the end is reached the target's keys are compared with the source's (`compare`).
+//
+// Behind a damaged entry nothing more can be read of its file: then, at the end, every key of the source is compared with the target's, value
+// and time (`all`). Versions and the like are lost by that, no key that the source can read is.
 import type { RawEntry, ZdbClient } from '@qsfs/resp';
 import { DATA_HEADER_BYTES } from '../../engine/format/data-format.ts';
 import { ToolError } from '../tool.ts';
 import { endOf, isBefore, type LogEnd, pass, Replaced, type SourceLog, toNextFile } from './mirror-log.ts';
 import type { MirrorState, Position } from './mirror-state.ts';
-import { dropForeign, UnderWay } from './mirror-target.ts';
+import { bringDiffering, dropForeign, UnderWay } from './mirror-target.ts';
 
 const SAVE_EVERY_ENTRIES = 1000;
 
 /** What the mirror of a user namespace is given. */
 export interface UserMirrorParts {
-  readonly source: Pick<ZdbClient, 'exists'>;
-  readonly target: Pick<ZdbClient, 'set' | 'delete' | 'keyTime' | 'scan' | 'namespaceInfo'>;
+  readonly source: Pick<ZdbClient, 'exists' | 'scan' | 'get' | 'cursorOf' | 'keyTime'>;
+  readonly target: Pick<ZdbClient, 'set' | 'delete' | 'keyTime' | 'cursorOf' | 'scan' | 'namespaceInfo'>;
   readonly log: SourceLog;
   readonly state: MirrorState;
   readonly save: () => void;
   readonly stopping: { readonly now: boolean };
+  /** Told of keys that the source cannot read. */
+  readonly damaged: (key: Uint8Array) => void;
 }
 
 /** The mirror of a user namespace. */
@@ -40,28 +45,38 @@ export class UserMirror {
 
   /** Repeats what the source has now. */
   async pass(): Promise<void> {
-    const { log, state, stopping, source, target } = this.#parts;
+    const { log, state, stopping, source, target, damaged } = this.#parts;
     let end = await log.end();
     await this.#beginAnewUnlessSame(end);
     this.#last ??= await this.#lastEntries(end);
     while (!stopping.now) {
-      const entry = await this.#entry(state);
+      const entry = await log.entry(state);
       if (typeof entry !== 'string') {
         await this.#underWay.add(this.#repeat(entry, { file: state.file, offset: state.offset }));
         pass(state, entry);
         if (++this.copied % SAVE_EVERY_ENTRIES === 0) await this.#save();
         continue;
       }
-      if (entry === 'gone') state.compare = true;
+      if (entry === 'gone' || entry === 'damaged') state.compare = true;
+      if (entry === 'damaged') state.all = true;
       if (state.file < end.file) {
         toNextFile(state);
         continue;
       }
       // When it has gone on to another file, this one may have got more before: it is looked at again.
       end = await log.end();
-      if (state.file >= end.file) break;
+      if (state.file < end.file) continue;
+      if (entry !== 'damaged') break;
+      await this.#save();
+      throw new ToolError(
+        `the source is damaged at ${state.offset} of d${state.file} (zdb check tells what), the file it writes to: NSJUMP there begins another one, and the mirror goes on`,
+      );
     }
     await this.#underWay.settle();
+    if (state.all && !stopping.now) {
+      this.copied += await bringDiffering(source, target, damaged);
+      state.all = false;
+    }
     if (state.compare && !stopping.now) {
       this.dropped += await dropForeign(source, target);
       state.compare = false;
@@ -130,7 +145,7 @@ export class UserMirror {
     const ahead: Position = { file: state.file, offset: state.offset };
     const last = new Map<string, Position>();
     for (let read = 0; read < SAVE_EVERY_ENTRIES; ) {
-      const entry = await this.#entry(ahead);
+      const entry = await this.#parts.log.entry(ahead);
       if (typeof entry === 'string') {
         if (ahead.file >= end.file) break;
         toNextFile(ahead);
@@ -141,14 +156,6 @@ export class UserMirror {
       pass(ahead, entry);
     }
     return last;
-  }
-
-  async #entry(position: Position): Promise<RawEntry | 'end' | 'gone'> {
-    const entry = await this.#parts.log.entry(position);
-    if (entry !== 'damaged') return entry;
-    throw new ToolError(
-      `the source is damaged at ${position.offset} of d${position.file} (zdb check tells what): delete or write anew what is alive of it, then COMPACT 100 takes the file away and the mirror goes on`,
-    );
   }
 }
 

@@ -92,16 +92,22 @@ async function copy(
     const isSequential = await prepare(source, target, namespace, request.value('password'));
     const log = new SourceLog(source, namespace);
     let isDamaged = false;
-    const damaged = (id: number): void => {
+    const tellDamaged = (what: string): void => {
       isDamaged = true;
-      machine.errors(
-        `${namespace}: record ${id} is damaged on the source; it is empty on the target until it is written anew\n`,
-      );
+      machine.errors(`${namespace}: ${what} until it is written anew\n`);
     };
     const save = (): void => saveState(machine, path, state);
     const isNew = machine.disk.stat(path) === undefined;
-    const parts = { source, target, log, state, save, stopping, damaged };
-    const copier = isSequential ? new SeqMirror(parts, isNew) : new UserMirror(parts);
+    const parts = { source, target, log, state, save, stopping };
+    const damagedRecord = (id: number): void =>
+      tellDamaged(`record ${id} is damaged on the source; it is empty on the target`);
+    const damagedKey = (key: Uint8Array): void =>
+      tellDamaged(
+        `${JSON.stringify(Buffer.from(key).toString())} is damaged on the source; the target keeps what it has of it`,
+      );
+    const copier = isSequential
+      ? new SeqMirror({ ...parts, damaged: damagedRecord }, isNew)
+      : new UserMirror({ ...parts, damaged: damagedKey });
     await copier.pass();
     for (let told = 0; !stopping.now; ) {
       if (copier.dropped > told) {
