@@ -21,6 +21,7 @@ import { fileURLToPath } from 'node:url';
 import { realClock, realDisk, realNetwork, realRandom } from '@qsfs/io';
 import { ZdbClient } from '@qsfs/resp';
 import { type NamespaceMode, openEngine } from '@qsfs/zdb';
+import { settle } from './settle.ts';
 
 const KEY_BYTES = 20;
 const PAYLOAD_BYTES = 8;
@@ -105,6 +106,7 @@ async function start(command: string, directory: string, mode: NamespaceMode, co
     ...['--data', join(directory, 'data'), '--index', join(directory, 'index')],
     ...['--mode', mode, '--socket', socket, '--datasize', String(DATA_BYTES)],
   ];
+  await settle();
   const started = performance.now();
   const child: ChildProcess = spawn(command, words, { stdio: 'ignore' });
   const ended = new Promise<void>((resolve) => void child.once('close', () => resolve()));
