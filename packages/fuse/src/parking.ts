@@ -13,6 +13,10 @@ export interface ParkedRequest {
   readonly message: Uint8Array;
   readonly uniqueLow: number;
   readonly uniqueHigh: number;
+  /** Until when it waits, monotonic ms; Infinity: as long as it takes. */
+  readonly deadlineMs: number;
+  /** For how long it may wait from then on, when what it waits for has come, ms. */
+  readonly patienceMs: number;
 }
 
 /** The bounds. */
@@ -48,7 +52,12 @@ export class Parking {
   /**
    * Copies the present request. False when there is no room and `mustTake` is not set.
    */
-  park(token: Token, request: Request, mustTake: boolean): boolean {
+  park(
+    token: Token,
+    request: Request,
+    mustTake: boolean,
+    { deadlineMs, patienceMs }: Pick<ParkedRequest, 'deadlineMs' | 'patienceMs'>,
+  ): boolean {
     const full =
       this.#count >= this.#bounds.countMax || this.#bytes + request.lengthBytes > this.#bounds.bytesMax;
     if (full && !mustTake) return false;
@@ -56,6 +65,8 @@ export class Parking {
       message: request.copy(),
       uniqueLow: request.uniqueLow,
       uniqueHigh: request.uniqueHigh,
+      deadlineMs,
+      patienceMs,
     };
     const row = this.#waiting.get(token);
     if (row) row.push(parked);
@@ -86,6 +97,22 @@ export class Parking {
       return parked;
     }
     return undefined;
+  }
+
+  /** Takes out every request whose time is over, with what it waited for. */
+  takeLate(nowMs: number): { readonly token: Token; readonly parked: ParkedRequest }[] {
+    const late: { readonly token: Token; readonly parked: ParkedRequest }[] = [];
+    for (const [token, row] of this.#waiting) {
+      const left = row.filter((parked) => {
+        if (parked.deadlineMs > nowMs) return true;
+        this.#forget(parked);
+        late.push({ token, parked });
+        return false;
+      });
+      if (left.length === 0) this.#waiting.delete(token);
+      else if (left.length < row.length) this.#waiting.set(token, left);
+    }
+    return late;
   }
 
   #forget(parked: ParkedRequest): void {

@@ -48,6 +48,13 @@ export interface SessionOptions {
    * error, when it is known that waiting is in vain
    */
   readonly deferral?: (error: unknown) => Token | undefined;
+  /**
+   * How long a request may wait for tokens like this one, for one after the other, ms; then it ends with EIO. Default: as long as it takes. Writes are
+   * never given up: what an application believes written would be lost.
+   */
+  readonly patienceMs?: (token: Token) => number;
+  /** A request that waited for this token was given up. Must not throw. */
+  readonly gaveUp?: (token: Token) => void;
   /** Another thread called `wake`. Calls of `retry`, `failParked` and `stop` belong here. Must not throw. */
   readonly woken?: () => void;
   /** No request waits. Called each time before the thread goes to sleep; `filesystem.idle()` follows now and then. */
@@ -112,6 +119,9 @@ export class Session {
   #negotiated: Negotiated | undefined;
   #stopping = false;
   #idleAtMs = 0;
+  #lateLookAtMs = 0;
+  /** How long the present request may go on waiting; undefined when it has not waited yet. */
+  #patienceMs: number | undefined;
   readonly #counts = new Float64Array(OPERATIONS_MAX + 1);
   #requestCount = 0;
   #failures = 0;
@@ -202,6 +212,7 @@ export class Session {
         if (channel.takeWake()) this.#options.woken?.();
         if (this.#stopping) return 'stopped';
         if (this.#interrupted.length > 0) this.#endInterrupted();
+        if (this.#options.patienceMs && this.#parking.count > 0) this.#giveUpLate();
         if (this.#isReady) {
           this.#runAgain();
           // A read would wait there, and there is more to do.
@@ -242,7 +253,11 @@ export class Session {
 
   /** Runs everything that waits for `token` again, soon. */
   retry(token: Token): void {
-    this.#ready.push(...this.#parking.take(token));
+    for (const parked of this.#parking.take(token)) {
+      const { deadlineMs } = parked;
+      const patienceMs = Math.max(0, deadlineMs - this.#options.clock.monotonicMs());
+      this.#ready.push(deadlineMs === Infinity ? parked : { ...parked, patienceMs });
+    }
   }
 
   /** Runs everything that is parked again, soon. */
@@ -283,7 +298,10 @@ export class Session {
     if (!request.whole) this.#malformed();
     else if (request.operation === OPERATION.interrupt) this.#interrupt();
     else if (request.operation === OPERATION.init) this.#init();
-    else this.#execute();
+    else {
+      this.#patienceMs = undefined;
+      this.#execute();
+    }
   }
 
   #runAgain(): void {
@@ -293,6 +311,7 @@ export class Session {
       this.#readyNext = 0;
     }
     this.#request.load(parked.message);
+    this.#patienceMs = parked.patienceMs;
     this.#execute();
   }
 
@@ -345,14 +364,28 @@ export class Session {
 
   #park(token: Token): void {
     const request = this.#request;
-    const fromCache =
-      request.operation === OPERATION.write && (request.word(BODY + 5) & WRITE_FLAG.fromCache) !== 0;
-    if (this.#parking.park(token, request, fromCache)) {
+    const isWrite = request.operation === OPERATION.write;
+    const fromCache = isWrite && (request.word(BODY + 5) & WRITE_FLAG.fromCache) !== 0;
+    const limitMs = isWrite ? Infinity : (this.#options.patienceMs?.(token) ?? Infinity);
+    const patienceMs = Math.min(this.#patienceMs ?? Infinity, limitMs);
+    // What has no limit of its own takes nothing off the time for what has one.
+    const deadlineMs = limitMs === Infinity ? Infinity : this.#options.clock.monotonicMs() + patienceMs;
+    if (this.#parking.park(token, request, fromCache, { deadlineMs, patienceMs })) {
       this.#parkedEver++;
       return;
     }
     this.#parkedRefused++;
     this.#answerError(request, ERRNO.ENOMEM);
+  }
+
+  #giveUpLate(): void {
+    const now = this.#options.clock.monotonicMs();
+    if (now < this.#lateLookAtMs) return;
+    this.#lateLookAtMs = now + this.#idleIntervalMs;
+    for (const { token, parked } of this.#parking.takeLate(now)) {
+      this.#answerError(parked, ERRNO.EIO);
+      this.#options.gaveUp?.(token);
+    }
   }
 
   /** A process that waits got a signal. Only what is parked can be ended early; everything else is answered anyway. */

@@ -24,6 +24,9 @@ class Later extends Error {
   }
 }
 
+/** A message that means nothing: the session goes once round its loop. */
+const ROUND = interruptRequest(1000);
+
 function serving(script: ScriptItem[], options: Partial<SessionOptions> = {}) {
   const device = new ScriptedDevice(script);
   const filesystem = new RecordingFilesystem();
@@ -192,6 +195,52 @@ test('endParked answers everything that waits for the token with success, withou
   assert.equal(session.statistics.requests, 2);
 });
 
+test('a request that waits for one thing after the other ends when its time is over, and others than it do not', () => {
+  let now = 0;
+  const gaveUp: unknown[] = [];
+  const later = (token: string) => () => (filesystem.thrown = new Later(token));
+  const { device, filesystem, session } = serving(
+    [
+      later('data 1'),
+      readRequest(10, 5, 0n, 10),
+      () => (now += 6000),
+      // One that comes later has its own time; a write and what waits for something else have all the time there is.
+      readRequest(12, 5, 0n, 10),
+      writeRequest(14, 5, 0n, Buffer.from('x')),
+      later('data 2'),
+      () => session.retry('data 1'),
+      () => assert.deepEqual(session.parkedTokens(), ['data 2']),
+      () => (now += 2000),
+      later('room'),
+      readRequest(16, 5, 0n, 10),
+      () => assert.ok(!device.answered(10)),
+      () => (now += 1500),
+      ROUND,
+      () => assert.ok(device.answered(10)),
+      () => assert.deepEqual(gaveUp, ['data 2']),
+      later('data 3'),
+      () => session.retry('room'),
+      () => (now += 7000),
+      ROUND,
+      () => assert.ok(device.answered(12) && !device.answered(14) && !device.answered(16)),
+      () => (now += 2500),
+      ROUND,
+      () => assert.ok(device.answered(16) && !device.answered(14)),
+      () => (filesystem.thrown = undefined),
+      () => session.retryAll(),
+      ROUND,
+    ],
+    {
+      patienceMs: (token) => (token === 'room' ? Infinity : 9000),
+      gaveUp: (token) => void gaveUp.push(token),
+      clock: { monotonicMs: () => (now += 0.001) },
+    },
+  );
+  session.run();
+  for (const number of [10, 12, 16]) assert.equal(device.answer(number).errno, ERRNO.EIO);
+  assert.equal(device.answer(14).errno, 0);
+});
+
 test('an interrupt ends a parked request with EINTR, and it is not run again', () => {
   const { device, filesystem, session } = serving([
     () => (filesystem.thrown = new Later('t')),
@@ -207,9 +256,6 @@ test('an interrupt ends a parked request with EINTR, and it is not run again', (
   assert.equal(device.answer(12).errno, 0);
   assert.equal(filesystem.calls.length, 3);
 });
-
-/** A message that means nothing: the session goes once round its loop. */
-const ROUND = interruptRequest(1000);
 
 test('a polled session ends an interrupted request only when it waits long: programs get signals without expecting EINTR', () => {
   let now = 0;

@@ -79,6 +79,10 @@ export class ControlService {
           return await this.#sync(progress);
         case 'evict':
           return await this.#evict(request.parameters['metadata'] === true);
+        case 'backend-started':
+          // Found to be back it counts at once (Zstor.whenReadable).
+          await this.#frontend.zstor.inspect();
+          return {};
         case 'backend-wiped':
           await this.#frontend.lookForEmptied();
           return {};

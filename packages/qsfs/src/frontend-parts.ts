@@ -162,6 +162,7 @@ export async function openParts(
       damaged: (namespace, file) => late.offload?.degraded.suspect({ namespace, file }),
       log,
     });
+    zstor.whenReadable(() => late.readBack?.returned());
     const opened = await filesystem.opened();
     for (const namespace of opened) volume[namespace.namespace].load(namespace);
     for (const name of OFFLOADED) {

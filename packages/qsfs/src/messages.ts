@@ -66,6 +66,8 @@ export type ToFilesystem =
   | { readonly kind: 'recall' }
   /** They cannot be had; whoever waits for them gets EIO. */
   | ({ readonly kind: 'failed' } & Stripes)
+  /** Backends came back: what could not be had may be there again. */
+  | { readonly kind: 'returned' }
   /** These stripes may be dropped; those read lately are kept when `keepTouched`. */
   | {
       readonly kind: 'drop';

@@ -98,15 +98,11 @@ test('failures of backends', { timeout: 200_000 }, async (context) => {
     assert.match(sync.errors, /QSFS_E_BACKENDS/);
   });
 
-  await context.test('when they are back the same file reads correctly', () => {
-    for (const name of ['a1', 'a2', 'b1', 'b2', 'c1', 'c2']) running.must('backend', 'start', name);
-    let sum = '';
-    waitFor(() => {
-      const read = spawnSync('md5sum', [join(mount, 'evicted')], { encoding: 'utf8' });
-      sum = read.stdout.split(' ')[0] ?? '';
-      return read.status === 0;
-    }, 'the file to be readable again');
-    assert.equal(sum, wanted);
+  await context.test('when as many as are needed are back the first read of the same file is right', () => {
+    assert.notEqual(timed('cat', join(mount, 'evicted')).code, 0);
+    running.must('backend', 'start', 'a1');
+    assert.equal(md5(join(mount, 'evicted')), wanted);
+    for (const name of ['a2', 'b1', 'b2', 'c1', 'c2']) running.must('backend', 'start', name);
     running.must('sync');
   });
 

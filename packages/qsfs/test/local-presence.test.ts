@@ -76,6 +76,19 @@ test('what was read, and what nobody came for in time, is given up', () => {
   assert.deepEqual(presence.drop(ALL, false), [both]);
 });
 
+test('when a request has waited for long enough the kernel, which asks again for a part of it, has the error at once', () => {
+  const { presence, needed, clock } = evicted();
+  const ask = () => presence.ask(new NotLocal(NAME, 0, STRIPE, 10));
+  presence.gaveUp(ask());
+  assert.throws(ask, { code: 'EIO' });
+  clock.ms += 1001;
+  ask();
+  assert.equal(needed.length, 1, 'it was never asked for twice');
+  presence.gaveUp(ask());
+  presence.brought({ namespace: NAME, file: 0, first: 1, count: 1 }, false);
+  assert.ok(presence.has(NAME, 0, STRIPE, 10));
+});
+
 test('whoever comes for a stripe right after it could not be had has the error at once; a little later it is asked for again', () => {
   const { presence, needed, clock } = evicted();
   const missing = new NotLocal(NAME, 0, 10, 20);

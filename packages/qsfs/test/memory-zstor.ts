@@ -82,6 +82,8 @@ export class MemoryZstor implements Zstor {
     return parseConfig(CONFIG, '/');
   }
 
+  whenReadable(): void {}
+
   async put(name: string, source: ObjectSource, options: PutOptions = {}): Promise<ObjectRecord> {
     await this.#passWriting();
     const content = new Uint8Array(source.lengthBytes);

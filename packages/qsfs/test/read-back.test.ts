@@ -171,6 +171,39 @@ test('many readers of one stripe, let through one after the other, all have thei
   assert.ok(brought(sent).includes('0/1'));
 });
 
+test('as soon as backends are back what could not be had a moment ago is asked for again, and given time', async () => {
+  const { readBack, clock, sent, zstor } = await evicted(1);
+  zstor.mode = 'down';
+  const absent = new StripeMap(STRIPE, 8 * STRIPE);
+  absent.add(0, 0, 8);
+  const maps = { 'zdbfs-meta': new StripeMap(STRIPE, STRIPE).snapshot(), 'zdbfs-data': absent.snapshot() };
+  const events = { need: (stripes: Stripes) => readBack.need(stripes), reached: () => {} };
+  const presence = new LocalPresence(STRIPE, 8 * STRIPE, maps, events, () => clock.monotonicMs());
+  const ask = () => presence.ask(new NotLocal('zdbfs-data', 0, STRIPE, 100));
+  const told = () => {
+    for (const message of sent.splice(0)) {
+      if (message.kind === 'failed') presence.failed(message);
+      if (message.kind === 'returned') presence.forgive();
+      if (message.kind === 'brought') presence.brought(message, false);
+    }
+  };
+  ask();
+  await clock.run(9000);
+  told();
+  // A moment ago it could not be had, and whoever waited for something that is not here has waited for long enough.
+  assert.throws(ask, FilesystemError);
+  presence.gaveUp('zdbfs-data/0/2');
+  zstor.mode = 'up';
+  zstor.gate = clock.sleep(4000);
+  readBack.returned();
+  told();
+  ask();
+  presence.ask(new NotLocal('zdbfs-data', 0, 2 * STRIPE, 100));
+  await clock.run(4500);
+  told();
+  assert.ok(presence.has('zdbfs-data', 0, STRIPE, 2 * STRIPE));
+});
+
 test('a backend that never answers cannot hold a reader for longer', async () => {
   const { readBack, clock, sent, zstor } = await evicted(1);
   zstor.gate = new Promise(() => {});

@@ -310,6 +310,8 @@ export interface Zstor {
   inspect(): Promise<Inspection>;
   /** Data backends that `repairPending` has still to ask (see `Inspection`), as far as is known now: nobody is asked for it. */
   readonly unseenBackends: readonly string[];
+  /** Called whenever a data backend is found to answer that did not, and as many as reads need do. */
+  whenReadable(listener: () => void): void;
   /** Failures this object survives from now on, given which backends are up. */
   tolerance(record: ObjectRecord): Tolerance;
   /** @param options `objects`: also look at the record of every object; takes its time when there are many */

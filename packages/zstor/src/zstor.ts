@@ -54,6 +54,7 @@ export class ObjectStore implements Zstor {
   readonly #writer: ObjectWriter;
   readonly #rebuilder: Rebuilder;
   readonly #maintenance: Maintenance;
+  readonly #readable: (() => void)[] = [];
   readonly #closing = new AbortController();
   #closed: Promise<void> | undefined;
 
@@ -123,7 +124,11 @@ export class ObjectStore implements Zstor {
       log,
     });
     for (const { name, store } of this.#backends.all) {
-      store.health.listen(({ state }) => state === 'up' && this.#maintenance.returned(name));
+      store.health.listen(({ state }) => {
+        if (state !== 'up') return;
+        this.#maintenance.returned(name);
+        this.#tellReadable();
+      });
       store.emptied = wanted;
     }
   }
@@ -269,6 +274,15 @@ export class ObjectStore implements Zstor {
 
   get unseenBackends(): readonly string[] {
     return this.#maintenance.unseenBackends;
+  }
+
+  whenReadable(listener: () => void): void {
+    this.#readable.push(listener);
+  }
+
+  #tellReadable(): void {
+    const usable = this.#backends.all.filter(({ store }) => store.health.usable).length;
+    if (usable >= this.config.minimalShards) for (const listener of this.#readable) listener();
   }
 
   tolerance(record: ObjectRecord): Tolerance {

@@ -128,6 +128,26 @@ test('a stripe that is lost does not keep the others from being repaired', async
   assert.equal(shardFiles(rig).length, 32, 'nothing is left over');
 });
 
+test('whoever waits for data is told when a backend comes back, from as many on as reads need', async (t) => {
+  const clock = new SimulatedClock();
+  const rig = await openRig(t, {}, { clock });
+  let told = 0;
+  rig.zstor.whenReadable(() => {
+    told += 1;
+  });
+  const turn = async (mode: 'refuse' | 'healthy', ...names: string[]) => {
+    for (const name of names) rig.fault(name).mode = mode;
+    await clock.until(rig.zstor.inspect());
+  };
+  await turn('refuse', 'a0', 'a1', 'b0', 'b1', 'c0', 'c1', 'd0');
+  await turn('healthy', 'a0');
+  assert.equal(told, 0);
+  await turn('healthy', 'a1');
+  assert.equal(told, 1);
+  await turn('healthy', 'b0', 'b1');
+  assert.equal(told, 3);
+});
+
 test('backends that come back without a part of what they held are asked for it, and get it again', async (t) => {
   const clock = new SimulatedClock();
   const rig = await openRig(t, {}, { clock });

@@ -57,7 +57,13 @@ async function act(
       return (await local.stop(found)) ? `${name} is stopped` : `${name} was stopped already`;
     case 'start':
       if (!(await local.start(found))) return `${name} ran already`;
-      if (!local.begunEmpty.has(name)) return `${name} runs`;
+      if (!local.begunEmpty.has(name)) {
+        // Whoever reads from now on finds that it is back.
+        await ask(context, layout, 'backend-started', { name }).catch((error: unknown) => {
+          if (!(error instanceof QsfsError)) throw error;
+        });
+        return `${name} runs`;
+      }
       return `${name} runs and is empty; ${await tell(context, layout, name)}`;
     case 'wipe':
       await local.wipe(found);

@@ -42,6 +42,10 @@ const LOOK_TOKEN = 'look';
 /** What changes wait for while something is brought to stable storage, and what those wait for who only want that. */
 const SETTLED_TOKEN = 'settled';
 const SYNCED_TOKEN = 'synced';
+/** What requests wait for that is no data of the backends. */
+const NO_DATA_TOKENS: ReadonlySet<unknown> = new Set([HELD_TOKEN, LOOK_TOKEN, SETTLED_TOKEN, SYNCED_TOKEN]);
+/** A request that needs one stripe after the other waits for so long in all; each is waited for by itself, too (read-back.ts). */
+const DATA_PATIENCE_MS = 9000;
 /** Work that waits for data is given up after so many tries (each brings at least one stripe). */
 const WORK_TRIES_MAX = 10_000;
 /** The same of work that needs a whole data file here at once, for each stripe of it; and so many more, for other things it waits for. */
@@ -119,6 +123,9 @@ class Server {
         return;
       case 'failed':
         this.#lost(message);
+        return;
+      case 'returned':
+        this.#presence.forgive();
         return;
       case 'drop': {
         const stripes = this.#presence.drop(message.stripes, message.keepTouched);
@@ -233,6 +240,8 @@ class Server {
       clock: realClock,
       log: (level, message) => this.#log(level, message),
       deferral: (error) => this.#deferral(error),
+      patienceMs: (token) => (NO_DATA_TOKENS.has(token) ? Infinity : DATA_PATIENCE_MS),
+      gaveUp: (token) => this.#presence.gaveUp(token as string),
       woken: () => this.#receive(),
       onIdle: () => this.#idle(),
     });

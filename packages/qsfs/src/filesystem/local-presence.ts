@@ -188,6 +188,18 @@ export class LocalPresence implements Presence {
     return keys;
   }
 
+  /** Somebody has waited for long enough: what `ask` named counts as what could not be had, though it may still come. */
+  gaveUp(key: string): void {
+    const { failed } = this.#mapsOf(key.slice(0, key.indexOf('/')) as OffloadedName);
+    failed.delete(key);
+    failed.set(key, this.#nowMs() + FAILED_MS);
+  }
+
+  /** What could not be had is asked for again. */
+  forgive(): void {
+    for (const name of OFFLOADED) this.#mapsOf(name).failed.clear();
+  }
+
   /**
    * Gives up stripes, except those that somebody still waits to read; with `keepTouched` those read since the last such call stay, too.
    * @returns what was given up

@@ -12,7 +12,7 @@ import type { OffloadedName, Stripes, ToFilesystem } from '../messages.ts';
 import { DecodedStripes } from './decoded-stripes.ts';
 import { Sequences } from './sequences.ts';
 
-/** Longest time a reader waits for a stripe. A request that needs two in turn still ends within ten seconds. */
+/** Longest time a reader waits for a stripe. A request that needs several in turn is ended by the session (filesystem-thread.ts). */
 const DEMAND_MS = 7000;
 /** After the backends were found unable to give something, the next demands get one attempt of this length. */
 const DEMAND_AFTER_FAILURE_MS = 1500;
@@ -118,6 +118,14 @@ export class ReadBack {
     this.#enqueueAhead(namespace, file, stripe);
     this.#pump();
     return true;
+  }
+
+  /** Backends came back: nothing that could not be had before says anything of now. */
+  returned(): void {
+    this.#unavailableAtMs = Number.NEGATIVE_INFINITY;
+    this.#failedAtMs.clear();
+    for (const job of this.#jobs.values()) job.quick = false;
+    this.#parts.send({ kind: 'returned' });
   }
 
   /** Called several times a second. */
