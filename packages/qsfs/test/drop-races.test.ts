@@ -41,6 +41,13 @@ class Threads {
       SEGMENT,
       { 'zdbfs-meta': snapshot('zdbfs-meta'), 'zdbfs-data': snapshot('zdbfs-data') },
       {
+        copy: (_, file, offset, lengthBytes) => {
+          const bytes = new Uint8Array(lengthBytes);
+          const from = made.disk.open(made.volume[NAME].dataPath(file), 'read');
+          from.read(bytes, offset);
+          from.close();
+          return bytes;
+        },
         need: (stripes) => void this.toMain.push(() => this.readBack.need(stripes)),
         reached: (...place) => void this.toMain.push(() => this.readBack.reached(...place)),
       },
@@ -66,7 +73,6 @@ class Threads {
     const message = this.toFilesystem.shift();
     if (message?.kind === 'brought') this.presence.brought(message, message.ahead);
     else if (message?.kind === 'lent') this.presence.lent(message, message.bytes);
-    else if (message?.kind === 'recall') this.presence.loans.clear();
     else if (message?.kind === 'failed') this.presence.failed(message);
     else if (message?.kind === 'drop') {
       const given: Stripes[] = this.presence.drop(message.stripes, message.keepTouched);

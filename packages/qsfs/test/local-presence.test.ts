@@ -21,7 +21,11 @@ function evicted() {
     STRIPE,
     FILE_BYTES,
     { 'zdbfs-meta': none(), 'zdbfs-data': absent.snapshot() },
-    { need: (stripes) => void needed.push(stripes), reached: () => {} },
+    {
+      copy: (_, __, ___, lengthBytes) => new Uint8Array(lengthBytes),
+      need: (stripes) => void needed.push(stripes),
+      reached: () => {},
+    },
     () => clock.ms,
   );
   presence.reach(NAME, 0);
@@ -40,7 +44,8 @@ test('a request that needs several stripes gets on although the cache gives up a
   ];
   const run = (): boolean => {
     for (const { offset, lengthBytes } of records) {
-      if (presence.has(NAME, 0, offset, lengthBytes)) continue;
+      if (presence.has(NAME, 0, offset, lengthBytes) || presence.loans.cover(NAME, 0, offset, lengthBytes))
+        continue;
       presence.ask(new NotLocal(NAME, 0, offset, lengthBytes));
       return false;
     }
@@ -56,6 +61,37 @@ test('a request that needs several stripes gets on although the cache gives up a
     presence.drop(ALL, false);
     clock.ms += 1000;
   }
+});
+
+test('a request that needs a record of each of many stripes gets on although there is never room for two', () => {
+  const { presence, needed } = evicted();
+  const run = (): boolean => {
+    for (let stripe = 0; stripe < 8; stripe += 1) {
+      const offset = stripe * STRIPE + 100;
+      if (presence.has(NAME, 0, offset, 600) || presence.loans.cover(NAME, 0, offset, 600)) continue;
+      presence.ask(new NotLocal(NAME, 0, offset, 600));
+      return false;
+    }
+    return true;
+  };
+  let rounds = 0;
+  for (; !run(); rounds += 1) {
+    assert.ok(rounds < 10, 'it goes round and round');
+    presence.drop(ALL, false);
+    presence.brought(needed.shift() as Stripes, false);
+  }
+  assert.equal(needed.length, 0);
+});
+
+test('all that a request is known to miss is asked for at once', () => {
+  const { presence, needed } = evicted();
+  const missing = new NotLocal(NAME, 0, 0, 10);
+  missing.further.push(new NotLocal(NAME, 0, 3 * STRIPE, 10), new NotLocal(NAME, 0, 3 * STRIPE + 50, 10));
+  assert.equal(presence.ask(missing), `${NAME}/0/0`);
+  assert.deepEqual(
+    needed.map(({ first }) => first),
+    [0, 3],
+  );
 });
 
 test('what was read, and what nobody came for in time, is given up', () => {

@@ -142,7 +142,11 @@ test('many readers of one stripe, let through one after the other, all have thei
   const absent = new StripeMap(STRIPE, 8 * STRIPE);
   absent.add(0, 0, 8);
   const maps = { 'zdbfs-meta': new StripeMap(STRIPE, STRIPE).snapshot(), 'zdbfs-data': absent.snapshot() };
-  const events = { need: (stripes: Stripes) => readBack.need(stripes), reached: () => {} };
+  const events = {
+    copy: () => undefined,
+    need: (stripes: Stripes) => readBack.need(stripes),
+    reached: () => {},
+  };
   const presence = new LocalPresence(STRIPE, 8 * STRIPE, maps, events, () => clock.monotonicMs());
   const beginMs = clock.monotonicMs();
   let answered = 0;
@@ -177,7 +181,11 @@ test('as soon as backends are back what could not be had a moment ago is asked f
   const absent = new StripeMap(STRIPE, 8 * STRIPE);
   absent.add(0, 0, 8);
   const maps = { 'zdbfs-meta': new StripeMap(STRIPE, STRIPE).snapshot(), 'zdbfs-data': absent.snapshot() };
-  const events = { need: (stripes: Stripes) => readBack.need(stripes), reached: () => {} };
+  const events = {
+    copy: () => undefined,
+    need: (stripes: Stripes) => readBack.need(stripes),
+    reached: () => {},
+  };
   const presence = new LocalPresence(STRIPE, 8 * STRIPE, maps, events, () => clock.monotonicMs());
   const ask = () => presence.ask(new NotLocal('zdbfs-data', 0, STRIPE, 100));
   const told = () => {
@@ -251,7 +259,6 @@ test('on a disk that takes nothing the bytes come from memory; with room they ar
   readBack.tend();
   disk.capacityBytes = capacityBytes;
   readBack.tend();
-  assert.deepEqual(sent.at(-1), { kind: 'recall' });
   readBack.need(need(0, 3));
   await clock.run(100);
   assert.equal(brought(sent)[0], '0/3');

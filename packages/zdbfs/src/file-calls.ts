@@ -16,6 +16,8 @@ export const INLINE_MAX_BYTES = 512;
 const UNMAP_EXTENTS_MAX = 1024;
 /** Bytes one copy_file_range call copies at most; the caller asks again. */
 const COPY_MAX_BYTES = 16 * 1024 * 1024;
+/** Missing records a read names beside the first. */
+const FURTHER_MAX = 7;
 const SEEK_DATA = 3;
 const KEEP_SIZE = 1;
 const PUNCH_HOLE = 2;
@@ -53,16 +55,26 @@ export function readMapped(
   const { state } = transactions;
   const end = offset + target.length;
   let filled = offset;
+  let missing: NotLocal | undefined;
   visitExtents(state, file, offset, (extent) => {
     if (extent.offset >= end) return false;
     const from = Math.max(offset, extent.offset);
     const to = Math.min(end, extent.offset + extent.lengthBytes);
     if (from > filled) target.fill(0, filled - offset, from - offset);
     const part = target.subarray(from - offset, to - offset);
-    readRecord(transactions, file, extent.record, extent.recordOffset + from - extent.offset, part);
+    try {
+      readRecord(transactions, file, extent.record, extent.recordOffset + from - extent.offset, part);
+    } catch (error) {
+      if (!(error instanceof NotLocal)) throw error;
+      // Brought one after the other, the many small parts of a file that grew slowly would take for ever.
+      if (missing) missing.further.push(error);
+      else missing = error;
+      if (missing.further.length >= FURTHER_MAX) return false;
+    }
     filled = to;
     return filled < end;
   });
+  if (missing) throw missing;
   target.fill(0, filled - offset);
 }
 

@@ -2,8 +2,10 @@
 //
 // While a mount is served the thread blocks in poll and messages are taken when it is woken; before and after, they come
 // through its event loop. Either way `Server.handle` sees each once, in order.
+import { join } from 'node:path';
 import { FilesystemError, Session } from '@qsfs/fuse';
 import {
+  errorCode,
   loadLibc,
   openRealDevice,
   type Port,
@@ -89,6 +91,8 @@ class Server {
       input.segmentBytes,
       input.absent,
       {
+        copy: (namespace, file, offset, lengthBytes) =>
+          copyOf(join(input.dataDirectory, namespace, `d${file}`), offset, lengthBytes),
         need: (stripes) => this.#send({ kind: 'need', ...stripes }),
         reached: (namespace, file, stripe) => this.#send({ kind: 'reached', namespace, file, stripe }),
       },
@@ -117,9 +121,6 @@ class Server {
         return;
       case 'lent':
         this.#came(this.#presence.lent(message, message.bytes));
-        return;
-      case 'recall':
-        this.#presence.loans.clear();
         return;
       case 'failed':
         this.#lost(message);
@@ -475,6 +476,22 @@ class Server {
 
   #send(message: FromFilesystem): void {
     this.#port.send(message);
+  }
+}
+
+/** Bytes of a file; undefined when they cannot be read. */
+function copyOf(path: string, offset: number, lengthBytes: number): Uint8Array | undefined {
+  const bytes = new Uint8Array(lengthBytes);
+  try {
+    const file = realDisk.open(path, 'read');
+    try {
+      return file.read(bytes, offset) === lengthBytes ? bytes : undefined;
+    } finally {
+      file.close();
+    }
+  } catch (error) {
+    if (errorCode(error) === undefined) throw error;
+    return undefined;
   }
 }
 

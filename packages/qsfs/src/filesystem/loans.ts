@@ -1,5 +1,5 @@
-// Bytes of evicted stripes that are in memory because the local disk does not take them: what requests asked for, and only that, until it
-// was not used for a while. Owned by the filesystem thread.
+// Bytes of evicted stripes that are in memory because the local disk does not take them, or has no room for all that a request needs at
+// once: what requests asked for, and only that, until it was not used for a while. Owned by the filesystem thread.
 import type { Loans } from '@qsfs/zdb';
 import type { StripeMap } from '../local/stripe-map.ts';
 
@@ -56,11 +56,6 @@ export class StripeLoans implements Loans {
   /** The stripe is in the local file now. */
   returned(namespace: string, file: number, stripe: number): void {
     this.#drop(keyOf(namespace, file, stripe));
-  }
-
-  clear(): void {
-    this.#stripes.clear();
-    this.#sizeBytes = 0;
   }
 
   /** Gives up what was not used for a while. Called now and then. */

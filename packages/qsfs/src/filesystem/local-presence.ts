@@ -16,6 +16,8 @@ const ARRIVAL_MS = 10_000;
  * after its readahead failed, and lets all who wait for a page do so one after the other; each of them has waited already.
  */
 const FAILED_MS = 1000;
+/** Of so many ranges of a stripe it is remembered that they were wanted. */
+const WANTED_MAX = 256;
 
 interface Maps {
   /** Not in the local file. */
@@ -26,8 +28,8 @@ interface Maps {
   readonly ahead: StripeMap;
   /** By stripe: what is wanted of it. */
   readonly asked: Map<string, Range[]>;
-  /** By stripe that came because somebody waits for it: until when it stays although it was not read yet. The oldest is the first. */
-  readonly arrived: Map<string, number>;
+  /** By stripe that came because somebody waits for it. The oldest is the first. */
+  readonly arrived: Map<string, Arrival>;
   /** By stripe that could not be had: until when it is not asked for. The oldest is the first. */
   readonly failed: Map<string, number>;
 }
@@ -38,8 +40,23 @@ interface Range {
   readonly to: number;
 }
 
-/** What presence tells the main thread. */
+/** A stripe that came because somebody waits for it. */
+interface Arrival {
+  /** Until then it stays when it was not read yet. When it was, it may go, and what was wanted of it is lent instead. */
+  readonly untilMs: number;
+  readonly wanted: readonly Range[];
+  isRead: boolean;
+}
+
+/** What presence tells the main thread, and needs itself. */
 export interface PresenceEvents {
+  /** Bytes of a stripe that is in the local data file; undefined when they cannot be read. */
+  readonly copy: (
+    namespace: OffloadedName,
+    file: number,
+    offset: number,
+    lengthBytes: number,
+  ) => Uint8Array | undefined;
   readonly need: (stripes: Stripes) => void;
   readonly reached: (namespace: OffloadedName, file: number, stripe: number) => void;
 }
@@ -101,12 +118,24 @@ export class LocalPresence implements Presence {
   ask(missing: NotLocal): string {
     const maps = this.#maps[missing.namespace];
     if (!maps) throw new Error(`${missing.namespace} is never evicted, but something in it is not local`);
-    const namespace = missing.namespace as OffloadedName;
-    const { file, offset } = missing;
-    const range: Range = { from: offset, to: offset + Math.max(1, missing.lengthBytes) };
+    const waitFor = this.#askFor(maps, missing);
+    for (const range of missing.further) this.#askFor(maps, range);
+    // Nothing is marked absent: the data file itself is missing, so all of it is.
+    if (waitFor === undefined) {
+      throw new Error(
+        `${missing.namespace}/d${missing.file} should be on this machine, but is not; the frontend's files were changed`,
+      );
+    }
+    return waitFor;
+  }
+
+  /** Asks for the stripes of a range that are absent. @returns the key of the first; undefined when there is none */
+  #askFor(maps: Maps, { namespace: name, file, offset, lengthBytes }: NotLocal): string | undefined {
+    const namespace = name as OffloadedName;
+    const range: Range = { from: offset, to: offset + Math.max(1, lengthBytes) };
     const first = Math.floor(offset / this.#stripeBytes);
     const last = Math.floor((range.to - 1) / this.#stripeBytes);
-    let waitFor: number | undefined;
+    let waitFor: string | undefined;
     for (let stripe = first; stripe <= last; stripe += 1) {
       if (!maps.absent.has(file, stripe)) continue;
       const part = {
@@ -117,20 +146,14 @@ export class LocalPresence implements Presence {
       const key = keyOf(namespace, file, stripe);
       if ((maps.failed.get(key) ?? 0) > this.#nowMs())
         throw new FilesystemError('EIO', `${key} could not be brought back a moment ago`);
-      waitFor ??= stripe;
+      waitFor ??= key;
       const wanted = maps.asked.get(key);
       if (!wanted) {
         maps.asked.set(key, [part]);
         this.#events.need({ namespace, file, first: stripe, count: 1 });
       } else if (!wanted.some(({ from, to }) => from <= part.from && to >= part.to)) wanted.push(part);
     }
-    // Nothing is marked absent: the data file itself is missing, so all of it is.
-    if (waitFor === undefined) {
-      throw new Error(
-        `${namespace}/d${file} should be on this machine, but is not; the frontend's files were changed`,
-      );
-    }
-    return keyOf(namespace, file, waitFor);
+    return waitFor;
   }
 
   /** There are data files up to this number: reads of them are noted from now on. */
@@ -146,9 +169,12 @@ export class LocalPresence implements Presence {
     for (let stripe = stripes.first; stripe < stripes.first + stripes.count; stripe += 1) {
       this.loans.returned(stripes.namespace, stripes.file, stripe);
       const key = keyOf(stripes.namespace, stripes.file, stripe);
-      if (ahead || !maps.asked.has(key)) continue;
+      const asked = maps.asked.get(key);
+      if (ahead || !asked) continue;
+      const before = maps.arrived.get(key)?.wanted ?? [];
       maps.arrived.delete(key);
-      maps.arrived.set(key, this.#nowMs() + ARRIVAL_MS);
+      const wanted = [...before, ...asked].slice(-WANTED_MAX);
+      maps.arrived.set(key, { untilMs: this.#nowMs() + ARRIVAL_MS, wanted, isRead: false });
     }
     return this.#settle(maps, stripes);
   }
@@ -158,7 +184,7 @@ export class LocalPresence implements Presence {
     this.loans.tend();
     const now = this.#nowMs();
     for (const name of OFFLOADED) {
-      removePast(this.#mapsOf(name).arrived, now);
+      removePast(this.#mapsOf(name).arrived, now, ({ untilMs }) => untilMs);
     }
   }
 
@@ -183,7 +209,7 @@ export class LocalPresence implements Presence {
     const maps = this.#mapsOf(stripes.namespace);
     const keys = this.#settle(maps, stripes);
     const now = this.#nowMs();
-    removePast(maps.failed, now);
+    removePast(maps.failed, now, (untilMs) => untilMs);
     for (const key of keys) maps.failed.set(key, now + FAILED_MS);
     return keys;
   }
@@ -211,20 +237,37 @@ export class LocalPresence implements Presence {
       const maps = this.#mapsOf(namespace);
       const goes = (stripe: number) => {
         if (stripe < first || stripe >= first + count || maps.absent.has(file, stripe)) return false;
-        const key = keyOf(namespace, file, stripe);
+        const arrival = maps.arrived.get(keyOf(namespace, file, stripe));
         const isTouched = maps.touched.has(file, stripe);
-        if (isTouched) maps.arrived.delete(key);
-        else if ((maps.arrived.get(key) ?? 0) > now) return false;
+        if (arrival && isTouched) arrival.isRead = true;
+        if (arrival && !arrival.isRead && arrival.untilMs > now) return false;
         return !(keepTouched && (isTouched || maps.ahead.has(file, stripe)));
       };
       for (const run of stripeRuns(Math.min(first + count, maps.absent.stripes), goes)) {
         maps.absent.add(file, run.first, run.count);
         maps.ahead.delete(file, run.first, run.count);
+        for (let stripe = run.first; stripe < run.first + run.count; stripe += 1)
+          this.#keepWanted(maps, namespace, file, stripe);
         given.push({ namespace, file, ...run });
       }
       maps.touched.delete(file, first, count);
     }
     return given;
+  }
+
+  /**
+   * A request that needs more stripes than there is room for finds in memory what it has seen already: otherwise the first would be gone
+   * when the last comes, and so on for ever.
+   */
+  #keepWanted(maps: Maps, namespace: OffloadedName, file: number, stripe: number): void {
+    const key = keyOf(namespace, file, stripe);
+    const arrival = maps.arrived.get(key);
+    maps.arrived.delete(key);
+    if (!arrival || arrival.untilMs <= this.#nowMs()) return;
+    for (const { from, to } of arrival.wanted) {
+      const bytes = this.#events.copy(namespace, file, from, to - from);
+      if (bytes) this.loans.add(namespace, file, from, bytes);
+    }
   }
 
   #settle(maps: Maps, { namespace, file, first, count }: Stripes): string[] {
@@ -256,10 +299,14 @@ function keyOf(namespace: OffloadedName, file: number, stripe: number): string {
   return `${namespace}/${file}/${stripe}`;
 }
 
-/** @param untilMs by key; the oldest is the first */
-function removePast(untilMs: Map<string, number>, nowMs: number): void {
-  for (const [key, until] of untilMs) {
-    if (until > nowMs) break;
-    untilMs.delete(key);
+/** @param entries the oldest is the first */
+function removePast<Entry>(
+  entries: Map<string, Entry>,
+  nowMs: number,
+  untilMs: (entry: Entry) => number,
+): void {
+  for (const [key, entry] of entries) {
+    if (untilMs(entry) > nowMs) break;
+    entries.delete(key);
   }
 }

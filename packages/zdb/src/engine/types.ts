@@ -14,6 +14,8 @@ export class NotLocal extends Error {
   readonly file: number;
   readonly offset: number;
   readonly lengthBytes: number;
+  /** What else the same operation misses, as far as it has looked: worth bringing at the same time. */
+  readonly further: NotLocal[] = [];
 
   constructor(namespace: string, file: number, offset: number, lengthBytes: number) {
     super(`${namespace}/d${file}: bytes ${offset} to ${offset + lengthBytes} are not on this machine`);
