@@ -82,6 +82,11 @@ export const ERROR_KINDS = {
     when: 'it could not be finished, the message says why (down: stopped, but not all is on the backends)',
     hint: 'Run the command again when the reason named above is gone.',
   },
+  QSFS_E_LOST: {
+    exitCode: 15,
+    when: 'the backends lost more of what is needed than is tolerated',
+    hint: 'Bring back backends with what they held, then run the command again.',
+  },
 } as const satisfies Record<string, ErrorKind>;
 
 /** A code of the registry. */

@@ -1,6 +1,6 @@
 // Errors of the packages below and of the machine as errors of our registry.
 import { errorCode } from '@qsfs/io';
-import { AbsentBackends, isZstorError } from '@qsfs/zstor';
+import { AbsentBackends, isZstorError, LostShards } from '@qsfs/zstor';
 import { messageOf, QsfsError } from './errors.ts';
 
 /** Anything thrown as an error of the registry; what is of no known kind is a defect. */
@@ -15,6 +15,8 @@ export function asKnownError(thrown: unknown): QsfsError {
   const hint = ours(thrown.hint) || undefined;
   // Somebody changed addresses: the data is where it was.
   if (thrown instanceof AbsentBackends) return new QsfsError('QSFS_E_CONFIG', message, hint);
+  // The key is right: the record, which says where the shards were, could be read.
+  if (thrown instanceof LostShards) return new QsfsError('QSFS_E_LOST', message, hint);
   switch (thrown.code) {
     case 'QSFS_E_CONFIG':
       return new QsfsError('QSFS_E_CONFIG', message, hint);

@@ -6,7 +6,7 @@ import { layoutOf } from '../src/layout.ts';
 import { readClaim, writeClaim } from '../src/lease/claim.ts';
 import { Claimant, leaseIdOf } from '../src/lease/claimant.ts';
 import { HEARTBEAT_MS, LeaseHolder, readLease, WATCH_MS } from '../src/lease/lease.ts';
-import { manifestName } from '../src/manifest.ts';
+import { LEASE_NAME, manifestName } from '../src/manifest.ts';
 import { identity, machine } from './machines.ts';
 import { MemoryZstor } from './memory-zstor.ts';
 
@@ -80,6 +80,26 @@ test('a restored frontend takes the lease of one that is dead, and forgets what 
   assert.equal(await after.attempt(), '');
   assert.equal(await holderNow(), SECOND);
   assert.equal(readClaim(first.context.disk, LAYOUT.claim), undefined);
+});
+
+test('a lost lease is said to be that, and only who takes over whoever had it goes on', async () => {
+  const { clock, zstor, first, claimant, restored, holderNow } = await setting();
+  const again = claimant(first.context, '22', 1);
+  const lost = {
+    code: 'QSFS_E_LOST',
+    exitCode: 15,
+    message: /lost on the backends: "[^"]*lease[^"]*"/,
+  };
+  zstor.lost.add(LEASE_NAME);
+  await assert.rejects(again.attempt(), lost);
+  zstor.lost.clear();
+  const machineB = machine(clock, 'boot-b').context;
+  const patient = await restored(machineB);
+  zstor.lost.add(LEASE_NAME);
+  await assert.rejects(patient.attempt(), lost);
+  writeClaim(machineB.disk, LAYOUT.claim, { version: 1, lease: '', takeOver: true, ...NEWEST });
+  assert.equal(await patient.attempt(), '');
+  assert.equal(await holderNow(), SECOND);
 });
 
 test('silence of the holder before counts from when it could have shown itself', async () => {

@@ -6,6 +6,7 @@ import {
   type CheckReport,
   type FetchTarget,
   type Inspection,
+  LostShards,
   type ObjectRecord,
   type ObjectSource,
   type ObjectSummary,
@@ -53,6 +54,8 @@ export class MemoryZstor implements Zstor {
   mode: 'up' | 'degraded' | 'readable' | 'down' = 'up';
   /** Objects whose shards are wrong without their record knowing it. */
   readonly rotten = new Set<string>();
+  /** Objects that are lost, without their record knowing it. */
+  readonly lost = new Set<string>();
   /** What `inspect` answers. */
   inspection: Inspection = {
     incarnations: new Map(),
@@ -115,7 +118,9 @@ export class MemoryZstor implements Zstor {
 
   async getSmall(object: string | ObjectRecord): Promise<Uint8Array> {
     await this.#pass();
-    return this.#find(typeof object === 'string' ? object : object.name).content;
+    const { content, record } = this.#find(typeof object === 'string' ? object : object.name);
+    if (this.lost.has(record.name)) throw new LostShards(`"${record.name}", stripe 0: 0 good shards`, []);
+    return content;
   }
 
   async fetch(
@@ -281,6 +286,7 @@ export class MemoryZstor implements Zstor {
       verification: 'checked',
       storedBytes: content.length * 2,
     };
+    this.lost.delete(name);
     this.objects.set(name, { content, record, wiped: 0 });
     return record;
   }

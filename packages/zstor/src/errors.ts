@@ -57,6 +57,14 @@ export class AbsentBackends extends ZstorError {
   }
 }
 
+/** Backends that answer have lost more shards of an object than it survives. */
+export class LostShards extends ZstorError {
+  constructor(where: string, emptied: readonly string[]) {
+    const named = emptied.length > 0 ? ` (emptied, or replaced by others: ${emptied.join(', ')})` : '';
+    super('QSFS_E_DAMAGED', `${where}; the others are lost${named}`);
+  }
+}
+
 /** True for a ZstorError with this code. */
 export function isZstorError(error: unknown, code?: ErrorCode): error is ZstorError {
   return error instanceof ZstorError && (code === undefined || error.code === code);

@@ -7,7 +7,14 @@ export { formatConfig } from './config/format.ts';
 export { parseConfig } from './config/parse.ts';
 export { nearest, parseSize } from './config/table.ts';
 export type * from './config/types.ts';
-export { AbsentBackends, ERROR_CODES, type ErrorCode, isZstorError, ZstorError } from './errors.ts';
+export {
+  AbsentBackends,
+  ERROR_CODES,
+  type ErrorCode,
+  isZstorError,
+  LostShards,
+  ZstorError,
+} from './errors.ts';
 export { describeTolerance, toleranceOf, weakest } from './placement/tolerance.ts';
 export type * from './types.ts';
 

@@ -69,9 +69,9 @@ export class Claimant {
 
   async #try(predecessorIsDead: boolean): Promise<string> {
     const { context, layout, zstor, lease, identity } = this.#parts;
-    const found = await readLease(zstor);
-    const isOurs = found?.lease.frontendId === identity().frontendId;
     const claim = readClaim(context.disk, layout.claim);
+    const found = await readLease(zstor, claim?.takeOver);
+    const isOurs = found?.lease.frontendId === identity().frontendId;
     if (claim && !isOurs) {
       const waits = await this.#mayFollow(claim, found, predecessorIsDead);
       if (waits !== '') return waits;

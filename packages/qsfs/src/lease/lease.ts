@@ -4,7 +4,7 @@
 // Safety does not rest on the lease alone: the epoch is in the names of all objects a frontend writes, so two frontends
 // never overwrite each other's, and a restore takes the manifest of the highest epoch. The lease tells people early.
 
-import type { ObjectRecord, Zstor } from '@qsfs/zstor';
+import { LostShards, type ObjectRecord, type Zstor } from '@qsfs/zstor';
 import type { Context } from '../context.ts';
 import { QsfsError } from '../errors.ts';
 import { LEASE_NAME } from '../manifest.ts';
@@ -47,11 +47,29 @@ export interface FoundLease {
   readonly objectId: Uint8Array;
 }
 
-/** Reads the lease; undefined when there certainly is none. @throws ZstorError when that cannot be known now */
-export async function readLease(zstor: Zstor): Promise<FoundLease | undefined> {
+const HINT_LOST =
+  'Bring back backends with what they held, then run the command again. If that cannot be: "qsfs up --read-only" shows what is here, "qsfs restore --take-over" with another --dir what is left on the backends.';
+
+/**
+ * Reads the lease; undefined when there certainly is none.
+ * @param lostIsNone whose it was does not matter
+ * @throws QsfsError QSFS_E_LOST when it is lost on the backends; ZstorError when it cannot be known now
+ */
+export async function readLease(zstor: Zstor, lostIsNone = false): Promise<FoundLease | undefined> {
   const record = await zstor.head(LEASE_NAME);
   if (!record) return undefined;
-  const content = await zstor.getSmall(record);
+  let content: Uint8Array;
+  try {
+    content = await zstor.getSmall(record);
+  } catch (error) {
+    if (!(error instanceof LostShards)) throw error;
+    if (lostIsNone) return undefined;
+    throw new QsfsError(
+      'QSFS_E_LOST',
+      `who has the volume cannot be known, the record of it is lost on the backends: ${error.message}`,
+      HINT_LOST,
+    );
+  }
   const lease = parseLease(content);
   if (!lease) {
     throw new QsfsError('QSFS_E_NO_VOLUME', 'the record of who uses these backends is of an unknown kind');

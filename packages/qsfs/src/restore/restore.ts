@@ -118,9 +118,10 @@ async function restoreFrom(context: Context, plan: RestorePlan): Promise<Restore
   const { source, configuration, layout, options } = plan;
   const zstor = await openStore(context, source, undefined, options.log);
   try {
-    const lease = await asking(context, source.path, zstor, () => readLease(zstor));
+    const anyHolder = options.takeOver || options.readOnly;
+    const lease = await asking(context, source.path, zstor, () => readLease(zstor, anyHolder));
     let isEnded = true;
-    if (lease && !options.takeOver && !options.readOnly) {
+    if (lease && !anyHolder) {
       const liveness = await livenessOf(context, zstor, lease, options.progress).catch((error: unknown) => {
         throw asKnownError(error);
       });

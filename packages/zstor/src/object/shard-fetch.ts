@@ -3,7 +3,7 @@
 import type { Clock, Timer } from '@qsfs/io';
 import { isBackendError } from '../backend/backend.ts';
 import type { BadShard, ShardCandidate } from '../codec/types.ts';
-import { AbsentBackends, ZstorError } from '../errors.ts';
+import { AbsentBackends, LostShards, ZstorError } from '../errors.ts';
 import type { StoredRecord } from '../metadata/record.ts';
 import type { ShardPlace } from '../metadata/stripe-table.ts';
 import { describeObstacles, type Obstacle } from '../placement/obstacles.ts';
@@ -145,9 +145,7 @@ export class ShardFetch {
     }
     if (reachable + this.#unreachable.length + this.#absent.length >= minimalShards)
       return new AbsentBackends(where, this.#absent);
-    const emptied =
-      this.#emptied.length > 0 ? ` (emptied, or replaced by others: ${this.#emptied.join(', ')})` : '';
-    return new ZstorError('QSFS_E_DAMAGED', `${where}; the others are lost${emptied}`);
+    return new LostShards(where, this.#emptied);
   }
 
   /** Starts one more read. False when there is nobody left to ask. */
