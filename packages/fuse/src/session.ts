@@ -28,6 +28,8 @@ const BLOCK_SIZE_BYTES = 4096;
  * a child that ended) expect no EINTR from a file; it tells only once, so a process that is killed afterwards waits as long.
  */
 const INTERRUPT_GRACE_MS = 1000;
+/** See `SessionOptions.patienceMs`. */
+const FREE_WAIT_MS = 500;
 /** Operations are counted one by one below this code. */
 const OPERATIONS_MAX = 64;
 
@@ -49,8 +51,8 @@ export interface SessionOptions {
    */
   readonly deferral?: (error: unknown) => Token | undefined;
   /**
-   * How long a request may wait for tokens like this one, for one after the other, ms; then it ends with EIO. Default: as long as it takes. Writes are
-   * never given up: what an application believes written would be lost.
+   * How long a request may wait for tokens like this one, for one after the other, ms; then it ends with EIO. Default: as long as it takes. Of each wait
+   * the first FREE_WAIT_MS do not count: what gets on is not ended. Writes are never given up: what an application believes written would be lost.
    */
   readonly patienceMs?: (token: Token) => number;
   /** A request that waited for this token was given up. Must not throw. */
@@ -255,7 +257,10 @@ export class Session {
   retry(token: Token): void {
     for (const parked of this.#parking.take(token)) {
       const { deadlineMs } = parked;
-      const patienceMs = Math.max(0, deadlineMs - this.#options.clock.monotonicMs());
+      const patienceMs = Math.min(
+        parked.patienceMs,
+        Math.max(0, deadlineMs - this.#options.clock.monotonicMs()),
+      );
       this.#ready.push(deadlineMs === Infinity ? parked : { ...parked, patienceMs });
     }
   }
@@ -369,7 +374,8 @@ export class Session {
     const limitMs = isWrite ? Infinity : (this.#options.patienceMs?.(token) ?? Infinity);
     const patienceMs = Math.min(this.#patienceMs ?? Infinity, limitMs);
     // What has no limit of its own takes nothing off the time for what has one.
-    const deadlineMs = limitMs === Infinity ? Infinity : this.#options.clock.monotonicMs() + patienceMs;
+    const deadlineMs =
+      limitMs === Infinity ? Infinity : this.#options.clock.monotonicMs() + FREE_WAIT_MS + patienceMs;
     if (this.#parking.park(token, request, fromCache, { deadlineMs, patienceMs })) {
       this.#parkedEver++;
       return;

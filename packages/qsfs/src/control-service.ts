@@ -11,7 +11,7 @@ import { LocalBackends, type LocalState } from './local-backends.ts';
 import { GAUGES } from './messages.ts';
 import { count, formatDuration, formatSize } from './quantities.ts';
 import { describeRewriting, type ReadOnly } from './read-only.ts';
-import { backendReports, type StatusReport } from './status.ts';
+import { backendReports, lookedAt, type StatusReport } from './status.ts';
 import type { SyncReport } from './sync/sync-point.ts';
 
 const PROGRESS_MS = 500;
@@ -238,9 +238,13 @@ export class ControlService {
     const { degradedObjects, blankStores, unseenBackends } = report;
     if (degradedObjects === 0 && blankStores.length === 0 && unseenBackends.length === 0) return report;
     if (degradedObjects === 0 && blankStores.length === 0) {
+      const { repair } = await this.#frontend.zstor.status();
+      const has = unseenBackends.length === 1 ? 'it still has' : 'they still have';
       throw new QsfsError(
         'QSFS_E_DEGRADED',
-        `everything is stored, but ${unseenBackends.join(', ')} came back and could not be asked yet whether ${unseenBackends.length === 1 ? 'it still has' : 'they still have'} what was stored there`,
+        repair.looked
+          ? `everything is stored, but ${unseenBackends.join(', ')} came back and ${unseenBackends.length === 1 ? 'is' : 'are'} still being asked whether ${has} what was stored there${lookedAt(repair)}`
+          : `everything is stored, but ${unseenBackends.join(', ')} came back and could not be asked yet whether ${has} what was stored there`,
       );
     }
     if (degradedObjects === 0) {

@@ -88,6 +88,11 @@ export interface StatusReport {
   readonly problems: readonly string[];
 }
 
+/** How far a look at all objects is. */
+export function lookedAt({ looked }: ZstorStatus['repair']): string {
+  return looked ? ` (${looked.done} of ${count(looked.of, 'object')} looked at)` : '';
+}
+
 /**
  * Joins what zstor says of data backends and metadata stores: a local zdb is both.
  * @param rewriting what becomes of what emptied ones held
@@ -117,7 +122,7 @@ export function backendReports(
       state === 'emptied'
         ? `lost what it held; ${rewriting}`
         : isUnseen
-          ? 'being asked whether it still has what it was given'
+          ? `being asked whether it still has what it was given${lookedAt(status.repair)}`
           : '';
     reports.set(key, {
       name: backend.name,

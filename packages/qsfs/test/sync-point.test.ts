@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { SimulatedRandom } from '@qsfs/io/simulated';
+import { ZstorError } from '@qsfs/zstor';
 import type { Context } from '../src/context.ts';
 import { layoutOf } from '../src/layout.ts';
 import { type Identity, readIdentity } from '../src/lease/identity.ts';
@@ -450,6 +451,24 @@ test('a sync point is not done before backends that came back were asked, and wh
   assert.match(sync.logged.join('\n'), /d0 was lost on the backends and is stored again/);
   assert.equal((await sync.clock.until(sync.points.finish())).degradedObjects, 0);
   for (const [name, stored] of zstor.objects) assert.equal(stored.wiped, 0, name);
+});
+
+test('of a volume so large that asking for everything takes for ever a sync is done all the same, and says that they were not all asked', async () => {
+  const sync = syncOf();
+  await sync.lease.take(undefined);
+  sync.change();
+  const { zstor } = sync;
+  zstor.inspection = { ...zstor.inspection, unseenBackends: ['b'] };
+  const asking = Promise.withResolvers<never>();
+  zstor.repairPending = () => asking.promise;
+  const beginMs = sync.clock.monotonicMs();
+  const report = await sync.clock.until(sync.points.run());
+  assert.deepEqual([report.generation, report.unseenBackends], [1, ['b']]);
+  assert.ok(sync.clock.monotonicMs() - beginMs < 15_000);
+  assert.equal(sync.points.busy, false);
+  // Nobody is there any more whom its end would reach.
+  asking.reject(new ZstorError('QSFS_E_ABORTED', 'the store was closed'));
+  await sync.clock.run(100);
 });
 
 test('small objects that the backends lost are stored again from what is here', async () => {

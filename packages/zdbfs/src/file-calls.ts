@@ -17,7 +17,7 @@ const UNMAP_EXTENTS_MAX = 1024;
 /** Bytes one copy_file_range call copies at most; the caller asks again. */
 const COPY_MAX_BYTES = 16 * 1024 * 1024;
 /** Missing records a read names beside the first. */
-const FURTHER_MAX = 7;
+const FURTHER_MAX = 11;
 const SEEK_DATA = 3;
 const KEEP_SIZE = 1;
 const PUNCH_HOLE = 2;

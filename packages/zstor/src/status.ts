@@ -21,7 +21,7 @@ export async function reportStatus(
   backends: DataBackends,
   stores: readonly GuardedRecordStore[],
   cluster: MetadataCluster,
-  pendingObjects: number,
+  repair: ZstorStatus['repair'],
 ): Promise<ZstorStatus> {
   const data = config.groups.flatMap((group) =>
     group.backends.map((backend) => ({ group: group.name, backend })),
@@ -50,7 +50,7 @@ export async function reportStatus(
     backends: rows,
     data: dataStatus(config, backends),
     metadata: metadataStatus(config, cluster),
-    repair: { pendingObjects },
+    repair,
   };
 }
 

@@ -248,7 +248,11 @@ export interface ZstorStatus {
     readonly writable: boolean;
     readonly reason: string;
   };
-  readonly repair: { readonly pendingObjects: number };
+  readonly repair: {
+    readonly pendingObjects: number;
+    /** While `repairPending` looks at all objects: how far it is. */
+    readonly looked?: { readonly done: number; readonly of: number };
+  };
   /** Only when asked for, and readable: what is stored, by the records. */
   readonly objects?: {
     readonly count: number;

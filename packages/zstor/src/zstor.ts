@@ -291,8 +291,9 @@ export class ObjectStore implements Zstor {
 
   async status({ objects = false }: { readonly objects?: boolean } = {}): Promise<ZstorStatus> {
     this.#assertOpen();
-    const pending = this.#maintenance.pendingObjects;
-    const status = await reportStatus(this.config, this.#backends, this.#stores, this.#cluster, pending);
+    const { pendingObjects, looked } = this.#maintenance;
+    const repair = looked ? { pendingObjects, looked } : { pendingObjects };
+    const status = await reportStatus(this.config, this.#backends, this.#stores, this.#cluster, repair);
     if (!objects || !status.metadata.readable) return status;
     return { ...status, objects: await reportObjects(this.#records, this.#backends) };
   }

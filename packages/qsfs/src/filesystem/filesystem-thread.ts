@@ -46,8 +46,11 @@ const SETTLED_TOKEN = 'settled';
 const SYNCED_TOKEN = 'synced';
 /** What requests wait for that is no data of the backends. */
 const NO_DATA_TOKENS: ReadonlySet<unknown> = new Set([HELD_TOKEN, LOOK_TOKEN, SETTLED_TOKEN, SYNCED_TOKEN]);
-/** A request that needs one stripe after the other waits for so long in all; each is waited for by itself, too (read-back.ts). */
-const DATA_PATIENCE_MS = 9000;
+/**
+ * A request that needs one stripe after the other waits for so long in all, not counting those that come soon; with that its answer takes less than ten
+ * seconds. Each is waited for by itself, too (read-back.ts).
+ */
+const DATA_PATIENCE_MS = 7500;
 /** Work that waits for data is given up after so many tries (each brings at least one stripe). */
 const WORK_TRIES_MAX = 10_000;
 /** The same of work that needs a whole data file here at once, for each stripe of it; and so many more, for other things it waits for. */

@@ -1,5 +1,6 @@
 // Looks after what earlier sync points have stored: finds out what lacks shards, has it repaired, and has stored again what is lost on the
 // backends and still here. Backends that were away or emptied are why there is something to find (emptied-backends.ts).
+import type { Clock } from '@qsfs/io';
 import type { Zstor } from '@qsfs/zstor';
 import type { Context } from '../context.ts';
 import type { Volume } from '../local/volume-files.ts';
@@ -128,7 +129,8 @@ export class Scrub {
     const { context, emptied, zstor } = this.#parts;
     const end = context.clock.monotonicMs() + PATIENCE_MS;
     while (left().length > 0 && context.clock.monotonicMs() < end) {
-      await zstor.repairPending();
+      // Of a large volume it takes long: it goes on without us.
+      await withinMs(context.clock, end - context.clock.monotonicMs(), zstor.repairPending());
       await emptied.look();
       if (left().length > 0) await context.clock.sleep(RETRY_MS);
     }
@@ -179,6 +181,17 @@ export class Scrub {
         );
       }
     }
+  }
+}
+
+/** Waits for work, but no longer than that. */
+async function withinMs(clock: Clock, ms: number, work: Promise<unknown>): Promise<void> {
+  const over = Promise.withResolvers<void>();
+  const timer = clock.after(Math.max(0, ms), over.resolve, true);
+  try {
+    await Promise.race([work, over.promise]);
+  } finally {
+    timer.cancel();
   }
 }
 

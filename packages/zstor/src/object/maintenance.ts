@@ -2,14 +2,18 @@
 // list of names (memory, and the embedding program's durable one); worked off on request, or in the background.
 import type { Clock, Timer } from '@qsfs/io';
 import { messageOf, ZstorError } from '../errors.ts';
+import { KeyedLocks } from '../metadata/locks.ts';
 import type { Records } from '../metadata/records.ts';
 import type { RepairList, RepairReport } from '../types.ts';
 import type { DataBackends } from './data-backends.ts';
 import type { Rebuilder } from './rebuilder.ts';
 import { askFor, ReturnedBackends } from './returned-backends.ts';
+import { forEachConcurrently } from './window.ts';
 
 /** Names kept in memory; the rest is found again by looking at all records. */
 const MOST_PENDING = 100_000;
+/** Objects looked at at a time: the backends may be far away, and there may be very many. */
+const LOOKS_MAX = 8;
 /** In the background: how long after the first reason a round starts, and the distances of rounds that did not finish their work. */
 const FIRST_ROUND_MS = 2000;
 const SLOWEST_ROUND_MS = 5 * 60_000;
@@ -27,6 +31,17 @@ export interface MaintenanceParts {
   readonly log: (level: 'info' | 'warning' | 'error', message: string) => void;
 }
 
+/** One round. */
+interface Round {
+  readonly noticed: ReadonlySet<string>;
+  /** Backends that are asked for what they were given. */
+  readonly unseen: ReadonlyMap<string, number>;
+  readonly failures: { name: string; reason: string }[];
+  hasSeenAll: boolean;
+  repairedObjects: number;
+  rewrittenShards: number;
+}
+
 /** Repairs what was noticed. */
 export class Maintenance {
   readonly #parts: MaintenanceParts;
@@ -34,7 +49,9 @@ export class Maintenance {
   /** Of which too little is left. */
   readonly #lost = new Set<string>();
   readonly #returned = new ReturnedBackends();
+  readonly #rebuilding = new KeyedLocks();
   readonly #stop = new AbortController();
+  #looked: { readonly done: number; readonly of: number } | undefined;
   #round: Promise<RepairReport> | undefined;
   #timer: Timer | undefined;
   #delayMs = FIRST_ROUND_MS;
@@ -46,6 +63,11 @@ export class Maintenance {
 
   get pendingObjects(): number {
     return this.#pending.size;
+  }
+
+  /** How far the present round is: objects looked at, of all there are; undefined when there is none. */
+  get looked(): { readonly done: number; readonly of: number } | undefined {
+    return this.#looked;
   }
 
   /** Objects that were found to have lost too many shards. */
@@ -129,54 +151,72 @@ export class Maintenance {
   }
 
   async #work(): Promise<RepairReport> {
-    const { records, rebuilder, backends } = this.#parts;
+    const { records } = this.#parts;
     const failures: { name: string; reason: string }[] = [];
-    // What was noticed while reading may look fine to its backend: it is read and verified here.
-    const noticed = new Set(this.#pending);
-    const unseen = this.#returned.begin(this.unseenBackends);
-    let hasSeenAll = true;
-    const seen = new Set(noticed);
+    const round: Round = {
+      // What was noticed while reading may look fine to its backend: it is read and verified here.
+      noticed: new Set(this.#pending),
+      unseen: this.#returned.begin(this.unseenBackends),
+      failures,
+      hasSeenAll: true,
+      repairedObjects: 0,
+      rewrittenShards: 0,
+    };
+    const seen = new Set(round.noticed);
     const { refreshed, failures: unrefreshed } = await records.reconcile(
       ({ name }) => void seen.add(name),
       this.#stop.signal,
     );
     for (const reason of unrefreshed) failures.push({ name: '', reason });
-    let repairedObjects = 0;
-    let rewrittenShards = 0;
-    for (const name of seen) {
-      if (this.#stop.signal.aborted) throw new ZstorError('QSFS_E_ABORTED', 'the store was closed');
-      try {
-        const record = await records.head(name);
-        if (!record) {
-          this.settled(name);
-          continue;
-        }
-        if (!noticed.has(name) && !backends.lacksShards(record)) {
-          const state = await askFor(record, unseen, backends, this.#stop.signal);
-          if (state === 'unreachable') hasSeenAll = false;
-          if (state !== 'bad') continue;
-          this.damaged(name);
-        }
-        const report = await rebuilder.rebuild(name, {
-          deep: noticed.has(name) && record.missingShards === 0,
-          replaceUnreachable: false,
-          signal: this.#stop.signal,
-        });
-        rewrittenShards += report.rewrittenShards;
-        if (report.rewrittenShards > 0) repairedObjects++;
-        if (report.missingShards === 0) this.settled(name);
-        else failures.push({ name, reason: report.reason });
-      } catch (error) {
-        if (!(error instanceof ZstorError)) throw error;
-        // Deleted while it was being rebuilt: nothing is left to do.
-        if (error.code === 'QSFS_E_NOT_FOUND') this.settled(name);
-        else failures.push({ name, reason: messageOf(error) });
-        if (error.code === 'QSFS_E_DAMAGED') this.#lost.add(name);
-        else if (error.code !== 'QSFS_E_NOT_FOUND') hasSeenAll = false;
-      }
+    const names = [...seen];
+    this.#looked = { done: 0, of: names.length };
+    try {
+      await forEachConcurrently(names.length, LOOKS_MAX, this.#stop.signal, async (index) => {
+        await this.#attend(names[index] as string, round);
+        this.#looked = { done: (this.#looked?.done ?? 0) + 1, of: names.length };
+      });
+    } finally {
+      this.#looked = undefined;
     }
-    if (hasSeenAll) this.#returned.seen(unseen);
+    if (round.hasSeenAll) this.#returned.seen(round.unseen);
+    const { repairedObjects, rewrittenShards } = round;
     return { repairedObjects, rewrittenShards, refreshedRecords: refreshed, failures };
+  }
+
+  /** Looks at one object, and rebuilds it when it needs that. */
+  async #attend(name: string, round: Round): Promise<void> {
+    const { records, rebuilder, backends } = this.#parts;
+    const { signal } = this.#stop;
+    const { noticed, unseen, failures } = round;
+    try {
+      const record = await records.head(name);
+      if (!record) {
+        this.settled(name);
+        return;
+      }
+      if (!noticed.has(name) && !backends.lacksShards(record)) {
+        const state = await askFor(record, unseen, backends, signal);
+        if (state === 'unreachable') round.hasSeenAll = false;
+        if (state !== 'bad') return;
+        this.damaged(name);
+      }
+      const deep = noticed.has(name) && record.missingShards === 0;
+      // One at a time: each has many shards under way by itself.
+      const report = await this.#rebuilding.run('', () =>
+        rebuilder.rebuild(name, { deep, replaceUnreachable: false, signal }),
+      );
+      round.rewrittenShards += report.rewrittenShards;
+      if (report.rewrittenShards > 0) round.repairedObjects++;
+      if (report.missingShards === 0) this.settled(name);
+      else failures.push({ name, reason: report.reason });
+    } catch (error) {
+      if (!(error instanceof ZstorError)) throw error;
+      // Deleted while it was being rebuilt: nothing is left to do.
+      if (error.code === 'QSFS_E_NOT_FOUND') this.settled(name);
+      else failures.push({ name, reason: messageOf(error) });
+      if (error.code === 'QSFS_E_DAMAGED') this.#lost.add(name);
+      else if (error.code !== 'QSFS_E_NOT_FOUND') round.hasSeenAll = false;
+    }
   }
 
   /** No further rounds; ends the one that runs. */
