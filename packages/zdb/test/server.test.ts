@@ -340,6 +340,25 @@ describe('server', () => {
     assert.ok(statSync(pipe).isFIFO());
   });
 
+  it('leaves nothing behind when it is told to listen where nobody can', { timeout: 60_000 }, async () => {
+    const data = `${scratch.path}/new/data`;
+    const files = ['--data', data, '--index', `${scratch.path}/new/index`];
+    const refused = [
+      { words: ['--port', 'x'], output: /'x' is no TCP port/ },
+      { words: ['--port', '65536'], output: /'65536' is no TCP port/ },
+      { words: ['--socket', `${scratch.path}/${'x'.repeat(120)}`], output: /is too long: at most 107 bytes/ },
+      { words: ['--listen', '999.1.1.1', '--port', '0'], output: /no address is known for '999\.1\.1\.1'/ },
+    ];
+    await Promise.all(
+      refused.map(async ({ words, output }) => {
+        const ending = await ZdbProcess.run([...files, ...words]).ended;
+        assert.equal(ending.code, 1);
+        assert.match(ending.output, output);
+      }),
+    );
+    assert.equal(existsSync(`${scratch.path}/new`), false);
+  });
+
   it('lets only this machine in as long as there is no admin password, and says so', async () => {
     const server = await serve('--dualnet', '--port', '0');
     assert.match(server.output, /no --admin password: listening on this machine only/);

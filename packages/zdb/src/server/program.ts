@@ -123,6 +123,7 @@ class Program {
     if (line.hook !== undefined) {
       this.#hooks = new Hooks(line.hook, this.#instance(hosts), processes, clock, this.#log);
     }
+    await this.#checkAddresses(hosts);
     this.#prepareDirectories();
     await this.#hooks?.run('namespaces-init', [line.indexDirectory, line.dataDirectory]);
     // The hook "ready" would stop us, after all files are loaded.
@@ -163,6 +164,16 @@ class Program {
           this.#machine.disk.remove(address.path);
       }
     }
+  }
+
+  /** A server that could not listen leaves nothing behind. @throws UsageError */
+  async #checkAddresses(hosts: readonly string[] | undefined): Promise<void> {
+    const { action, socket, listen } = this.#line;
+    if (action !== 'serve') return;
+    if (socket !== undefined) this.#checkSocket(socket);
+    if (hosts === undefined) return;
+    this.#portNumber();
+    if (listen !== undefined) await this.#resolve(listen);
   }
 
   /** Makes both roots and sees that no other server works on them, before a hook touches anything there. */
@@ -331,15 +342,21 @@ class Program {
     }
   }
 
-  /** Removes what a dead server left at our socket's path. */
-  async #clearSocket(path: string): Promise<void> {
+  /** @returns whether there is a socket already @throws UsageError when there cannot be one */
+  #checkSocket(path: string): boolean {
     if (Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES) {
       throw new UsageError(`the socket path ${path} is too long: at most ${MAX_SOCKET_PATH_BYTES} bytes`);
     }
-    const { disk, network } = this.#machine;
-    const found = disk.stat(path);
-    if (found === undefined) return;
+    const found = this.#machine.disk.stat(path);
+    if (found === undefined) return false;
     if (found.kind !== 'socket') throw new UsageError(`${path} is there already and is no socket`);
+    return true;
+  }
+
+  /** Removes what a dead server left at our socket's path. */
+  async #clearSocket(path: string): Promise<void> {
+    if (!this.#checkSocket(path)) return;
+    const { disk, network } = this.#machine;
     try {
       const connection = await network.connect({ path }, PROBE_MS);
       connection.destroy();
