@@ -51,6 +51,8 @@ const NO_DATA_TOKENS: ReadonlySet<unknown> = new Set([HELD_TOKEN, LOOK_TOKEN, SE
  * seconds. Each is waited for by itself, too (read-back.ts).
  */
 const DATA_PATIENCE_MS = 7500;
+/** Readaheads the kernel has under way: beyond that readers wait in it, and get their errors one batch after the other when nothing can be had. */
+const READAHEADS_MAX = 1024;
 /** Work that waits for data is given up after so many tries (each brings at least one stripe). */
 const WORK_TRIES_MAX = 10_000;
 /** The same of work that needs a whole data file here at once, for each stripe of it; and so many more, for other things it waits for. */
@@ -248,6 +250,7 @@ class Server {
       gaveUp: (token) => this.#presence.gaveUp(token as string),
       woken: () => this.#receive(),
       onIdle: () => this.#idle(),
+      backgroundMax: READAHEADS_MAX,
     });
     this.#session = session;
     this.#syncing.wakes(session.wakeHandle);
