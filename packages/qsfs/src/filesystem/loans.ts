@@ -38,24 +38,21 @@ export class StripeLoans implements Loans {
     return this.#sizeBytes;
   }
 
-  /** Keeps bytes of one stripe. */
+  /** Keeps bytes of one stripe; they stay when it comes here, because it may not stay. */
   add(namespace: string, file: number, from: number, bytes: Uint8Array): void {
     const { stripeBytes } = this.#absent(namespace);
     const key = keyOf(namespace, file, Math.floor(from / stripeBytes));
     const lent = this.#stripes.get(key) ?? { pieces: [], sizeBytes: 0, usedAtMs: 0 };
-    lent.pieces.push({ from, bytes });
-    lent.sizeBytes += bytes.length;
-    this.#sizeBytes += bytes.length;
+    if (!pieceOf(lent, from, from + bytes.length)) {
+      lent.pieces.push({ from, bytes });
+      lent.sizeBytes += bytes.length;
+      this.#sizeBytes += bytes.length;
+    }
     this.#use(key, lent);
     for (const oldest of this.#stripes.keys()) {
       if (this.#sizeBytes <= BYTES_MAX || oldest === key) break;
       this.#drop(oldest);
     }
-  }
-
-  /** The stripe is in the local file now. */
-  returned(namespace: string, file: number, stripe: number): void {
-    this.#drop(keyOf(namespace, file, stripe));
   }
 
   /** Gives up what was not used for a while. Called now and then. */
@@ -94,9 +91,7 @@ export class StripeLoans implements Loans {
       if (!absent.has(file, stripe)) continue;
       const key = keyOf(namespace, file, stripe);
       const lent = this.#stripes.get(key);
-      const piece = lent?.pieces.find(
-        (candidate) => candidate.from <= from && candidate.from + candidate.bytes.length >= to,
-      );
+      const piece = lent && pieceOf(lent, from, to);
       if (!lent || !piece) return false;
       this.#use(key, lent);
       take(piece, from, to);
@@ -114,6 +109,11 @@ export class StripeLoans implements Loans {
     this.#sizeBytes -= this.#stripes.get(key)?.sizeBytes ?? 0;
     this.#stripes.delete(key);
   }
+}
+
+/** A piece that holds all of a range. */
+function pieceOf({ pieces }: LentStripe, from: number, to: number): Piece | undefined {
+  return pieces.find((piece) => piece.from <= from && piece.from + piece.bytes.length >= to);
 }
 
 function keyOf(namespace: string, file: number, stripe: number): string {

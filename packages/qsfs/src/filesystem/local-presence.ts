@@ -167,7 +167,6 @@ export class LocalPresence implements Presence {
     maps.absent.delete(stripes.file, stripes.first, stripes.count);
     if (ahead) maps.ahead.add(stripes.file, stripes.first, stripes.count);
     for (let stripe = stripes.first; stripe < stripes.first + stripes.count; stripe += 1) {
-      this.loans.returned(stripes.namespace, stripes.file, stripe);
       const key = keyOf(stripes.namespace, stripes.file, stripe);
       const asked = maps.asked.get(key);
       if (ahead || !asked) continue;
