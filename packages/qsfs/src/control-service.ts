@@ -212,6 +212,8 @@ export class ControlService {
 
   async #sync(progress: (line: unknown) => void): Promise<SyncAnswer> {
     const report = await this.#store(progress);
+    const unseen = await this.#unseen(report);
+    if (unseen !== '') throw new QsfsError('QSFS_E_DEGRADED', `everything is stored, but ${unseen}`);
     const away = await this.#away();
     if (away !== '') throw new QsfsError('QSFS_E_DEGRADED', `everything is stored, but ${away}`);
     return { ...report, complete: true };
@@ -232,21 +234,20 @@ export class ControlService {
     return `${place}, with what was stored there (${named.join(', ')}); the rest of the data survives ${describeTolerance(status.data.tolerance)}`;
   }
 
+  /** Backends that came back, or are there since the start, and were not asked for all they were given yet; empty when there is none. */
+  async #unseen({ unseenBackends }: SyncReport): Promise<string> {
+    if (unseenBackends.length === 0) return '';
+    const { repair } = await this.#frontend.zstor.status();
+    const [are, have] = unseenBackends.length === 1 ? ['is', 'it still has'] : ['are', 'they still have'];
+    const state = repair.looked ? `${are} still being asked` : 'could not be asked yet';
+    return `${unseenBackends.join(', ')} came back and ${state} whether ${have} what was stored there${lookedAt(repair)}`;
+  }
+
   /** Stores everything. @throws QsfsError QSFS_E_DEGRADED when backends that are there lack a part of it */
   async #store(progress: (line: unknown) => void): Promise<SyncReport> {
     const report = await this.#withProgress(progress, () => this.#frontend.sync());
-    const { degradedObjects, blankStores, unseenBackends } = report;
-    if (degradedObjects === 0 && blankStores.length === 0 && unseenBackends.length === 0) return report;
-    if (degradedObjects === 0 && blankStores.length === 0) {
-      const { repair } = await this.#frontend.zstor.status();
-      const has = unseenBackends.length === 1 ? 'it still has' : 'they still have';
-      throw new QsfsError(
-        'QSFS_E_DEGRADED',
-        repair.looked
-          ? `everything is stored, but ${unseenBackends.join(', ')} came back and ${unseenBackends.length === 1 ? 'is' : 'are'} still being asked whether ${has} what was stored there${lookedAt(repair)}`
-          : `everything is stored, but ${unseenBackends.join(', ')} came back and could not be asked yet whether ${has} what was stored there`,
-      );
-    }
+    const { degradedObjects, blankStores } = report;
+    if (degradedObjects === 0 && blankStores.length === 0) return report;
     if (degradedObjects === 0) {
       throw new QsfsError(
         'QSFS_E_DEGRADED',

@@ -124,7 +124,13 @@ export class ReadBack {
   returned(): void {
     this.#unavailableAtMs = Number.NEGATIVE_INFINITY;
     this.#failedAtMs.clear();
-    for (const job of this.#jobs.values()) job.quick = false;
+    const leastMs = this.#parts.clock.monotonicMs() + DEMAND_AFTER_FAILURE_MS;
+    for (const job of this.#jobs.values()) {
+      job.quick = false;
+      if (job.deadlineMs >= leastMs) continue;
+      job.deadlineMs = leastMs;
+      this.#watch(job);
+    }
     this.#parts.send({ kind: 'returned' });
   }
 
