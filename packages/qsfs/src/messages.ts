@@ -62,6 +62,8 @@ export type ToFilesystem =
   | ({ readonly kind: 'brought'; readonly ahead: boolean } & Stripes)
   /** Here are the bytes of these stripes (shared memory): the local disk does not take them. */
   | ({ readonly kind: 'lent'; readonly bytes: Uint8Array } & Stripes)
+  /** The local disk takes stripes again: what is lent is to be asked for again, but for what a request needs that is under way. */
+  | { readonly kind: 'recall' }
   /** They cannot be had; whoever waits for them gets EIO. */
   | ({ readonly kind: 'failed' } & Stripes)
   /** Backends came back: what could not be had may be there again. */

@@ -73,6 +73,7 @@ class Threads {
     const message = this.toFilesystem.shift();
     if (message?.kind === 'brought') this.presence.brought(message, message.ahead);
     else if (message?.kind === 'lent') this.presence.lent(message, message.bytes);
+    else if (message?.kind === 'recall') this.presence.loans.recall();
     else if (message?.kind === 'failed') this.presence.failed(message);
     else if (message?.kind === 'drop') {
       const given: Stripes[] = this.presence.drop(message.stripes, message.keepTouched);

@@ -259,6 +259,7 @@ test('on a disk that takes nothing the bytes come from memory; with room they ar
   readBack.tend();
   disk.capacityBytes = capacityBytes;
   readBack.tend();
+  assert.deepEqual(sent.at(-1), { kind: 'recall' });
   readBack.need(need(0, 3));
   await clock.run(100);
   assert.equal(brought(sent)[0], '0/3');

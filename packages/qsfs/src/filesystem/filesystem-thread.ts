@@ -127,6 +127,9 @@ class Server {
       case 'lent':
         this.#came(this.#presence.lent(message, message.bytes));
         return;
+      case 'recall':
+        this.#presence.loans.recall();
+        return;
       case 'failed':
         this.#lost(message);
         return;

@@ -3,6 +3,7 @@
 import { type Clock, type Disk, errorCode } from '@qsfs/io';
 import type { ZstorError } from '@qsfs/zstor';
 import type { Log } from '../log-file.ts';
+import type { ToFilesystem } from '../messages.ts';
 
 /** So much is kept, or the last stripe. */
 const BYTES_MAX = 16 * 2 ** 20;
@@ -15,6 +16,8 @@ export interface DecodedParts {
   readonly disk: Pick<Disk, 'space'>;
   readonly dataDirectory: string;
   readonly stripeBytes: number;
+  /** To the filesystem thread. */
+  readonly send: (message: ToFilesystem) => void;
   readonly log: Log;
 }
 
@@ -62,10 +65,11 @@ export class DecodedStripes {
 
   /** Looks whether the disk has room again. Called several times a second. */
   tend(): void {
-    const { disk, dataDirectory, stripeBytes } = this.#parts;
+    const { disk, dataDirectory, stripeBytes, send } = this.#parts;
     if (!this.#isFull || this.isPaused) return;
     if (disk.space(dataDirectory).availableBytes < 2 * stripeBytes) return;
     this.accepted();
+    send({ kind: 'recall' });
   }
 
   /** Keeps a copy in memory that both threads see. @returns the copy */
