@@ -89,7 +89,10 @@ async function remedy(zstor: Zstor, configPath: string): Promise<string> {
       `${steps.length > 0 ? 'start' : 'Start'} ${names}, or correct their addresses (${tables(down)})`,
     );
   }
-  return steps.length > 0 ? `${steps.join('; ')}, and type the command again.` : 'Type the command again.';
+  if (steps.length > 0) return `${steps.join('; ')}, and type the command again.`;
+  const { blankStores } = await zstor.inspect();
+  if (blankStores.length === 0) return 'Type the command again.';
+  return `Bring back what ${blankStores.join(', ')} held, and type the command again. If that cannot be: "qsfs up --read-only" shows what is on this machine.`;
 }
 
 /**
