@@ -30,7 +30,7 @@ function cacheOf(
     STRIPE,
     SEGMENT,
     { 'zdbfs-meta': snapshot('zdbfs-meta'), 'zdbfs-data': snapshot('zdbfs-data') },
-    { copy: () => undefined, need: () => {}, reached: () => {} },
+    { copy: () => undefined, isWaited: () => true, need: () => {}, reached: () => {} },
     () => made.clock.monotonicMs(),
   );
   for (const name of OFFLOADED) presence.reach(name, 100);

@@ -48,6 +48,7 @@ class Threads {
           from.close();
           return bytes;
         },
+        isWaited: () => true,
         need: (stripes) => void this.toMain.push(() => this.readBack.need(stripes)),
         reached: (...place) => void this.toMain.push(() => this.readBack.reached(...place)),
       },
@@ -73,7 +74,7 @@ class Threads {
     const message = this.toFilesystem.shift();
     if (message?.kind === 'brought') this.presence.brought(message, message.ahead);
     else if (message?.kind === 'lent') this.presence.lent(message, message.bytes);
-    else if (message?.kind === 'recall') this.presence.loans.recall();
+    else if (message?.kind === 'recall') this.presence.recall();
     else if (message?.kind === 'failed') this.presence.failed(message);
     else if (message?.kind === 'drop') {
       const given: Stripes[] = this.presence.drop(message.stripes, message.keepTouched);

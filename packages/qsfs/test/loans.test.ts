@@ -59,7 +59,7 @@ test('what is recalled goes as soon as it was not used for a moment', async () =
   absent.add(0, 0, 2);
   loans.add(NAME, 0, 0, new Uint8Array(100));
   loans.add(NAME, 0, STRIPE, new Uint8Array(50));
-  loans.recall();
+  loans.recall(true);
   await clock.run(600);
   assert.equal(loans.cover(NAME, 0, 0, 100), true);
   await clock.run(600);

@@ -17,6 +17,7 @@ function evicted() {
   const none = () => new StripeMap(STRIPE, FILE_BYTES).snapshot();
   const needed: Stripes[] = [];
   const clock = { ms: 1000 };
+  const waited = { is: true };
   const presence = new LocalPresence(
     STRIPE,
     FILE_BYTES,
@@ -24,12 +25,13 @@ function evicted() {
     {
       copy: (_, __, ___, lengthBytes) => new Uint8Array(lengthBytes),
       need: (stripes) => void needed.push(stripes),
+      isWaited: () => waited.is,
       reached: () => {},
     },
     () => clock.ms,
   );
   presence.reach(NAME, 0);
-  return { presence, needed, clock };
+  return { presence, needed, clock, waited };
 }
 
 const ALL: readonly Stripes[] = [{ namespace: NAME, file: 0, first: 0, count: 8 }];
@@ -81,6 +83,25 @@ test('a request that needs a record of each of many stripes gets on although the
     presence.brought(needed.shift() as Stripes, false);
   }
   assert.equal(needed.length, 0);
+});
+
+test('what goes when nobody waits is not kept in memory: it is to come here again', () => {
+  const { presence, waited } = evicted();
+  const ask = () => presence.ask(new NotLocal(NAME, 0, 100, 600));
+  ask();
+  presence.brought({ namespace: NAME, file: 0, first: 0, count: 1 }, false);
+  assert.ok(presence.has(NAME, 0, 100, 600));
+  waited.is = false;
+  presence.drop(ALL, false);
+  assert.equal(presence.loans.sizeBytes, 0);
+  waited.is = true;
+  ask();
+  presence.lent({ namespace: NAME, file: 0, first: 0, count: 1 }, new Uint8Array(STRIPE));
+  presence.recall();
+  assert.equal(presence.loans.sizeBytes, 600);
+  waited.is = false;
+  presence.recall();
+  assert.equal(presence.loans.sizeBytes, 0);
 });
 
 test('all that a request is known to miss is asked for at once', () => {

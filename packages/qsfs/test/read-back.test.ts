@@ -144,6 +144,7 @@ test('many readers of one stripe, let through one after the other, all have thei
   const maps = { 'zdbfs-meta': new StripeMap(STRIPE, STRIPE).snapshot(), 'zdbfs-data': absent.snapshot() };
   const events = {
     copy: () => undefined,
+    isWaited: () => true,
     need: (stripes: Stripes) => readBack.need(stripes),
     reached: () => {},
   };
@@ -183,6 +184,7 @@ test('as soon as backends are back what could not be had a moment ago is asked f
   const maps = { 'zdbfs-meta': new StripeMap(STRIPE, STRIPE).snapshot(), 'zdbfs-data': absent.snapshot() };
   const events = {
     copy: () => undefined,
+    isWaited: () => true,
     need: (stripes: Stripes) => readBack.need(stripes),
     reached: () => {},
   };

@@ -99,6 +99,7 @@ class Server {
         copy: (namespace, file, offset, lengthBytes) =>
           copyOf(join(input.dataDirectory, namespace, `d${file}`), offset, lengthBytes),
         need: (stripes) => this.#send({ kind: 'need', ...stripes }),
+        isWaited: () => this.#work.length > 0 || (this.#session?.parkedCount ?? 0) > 0,
         reached: (namespace, file, stripe) => this.#send({ kind: 'reached', namespace, file, stripe }),
       },
       () => realClock.monotonicMs(),
@@ -128,7 +129,7 @@ class Server {
         this.#came(this.#presence.lent(message, message.bytes));
         return;
       case 'recall':
-        this.#presence.loans.recall();
+        this.#presence.recall();
         return;
       case 'failed':
         this.#lost(message);

@@ -58,9 +58,12 @@ export class StripeLoans implements Loans {
     }
   }
 
-  /** What is lent is to come from the local files again: given up as soon as no request seems to need it. */
-  recall(): void {
+  /** What is lent is to come from the local files again: given up at once, or while somebody waits as soon as no request seems to need it. */
+  recall(isWaited: boolean): void {
     this.#recalledAtMs = this.#nowMs();
+    if (isWaited) return;
+    this.#stripes.clear();
+    this.#sizeBytes = 0;
   }
 
   /** Gives up what was not used for a while. Called now and then. */

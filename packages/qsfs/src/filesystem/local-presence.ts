@@ -58,6 +58,8 @@ export interface PresenceEvents {
     lengthBytes: number,
   ) => Uint8Array | undefined;
   readonly need: (stripes: Stripes) => void;
+  /** Somebody waits for something that is not here. */
+  readonly isWaited: () => boolean;
   readonly reached: (namespace: OffloadedName, file: number, stripe: number) => void;
 }
 
@@ -220,6 +222,11 @@ export class LocalPresence implements Presence {
     failed.set(key, this.#nowMs() + FAILED_MS);
   }
 
+  /** The local disk takes stripes again: what is lent is to be asked for again. */
+  recall(): void {
+    this.loans.recall(this.#events.isWaited());
+  }
+
   /** What could not be had is asked for again. */
   forgive(): void {
     for (const name of OFFLOADED) this.#mapsOf(name).failed.clear();
@@ -262,7 +269,7 @@ export class LocalPresence implements Presence {
     const key = keyOf(namespace, file, stripe);
     const arrival = maps.arrived.get(key);
     maps.arrived.delete(key);
-    if (!arrival || arrival.untilMs <= this.#nowMs()) return;
+    if (!arrival || arrival.untilMs <= this.#nowMs() || !this.#events.isWaited()) return;
     for (const { from, to } of arrival.wanted) {
       const bytes = this.#events.copy(namespace, file, from, to - from);
       if (bytes) this.loans.add(namespace, file, from, bytes);
