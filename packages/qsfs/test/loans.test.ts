@@ -54,22 +54,6 @@ test('what is not used for a while goes, what is used stays', async () => {
   assert.equal(loans.sizeBytes, 100, 'what is there is not kept twice');
 });
 
-test('what is recalled goes as soon as it was not used for a moment', async () => {
-  const { absent, loans, clock } = start();
-  absent.add(0, 0, 2);
-  loans.add(NAME, 0, 0, new Uint8Array(100));
-  loans.add(NAME, 0, STRIPE, new Uint8Array(50));
-  loans.recall(true);
-  await clock.run(600);
-  assert.equal(loans.cover(NAME, 0, 0, 100), true);
-  await clock.run(600);
-  loans.tend();
-  assert.equal(loans.sizeBytes, 100);
-  await clock.run(600);
-  loans.tend();
-  assert.equal(loans.sizeBytes, 0);
-});
-
 test('it is bounded', () => {
   const { absent, loans } = start(4 * MIB);
   for (let file = 0; file < 80; file += 1) {

@@ -99,8 +99,10 @@ test('what goes when nobody waits is not kept in memory: it is to come here agai
   presence.lent({ namespace: NAME, file: 0, first: 0, count: 1 }, new Uint8Array(STRIPE));
   presence.recall();
   assert.equal(presence.loans.sizeBytes, 600);
+  presence.tend();
+  assert.equal(presence.loans.sizeBytes, 600);
   waited.is = false;
-  presence.recall();
+  presence.tend();
   assert.equal(presence.loans.sizeBytes, 0);
 });
 

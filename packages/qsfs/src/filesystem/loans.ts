@@ -5,8 +5,6 @@ import type { StripeMap } from '../local/stripe-map.ts';
 
 /** Longer than a stripe is waited for: a request that needs several in turn finds the first ones again. */
 const IDLE_MS = 10_000;
-/** … and for so long after it is to be asked for again: a request that is under way uses it more often than that. */
-const RECALLED_IDLE_MS = 1000;
 /** One request can need no more than this: 256 pages, each the rest of a record of 1 MiB. */
 const BYTES_MAX = 256 * 2 ** 20;
 
@@ -29,7 +27,6 @@ export class StripeLoans implements Loans {
   /** By namespace, file and stripe; the one that was used last is the last. */
   readonly #stripes = new Map<string, LentStripe>();
   #sizeBytes = 0;
-  #recalledAtMs = Number.NEGATIVE_INFINITY;
 
   /** @param absent the stripes that are not in the local files */
   constructor(absent: (namespace: string) => StripeMap, nowMs: () => number) {
@@ -58,18 +55,14 @@ export class StripeLoans implements Loans {
     }
   }
 
-  /** What is lent is to come from the local files again: given up at once, or while somebody waits as soon as no request seems to need it. */
-  recall(isWaited: boolean): void {
-    this.#recalledAtMs = this.#nowMs();
-    if (isWaited) return;
+  clear(): void {
     this.#stripes.clear();
     this.#sizeBytes = 0;
   }
 
   /** Gives up what was not used for a while. Called now and then. */
   tend(): void {
-    const now = this.#nowMs();
-    const sinceMs = now - (now - this.#recalledAtMs < IDLE_MS ? RECALLED_IDLE_MS : IDLE_MS);
+    const sinceMs = this.#nowMs() - IDLE_MS;
     for (const [key, { usedAtMs }] of this.#stripes) {
       if (usedAtMs >= sinceMs) return;
       this.#drop(key);

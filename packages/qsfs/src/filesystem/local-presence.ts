@@ -70,6 +70,7 @@ export class LocalPresence implements Presence {
   readonly #events: PresenceEvents;
   readonly #nowMs: () => number;
   readonly loans: StripeLoans;
+  #isRecalled = false;
 
   /**
    * @param fileBytesMax largest possible data file
@@ -182,6 +183,7 @@ export class LocalPresence implements Presence {
 
   /** Forgets what came long ago and what was lent long ago. Called now and then. */
   tend(): void {
+    this.#letGo();
     this.loans.tend();
     const now = this.#nowMs();
     for (const name of OFFLOADED) {
@@ -222,9 +224,16 @@ export class LocalPresence implements Presence {
     failed.set(key, this.#nowMs() + FAILED_MS);
   }
 
-  /** The local disk takes stripes again: what is lent is to be asked for again. */
+  /** The local disk takes stripes again: what is lent is to be asked for again, by then when no request can need it that is under way. */
   recall(): void {
-    this.loans.recall(this.#events.isWaited());
+    this.#isRecalled = true;
+    this.#letGo();
+  }
+
+  #letGo(): void {
+    if (!this.#isRecalled || this.#events.isWaited()) return;
+    this.#isRecalled = false;
+    this.loans.clear();
   }
 
   /** What could not be had is asked for again. */
