@@ -99,6 +99,13 @@ export class Parking {
     return undefined;
   }
 
+  /** Sets anew for how long whatever waits for `token` may wait, but for what has no limit. */
+  giveTime(token: Token, time: Pick<ParkedRequest, 'deadlineMs' | 'patienceMs'>): void {
+    const row = this.#waiting.get(token);
+    const given = row?.map((parked) => (parked.deadlineMs === Infinity ? parked : { ...parked, ...time }));
+    if (given) this.#waiting.set(token, given);
+  }
+
   /** Takes out every request whose time is over, with what it waited for. */
   takeLate(nowMs: number): { readonly token: Token; readonly parked: ParkedRequest }[] {
     const late: { readonly token: Token; readonly parked: ParkedRequest }[] = [];

@@ -52,7 +52,7 @@ export interface SessionOptions {
   readonly deferral?: (error: unknown) => Token | undefined;
   /**
    * How long a request may wait for tokens like this one, for one after the other, ms; then it ends with EIO. Default: as long as it takes. Of each wait
-   * the first FREE_WAIT_MS do not count: what gets on is not ended. Writes are never given up: what an application believes written would be lost.
+   * the first FREE_WAIT_MS do not count, and `giveTime` begins it anew: what gets on is not ended. Writes are never given up: what an application believes written would be lost.
    */
   readonly patienceMs?: (token: Token) => number;
   /** A request that waited for this token was given up. Must not throw. */
@@ -265,6 +265,16 @@ export class Session {
     }
   }
 
+  /** What `token` stands for is on its way: the time of what waits for it begins anew. */
+  giveTime(token: Token): void {
+    const patienceMs = this.#options.patienceMs?.(token) ?? Infinity;
+    this.#parking.giveTime(token, { deadlineMs: this.#deadlineMs(patienceMs), patienceMs });
+  }
+
+  #deadlineMs(patienceMs: number): number {
+    return this.#options.clock.monotonicMs() + FREE_WAIT_MS + patienceMs;
+  }
+
   /** Runs everything that is parked again, soon. */
   retryAll(): void {
     for (const token of this.#parking.tokens()) this.retry(token);
@@ -374,8 +384,7 @@ export class Session {
     const limitMs = isWrite ? Infinity : (this.#options.patienceMs?.(token) ?? Infinity);
     const patienceMs = Math.min(this.#patienceMs ?? Infinity, limitMs);
     // What has no limit of its own takes nothing off the time for what has one.
-    const deadlineMs =
-      limitMs === Infinity ? Infinity : this.#options.clock.monotonicMs() + FREE_WAIT_MS + patienceMs;
+    const deadlineMs = limitMs === Infinity ? Infinity : this.#deadlineMs(patienceMs);
     if (this.#parking.park(token, request, fromCache, { deadlineMs, patienceMs })) {
       this.#parkedEver++;
       return;

@@ -246,6 +246,25 @@ test('a request that waits for one thing after the other ends when its time is o
   assert.equal(device.answer(14).errno, 0);
 });
 
+test('a request that waits for what is on its way waits as long as that is told', () => {
+  let now = 0;
+  const { device, filesystem, session } = serving(
+    [
+      () => (filesystem.thrown = new Later('data')),
+      readRequest(10, 5, 0n, 10),
+      ...Array.from({ length: 5 }, () => [() => (now += 8000), () => session.giveTime('data'), ROUND]).flat(),
+      () => assert.ok(!device.answered(10)),
+      () => (now += 10_000),
+      ROUND,
+      () => assert.ok(device.answered(10)),
+      () => session.giveTime('data'),
+    ],
+    { patienceMs: () => 9000, clock: { monotonicMs: () => (now += 0.001) } },
+  );
+  session.run();
+  assert.equal(device.answer(10).errno, ERRNO.EIO);
+});
+
 test('an interrupt ends a parked request with EINTR, and it is not run again', () => {
   const { device, filesystem, session } = serving([
     () => (filesystem.thrown = new Later('t')),

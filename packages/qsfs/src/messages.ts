@@ -64,6 +64,8 @@ export type ToFilesystem =
   | ({ readonly kind: 'lent'; readonly bytes: Uint8Array } & Stripes)
   /** The local disk takes stripes again: what is lent is to be asked for again, but for what a request needs that is under way. */
   | { readonly kind: 'recall' }
+  /** They are on their way, however slowly: whoever waits for them has waited from now on. */
+  | ({ readonly kind: 'awaited' } & Stripes)
   /** They cannot be had; whoever waits for them gets EIO. */
   | ({ readonly kind: 'failed' } & Stripes)
   /** Backends came back: what could not be had may be there again. */

@@ -69,6 +69,8 @@ export class MemoryZstor implements Zstor {
   readonly fetched: string[] = [];
   /** When set, `fetch` waits for it. */
   gate: Promise<void> | undefined;
+  /** What has arrived of what `fetch` waits for. */
+  arrivedBytes: (() => number) | undefined;
   #version = 0n;
 
   constructor(disk: Disk, stripeBytes: number) {
@@ -131,6 +133,7 @@ export class MemoryZstor implements Zstor {
   ): Promise<void> {
     this.fetched.push(`${record.name}#${stripes.first}`);
     if (this.rotten.has(record.name)) throw new ZstorError('QSFS_E_DAMAGED', 'the shards are wrong');
+    if (this.arrivedBytes) options.waiting?.(this.arrivedBytes);
     if (this.gate) {
       const gone = new Promise<never>((_, reject) => {
         options.signal?.addEventListener('abort', () => reject(options.signal?.reason as Error));

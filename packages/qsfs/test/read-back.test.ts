@@ -225,6 +225,67 @@ test('a backend that never answers cannot hold a reader for longer', async () =>
   );
 });
 
+test('a slow line is waited for as long as something arrives, also by those who wait their turn', async () => {
+  const { readBack, clock, sent, zstor } = await evicted(4);
+  const beganMs = clock.monotonicMs();
+  // 4 KiB/s, for half a minute; then nothing more.
+  zstor.arrivedBytes = () => Math.min(30_000, clock.monotonicMs() - beganMs) * 4.096;
+  zstor.gate = clock.sleep(25_000);
+  for (let file = 0; file < 4; file += 1) readBack.need(need(file, 0, 8));
+  for (let second = 0; second < 24; second += 1) {
+    await clock.run(1000);
+    readBack.tend();
+  }
+  assert.deepEqual([...new Set(sent.map(({ kind }) => kind))], ['awaited']);
+  assert.ok(
+    sent.some((message) => message.kind === 'awaited' && message.file === 3 && message.first === 7),
+    'the last of them, which waits for its turn',
+  );
+  await clock.run(1500);
+  assert.equal(brought(sent).length, 32);
+});
+
+test('what stops to arrive is given up within ten seconds, and so is what comes in drops', async () => {
+  const { readBack, clock, sent, zstor } = await evicted(2);
+  const beganMs = clock.monotonicMs();
+  zstor.arrivedBytes = () => Math.min(12_000, clock.monotonicMs() - beganMs) * 10;
+  zstor.gate = new Promise(() => {});
+  readBack.need(need(0, 1));
+  const run = async (seconds: number) => {
+    for (let second = 0; second < seconds; second += 1) {
+      await clock.run(1000);
+      readBack.tend();
+    }
+    return sent.filter(({ kind }) => kind === 'failed').length;
+  };
+  assert.equal(await run(12), 0);
+  assert.equal(await run(9), 1);
+  await run(20);
+  zstor.arrivedBytes = () => clock.monotonicMs();
+  readBack.need(need(1, 1));
+  assert.equal(await run(9), 2);
+});
+
+test('nothing is brought ahead of need on a line that is busy for seconds with what is needed', async () => {
+  const { readBack, clock, zstor } = await evicted(3);
+  const inOrder = async () => {
+    for (let stripe = 0; stripe < 4; stripe += 1) {
+      zstor.gate = clock.sleep(stripeMs);
+      readBack.need(need(0, stripe));
+      await clock.run(stripeMs + 10);
+    }
+    zstor.gate = new Promise(() => {});
+    const before = zstor.fetched.length;
+    readBack.need(need(1, 4));
+    await clock.run(10);
+    readBack.need(need(1, 5));
+    await clock.run(10);
+    return zstor.fetched.length - before;
+  };
+  const stripeMs = 5000;
+  assert.equal(await inOrder(), 2);
+});
+
 test('a short outage is waited out', async () => {
   const { readBack, clock, sent, zstor } = await evicted(1);
   zstor.mode = 'down';

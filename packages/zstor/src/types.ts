@@ -88,6 +88,11 @@ export interface PutOptions {
 /** Settings of one read. */
 export interface ReadOptions {
   readonly progress?: (doneBytes: number) => void;
+  /**
+   * Called when the read begins to wait for shards, once for each stripe and attempt, with what tells how many bytes have arrived since on
+   * the connections it waits for: its own and those of others before it. Tells a slow line from backends that give nothing.
+   */
+  readonly waiting?: (arrivedBytes: () => number) => void;
   readonly signal?: AbortSignal;
 }
 

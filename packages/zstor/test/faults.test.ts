@@ -65,6 +65,31 @@ test('a read of a few bytes asks k backends for one stripe, and does not wait fo
   await clock.run(200_000);
 });
 
+test('on a line that is slow for all no more shards are asked for than are needed, as long as they arrive', async (t) => {
+  const clock = new SimulatedClock();
+  const rig = await openRig(t, {}, { clock });
+  const content = await stored(rig);
+  const record = (await rig.zstor.head('name'))!;
+  const gets = () => [...rig.faults.values()].reduce((sum, { calls }) => sum + (calls.get('get') ?? 0), 0);
+  let arriving = true;
+  for (const fault of rig.faults.values()) {
+    fault.before = (operation) => (operation === 'get' ? clock.sleep(3000) : undefined);
+    fault.gotBytes = () => (arriving ? clock.monotonicMs() : 0);
+  }
+  const before = gets();
+  let arrived = 0;
+  const waiting = (arrivedBytes: () => number) => void clock.after(2000, () => (arrived = arrivedBytes()));
+  const read = clock.until(rig.zstor.read(record, 0, 100, { waiting }));
+  assert.ok(content.subarray(0, 100).equals(await read));
+  assert.ok(arrived >= 3 * 1900, `${arrived} bytes`);
+  assert.ok(gets() - before <= 4, `${gets() - before} shards`);
+  arriving = false;
+  const between = gets();
+  await clock.until(rig.zstor.read(record, 0, 100));
+  assert.ok(gets() - between >= 6, `${gets() - between} shards`);
+  await clock.run(10_000);
+});
+
 test('one backend too many gone is an error that names backends, and the object comes back with them', async (t) => {
   const rig = await openRig(t);
   const content = await stored(rig);

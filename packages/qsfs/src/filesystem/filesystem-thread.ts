@@ -30,7 +30,7 @@ import {
   type ToFilesystem,
 } from '../messages.ts';
 import { LeaseStale, refuseChanges } from './fence.ts';
-import { LocalPresence } from './local-presence.ts';
+import { keysOf, LocalPresence } from './local-presence.ts';
 import { Pace, WriteHeld } from './pace.ts';
 import { closeStored, SyncState } from './sync-state.ts';
 import { Syncing } from './syncing.ts';
@@ -130,6 +130,9 @@ class Server {
         return;
       case 'recall':
         this.#presence.recall();
+        return;
+      case 'awaited':
+        for (const key of keysOf(message)) this.#session?.giveTime(key);
         return;
       case 'failed':
         this.#lost(message);

@@ -285,13 +285,11 @@ export class LocalPresence implements Presence {
     }
   }
 
-  #settle(maps: Maps, { namespace, file, first, count }: Stripes): string[] {
-    const keys: string[] = [];
-    for (let stripe = first; stripe < first + count; stripe += 1) {
-      const key = keyOf(namespace, file, stripe);
+  #settle(maps: Maps, stripes: Stripes): string[] {
+    const keys = keysOf(stripes);
+    for (const key of keys) {
       maps.asked.delete(key);
       maps.failed.delete(key);
-      keys.push(key);
     }
     return keys;
   }
@@ -308,6 +306,11 @@ export class LocalPresence implements Presence {
   #mapsOf(namespace: OffloadedName): Maps {
     return this.#maps[namespace] as Maps;
   }
+}
+
+/** What requests wait for that miss these stripes (`LocalPresence.ask`). */
+export function keysOf({ namespace, file, first, count }: Stripes): string[] {
+  return Array.from({ length: count }, (_, place) => keyOf(namespace, file, first + place));
 }
 
 function keyOf(namespace: OffloadedName, file: number, stripe: number): string {

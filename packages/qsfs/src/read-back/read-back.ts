@@ -2,7 +2,8 @@
 // many wait, several are under way at a time, and when reads go on in order the stripes behind are brought ahead of need.
 // While the local disk takes none, because it is full or fails, whoever waits gets the bytes from memory.
 //
-// Promise: a demand is answered, with the bytes or with failure, within DEMAND_MS; nothing else waits for it.
+// Promise: a demand is answered, with the bytes or with failure, within DEMAND_MS of the last bytes that arrived for it; nothing else
+// waits for it. So backends that give nothing cost that long once, and a slow line takes the time it takes.
 import { type Clock, type Disk, errorCode, type Timer } from '@qsfs/io';
 import { isZstorError, type ObjectRecord, type Zstor } from '@qsfs/zstor';
 import { messageOf } from '../errors.ts';
@@ -10,9 +11,10 @@ import type { Volume } from '../local/volume-files.ts';
 import { dataName } from '../manifest.ts';
 import type { OffloadedName, Stripes, ToFilesystem } from '../messages.ts';
 import { DecodedStripes } from './decoded-stripes.ts';
+import { LineRate } from './line-rate.ts';
 import { Sequences } from './sequences.ts';
 
-/** Longest time a reader waits for a stripe. A request that needs several in turn is ended by the session (filesystem-thread.ts). */
+/** Longest time a reader waits for a stripe of which nothing arrives. A request that needs several in turn is ended by the session (filesystem-thread.ts). */
 const DEMAND_MS = 7000;
 /** After the backends were found unable to give something, the next demands get one attempt of this length. */
 const DEMAND_AFTER_FAILURE_MS = 1500;
@@ -24,6 +26,12 @@ const FAILURE_REMEMBERED_MS = 10_000;
 const STRIPE_FAILURE_MS = 3000;
 const STRIPE_FAILURES_MAX = 1024;
 const RETRY_MS = 250;
+/** So much has to arrive to show that a stripe is on its way: backends that let a byte through now and then do not. */
+const LEAST_ARRIVAL_BYTES = 16 * 1024;
+/** What is brought ahead of need may keep the line busy for so long: whoever needs something else waits behind it. */
+const AHEAD_MS = 2000;
+/** Stripes ahead of need before anything is known of the line. */
+const FIRST_AHEAD = 4;
 /** Stripes under way at a time, demanded and ahead of need together. */
 const IN_FLIGHT_MAX = 12;
 /** Demands that wait for their turn; the parked requests behind them are bounded by the session. */
@@ -62,6 +70,11 @@ interface Job {
   /** It gets one attempt only, as the stripe failed a moment ago. */
   quick: boolean;
   abort: AbortController | undefined;
+  /** Monotonic time at which the attempt under way began, and what tells how much has arrived in it. */
+  beganMs: number;
+  arrivedBytes: (() => number) | undefined;
+  /** What had arrived when it was found to be on its way last. */
+  seenBytes: number;
   timer: Timer | undefined;
 }
 
@@ -74,6 +87,7 @@ export class ReadBack {
   readonly #records = new Map<string, Promise<ObjectRecord>>();
   readonly #sequences = new Sequences();
   readonly #decoded: DecodedStripes;
+  readonly #line: LineRate;
   /** When stripes failed that were given time, oldest first. */
   readonly #failedAtMs = new Map<string, number>();
   #inFlight = 0;
@@ -84,7 +98,9 @@ export class ReadBack {
 
   constructor(parts: ReadBackParts) {
     this.#parts = parts;
-    this.#decoded = new DecodedStripes({ ...parts, stripeBytes: parts.volume['zdbfs-data'].stripeBytes });
+    const { stripeBytes } = parts.volume['zdbfs-data'];
+    this.#decoded = new DecodedStripes({ ...parts, stripeBytes });
+    this.#line = new LineRate(FIRST_AHEAD * stripeBytes, AHEAD_MS);
   }
 
   /** For status. */
@@ -137,6 +153,27 @@ export class ReadBack {
   /** Called several times a second. */
   tend(): void {
     this.#decoded.tend();
+    let moves = false;
+    for (const job of this.#jobs.values()) if (job.demanded && this.#isOnItsWay(job)) moves = true;
+    // While the line is busy with what is before them, those that wait for their turn have lost nothing.
+    const failing = this.#parts.clock.monotonicMs() - this.#unavailableAtMs < DEMAND_MS;
+    if (moves && !failing) for (const job of this.#demands) this.#giveTime(job);
+  }
+
+  /** Whether so much of a stripe came since the last look that it is worth waiting for. */
+  #isOnItsWay(job: Job): boolean {
+    const arrivedBytes = job.arrivedBytes?.() ?? 0;
+    if (arrivedBytes - job.seenBytes < LEAST_ARRIVAL_BYTES) return false;
+    job.seenBytes = arrivedBytes;
+    this.#giveTime(job);
+    return true;
+  }
+
+  /** Whoever waits for a stripe waits from now on. */
+  #giveTime(job: Job): void {
+    job.deadlineMs = Math.max(job.deadlineMs, this.#parts.clock.monotonicMs() + DEMAND_MS);
+    this.#watch(job);
+    this.#parts.send({ kind: 'awaited', ...stripesOf(job) });
   }
 
   /** Forgets a record, after its object was changed. */
@@ -210,6 +247,9 @@ export class ReadBack {
       deadlineMs: now + patienceMs,
       quick,
       abort: undefined,
+      beganMs: now,
+      arrivedBytes: undefined,
+      seenBytes: 0,
       timer: undefined,
     };
     this.#jobs.set(key, job);
@@ -235,6 +275,7 @@ export class ReadBack {
   #enqueueAhead(namespace: OffloadedName, file: number, stripe: number): void {
     const key = keyOf(namespace, file, stripe);
     if (this.#jobs.has(key) || this.#ahead.length >= AHEAD_QUEUE_MAX || this.#decoded.isPaused) return;
+    const now = this.#parts.clock.monotonicMs();
     const job: Job = {
       namespace,
       file,
@@ -243,6 +284,9 @@ export class ReadBack {
       deadlineMs: Number.POSITIVE_INFINITY,
       quick: false,
       abort: undefined,
+      beganMs: now,
+      arrivedBytes: undefined,
+      seenBytes: 0,
       timer: undefined,
     };
     this.#jobs.set(key, job);
@@ -260,7 +304,7 @@ export class ReadBack {
 
   #pump(): void {
     while (!this.#closed && this.#inFlight < IN_FLIGHT_MAX) {
-      const job = this.#demands.shift() ?? this.#ahead.shift();
+      const job = this.#demands.shift() ?? (this.#mayGoAhead() ? this.#ahead.shift() : undefined);
       if (!job) return;
       this.#inFlight += 1;
       void this.#run(job).finally(() => {
@@ -268,6 +312,12 @@ export class ReadBack {
         this.#pump();
       });
     }
+  }
+
+  /** Whether the line has time for what nobody waits for: always for one stripe. */
+  #mayGoAhead(): boolean {
+    const { stripeBytes } = this.#parts.volume['zdbfs-data'];
+    return this.#inFlight === 0 || (this.#inFlight + 1) * stripeBytes <= this.#line.bytesIn(AHEAD_MS);
   }
 
   async #run(job: Job): Promise<void> {
@@ -279,6 +329,7 @@ export class ReadBack {
       try {
         this.#parts.makeRoom(files.stripeSize(job.file, job.stripe));
         job.abort = new AbortController();
+        job.beganMs = clock.monotonicMs();
         const record = await this.#record(job.namespace, job.file);
         if (!mine()) return;
         const bytes = await this.#bring(job, record, job.abort.signal);
@@ -287,6 +338,7 @@ export class ReadBack {
         else this.#done(job);
         return;
       } catch (error) {
+        job.arrivedBytes = undefined;
         if (!mine()) return;
         // The record may be outdated: repair moves shards.
         this.forget(job.namespace, job.file);
@@ -308,10 +360,14 @@ export class ReadBack {
   async #bring(job: Job, record: ObjectRecord, signal: AbortSignal): Promise<Uint8Array | undefined> {
     const { zstor, volume } = this.#parts;
     const files = volume[job.namespace];
+    const waiting = (arrivedBytes: () => number) => {
+      job.arrivedBytes = arrivedBytes;
+      job.seenBytes = 0;
+    };
     if (!this.#decoded.isPaused) {
       try {
         const target = { path: files.dataPath(job.file) };
-        await zstor.fetch(record, { first: job.stripe, count: 1 }, target, { signal });
+        await zstor.fetch(record, { first: job.stripe, count: 1 }, target, { signal, waiting });
         this.#decoded.accepted();
         return undefined;
       } catch (error) {
@@ -321,7 +377,7 @@ export class ReadBack {
         if (!job.demanded) throw error;
       }
     }
-    return await zstor.read(record, job.stripe * files.stripeBytes, files.stripeBytes, { signal });
+    return await zstor.read(record, job.stripe * files.stripeBytes, files.stripeBytes, { signal, waiting });
   }
 
   /** The disk may have taken a part of it. */
@@ -360,7 +416,9 @@ export class ReadBack {
   #done(job: Job): void {
     this.#failedAtMs.delete(keyOf(job.namespace, job.file, job.stripe));
     const files = this.#parts.volume[job.namespace];
-    this.#fetchedBytes += files.stripeSize(job.file, job.stripe);
+    const lengthBytes = files.stripeSize(job.file, job.stripe);
+    this.#fetchedBytes += lengthBytes;
+    this.#line.came(job.beganMs, this.#parts.clock.monotonicMs(), lengthBytes);
     files.brought(job.file, job.stripe);
     this.#remove(job);
     this.#tell('brought', job);
@@ -371,6 +429,7 @@ export class ReadBack {
     const key = keyOf(job.namespace, job.file, job.stripe);
     this.#failedAtMs.delete(key);
     this.#fetchedBytes += bytes.length;
+    this.#line.came(job.beganMs, this.#parts.clock.monotonicMs(), bytes.length);
     this.#remove(job);
     this.#parts.send({ kind: 'lent', bytes: this.#decoded.keep(key, bytes), ...stripesOf(job) });
   }

@@ -103,6 +103,11 @@ export interface ShardStore extends Backend {
   put(content: Uint8Array, options?: CallOptions): Promise<ShardLocation>;
   /** undefined when the value is missing or cannot be read. */
   get(location: ShardLocation, options?: GetOptions): Promise<Uint8Array | undefined>;
+  /**
+   * Grows with everything that arrives where the answers of `get` do, the answer to what was asked first before the next: while it
+   * does, a `get` that is under way is getting on. Stays 0 where nothing can be told.
+   */
+  readonly gotBytes: number;
   /** Length of the value; undefined when it is missing. Cheap: the store looks at its index only. */
   length(location: ShardLocation, options?: CallOptions): Promise<number | undefined>;
   /** Asks the store to read the value and compare it with its own checksum, without sending it. */

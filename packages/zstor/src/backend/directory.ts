@@ -255,6 +255,7 @@ export class DirectoryShardStore implements ShardStore {
 
   /** Nothing is ever under way. */
   readonly arrivedBytes = 0;
+  readonly gotBytes = 0;
 
   reset(): void {}
 

@@ -22,11 +22,20 @@ export interface Faults {
   readonly calls: Map<string, number>;
   /** Called before each operation; throw or wait here to fail or order things exactly. */
   before: ((operation: string) => Promise<void> | void) | undefined;
+  /** What is told of arrivals instead of the truth (`ShardStore.gotBytes`). */
+  gotBytes: (() => number) | undefined;
 }
 
 /** A healthy store's faults. */
 export function noFaults(): Faults {
-  return { mode: 'healthy', full: false, corrupt: undefined, calls: new Map(), before: undefined };
+  return {
+    mode: 'healthy',
+    full: false,
+    corrupt: undefined,
+    calls: new Map(),
+    before: undefined,
+    gotBytes: undefined,
+  };
 }
 
 class FaultyBackend<Store extends Backend> implements Backend {
@@ -85,6 +94,10 @@ class FaultyBackend<Store extends Backend> implements Backend {
 
 /** A shard store with faults. */
 export class FaultyShardStore extends FaultyBackend<ShardStore> implements ShardStore {
+  get gotBytes(): number {
+    return this.faults.gotBytes?.() ?? this.store.gotBytes;
+  }
+
   identify(options?: CallOptions): Promise<string> {
     return this.run('identify', () => this.store.identify(options));
   }

@@ -136,6 +136,10 @@ export class GuardedShardStore implements ShardStore {
     return this.#store.arrivedBytes;
   }
 
+  get gotBytes(): number {
+    return this.#store.gotBytes;
+  }
+
   reset(reason: string): void {
     this.#store.reset(reason);
   }

@@ -32,20 +32,27 @@ export type Lane = 'write' | 'read' | 'control';
 /** The connections to one namespace. */
 export class ZdbConnections {
   readonly location: ZdbLocation;
-  readonly #network: MeteredNetwork;
+  readonly #networks: Readonly<Record<Lane, MeteredNetwork>>;
   readonly #clock: Clock;
   readonly #lanes = new Map<Lane, Promise<ZdbClient>>();
   #resetReason = '';
   #closed = false;
 
   constructor(network: Network, clock: Clock, location: ZdbLocation) {
-    this.#network = new MeteredNetwork(network);
+    this.#networks = {
+      write: new MeteredNetwork(network),
+      read: new MeteredNetwork(network),
+      control: new MeteredNetwork(network),
+    };
     this.#clock = clock;
     this.location = location;
   }
 
-  get arrivedBytes(): number {
-    return this.#network.arrivedBytes;
+  /** Bytes received so far on a lane, or on all. */
+  arrivedBytes(lane?: Lane): number {
+    const { write, read, control } = this.#networks;
+    if (lane) return this.#networks[lane].arrivedBytes;
+    return write.arrivedBytes + read.arrivedBytes + control.arrivedBytes;
   }
 
   /** Runs a command on a lane. Every error comes out as BackendError. */
@@ -84,7 +91,7 @@ export class ZdbConnections {
     const existing = this.#lanes.get(lane);
     if (existing) return existing;
     const { address, namespace, password } = this.location;
-    const connecting = ZdbClient.connect(this.#network, this.#clock, {
+    const connecting = ZdbClient.connect(this.#networks[lane], this.#clock, {
       address,
       ...(namespace === undefined
         ? {}

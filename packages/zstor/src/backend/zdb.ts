@@ -187,7 +187,11 @@ export class ZdbShardStore implements ShardStore {
   }
 
   get arrivedBytes(): number {
-    return this.#connections.arrivedBytes;
+    return this.#connections.arrivedBytes();
+  }
+
+  get gotBytes(): number {
+    return this.#connections.arrivedBytes('read');
   }
 
   reset(reason: string): void {
@@ -302,7 +306,7 @@ export class ZdbRecordStore implements RecordStore {
   }
 
   get arrivedBytes(): number {
-    return this.#connections.arrivedBytes;
+    return this.#connections.arrivedBytes();
   }
 
   reset(reason: string): void {

@@ -62,7 +62,9 @@ export class ObjectReader {
     let doneBytes = 0;
     await forEachStripe(record, range, READ_WINDOW, options.signal, async (stripe, signal) => {
       const file = { path, offset: offset + stripe * record.stripeSizeBytes, willSync };
-      const decoded = await translateLocal(path, () => this.#decode(record, stripe, { file }, signal));
+      const decoded = await translateLocal(path, () =>
+        this.#decode(record, stripe, { file }, { ...options, signal }),
+      );
       decoded.release();
       doneBytes += record.plainBytes(stripe);
       options.progress?.(doneBytes);
@@ -85,7 +87,7 @@ export class ObjectReader {
     const first = Math.floor(offset / size);
     const count = Math.floor((offset + lengthBytes - 1) / size) - first + 1;
     await forEachStripe(record, { first, count }, READ_WINDOW, options.signal, async (stripe, signal) => {
-      const decoded = await this.#decode(record, stripe, { bytes: true }, signal);
+      const decoded = await this.#decode(record, stripe, { bytes: true }, { ...options, signal });
       const start = stripe * size;
       const from = Math.max(offset, start);
       const to = Math.min(offset + lengthBytes, start + decoded.bytes.length);
@@ -100,11 +102,12 @@ export class ObjectReader {
     record: StoredRecord,
     stripe: number,
     target: DecodeTarget,
-    signal: AbortSignal,
+    { signal, waiting }: ReadOptions,
   ): Promise<DecodedStripe> {
     const { codec, damaged } = this.#parts;
     const object = codedObject(record, this.#parts.masterKey);
     const fetch = new ShardFetch(record, stripe, { ...this.#parts, buffers: this.buffers }, signal);
+    waiting?.(() => fetch.arrivedBytes());
     try {
       for (;;) {
         const candidates = await fetch.collect();

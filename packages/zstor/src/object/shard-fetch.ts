@@ -2,6 +2,7 @@
 // others as well when an answer takes longer than it should. Never waits for a backend that is down.
 import type { Clock, Timer } from '@qsfs/io';
 import { isBackendError } from '../backend/backend.ts';
+import type { GuardedShardStore } from '../backend/guarded.ts';
 import type { BadShard, ShardCandidate } from '../codec/types.ts';
 import { AbsentBackends, LostShards, ZstorError } from '../errors.ts';
 import type { StoredRecord } from '../metadata/record.ts';
@@ -23,8 +24,17 @@ const LOAD_OF_DOUBLE = 16;
 
 interface Source {
   readonly place: ShardPlace;
+  readonly store: GuardedShardStore;
   readonly score: number;
   readonly latencyMs: number;
+}
+
+/** A backend that was asked: what had arrived from it then, and when it was looked at last. */
+interface Asked {
+  readonly store: GuardedShardStore;
+  readonly startBytes: number;
+  seenBytes: number;
+  isAnswered: boolean;
 }
 
 /** The shards of one stripe, as far as they are needed. Must be closed; candidates are valid until then. */
@@ -45,6 +55,7 @@ export class ShardFetch {
   readonly #good = new Map<number, ShardCandidate>();
   readonly #taken: Uint8Array[] = [];
   readonly #abort = new AbortController();
+  readonly #asked: Asked[] = [];
   #outstanding = 0;
   #hedge: Timer | undefined;
   #closed = false;
@@ -94,6 +105,7 @@ export class ShardFetch {
         const factor = place.index < minimalShards ? 1 : PARITY_FACTOR;
         sources.push({
           place,
+          store,
           latencyMs,
           score: (latencyMs + 0.1) * (1 + store.load / LOAD_OF_DOUBLE) * factor,
         });
@@ -152,31 +164,39 @@ export class ShardFetch {
   #askNext(): boolean {
     const source = this.#sources.pop();
     if (!source) return false;
+    const startBytes = source.store.gotBytes;
+    const asked: Asked = { store: source.store, startBytes, seenBytes: startBytes, isAnswered: false };
+    this.#asked.push(asked);
     this.#outstanding++;
     this.#read(source).then(
-      () => this.#answered(),
+      () => this.#answered(asked),
       (error: unknown) => {
         if (isBackendError(error)) {
           const { backend, failure, reason } = error;
           const kind = failure === 'refused' || failure === 'foreign' ? 'refused' : 'down';
           this.#unreachable.push({ backend, kind, reason });
         } else this.#failure ??= error;
-        this.#answered();
+        this.#answered(asked);
       },
     );
     return true;
   }
 
-  #answered(): void {
+  #answered(asked: Asked): void {
+    asked.isAnswered = true;
     this.#outstanding--;
     this.#wake();
   }
 
-  async #read({ place }: Source): Promise<void> {
+  /** What has arrived so far on the connections that were asked, from what was asked of them before, too. */
+  arrivedBytes(): number {
+    return this.#asked.reduce((sum, { store, startBytes }) => sum + store.gotBytes - startBytes, 0);
+  }
+
+  async #read({ place, store }: Source): Promise<void> {
     const into = this.#buffers.take(this.#record.stripes.shardBytes(this.#stripe));
     let bytes: Uint8Array | undefined;
     try {
-      const { store } = this.#backends.find(place.backend)!;
       bytes = await store.get(place.location, { into, signal: this.#abort.signal });
     } finally {
       // Given back when nobody looks at it any more: now, or by `close`.
@@ -187,20 +207,42 @@ export class ShardFetch {
     else this.bad.add(place.index);
   }
 
-  /** After a while without the last answers, asks as many others as are awaited. */
-  #armHedge(): void {
+  /**
+   * After a while without the last answers, asks others in place of those that are late.
+   * @param isSlow everything awaited was arriving at the last look: then the next one has time
+   */
+  #armHedge(isSlow = false): void {
     if (this.#hedge || this.#sources.length === 0) return;
     const usualMs = Math.max(...this.#sources.map(({ latencyMs }) => latencyMs));
     const delayMs = Math.min(LATEST_HEDGE_MS, Math.max(EARLIEST_HEDGE_MS, HEDGE_FACTOR * usualMs));
     this.#hedge = this.#clock.after(
-      delayMs,
+      isSlow ? LATEST_HEDGE_MS : delayMs,
       () => {
         this.#hedge = undefined;
-        for (let count = this.#record.minimalShards - this.#good.size; count > 0 && this.#askNext(); count--);
-        this.#armHedge();
+        const late = this.#late(isSlow);
+        const missing = this.#record.minimalShards - this.#good.size;
+        for (let count = Math.min(missing, late); count > 0 && this.#askNext(); count--);
+        this.#armHedge(late === 0);
       },
       true,
     );
+  }
+
+  /**
+   * How many of the awaited are to be replaced: all, when some answered by now. Before the first answer those from which nothing comes,
+   * and later on one of the others: on a line that is slow for all more questions make everything slower.
+   */
+  #late(isSlow: boolean): number {
+    let [awaited, arriving] = [0, 0];
+    for (const asked of this.#asked) {
+      if (asked.isAnswered) continue;
+      awaited++;
+      if (asked.store.gotBytes !== asked.seenBytes) arriving++;
+      asked.seenBytes = asked.store.gotBytes;
+    }
+    if (this.#good.size > 0) return awaited;
+    const isAlone = this.#asked.length <= this.#record.minimalShards;
+    return Math.max(awaited - arriving, isSlow && isAlone ? 1 : 0);
   }
 
   /** Gives up what is still awaited and takes the candidates back. */
