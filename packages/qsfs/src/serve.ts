@@ -1,15 +1,9 @@
 // The life of the process behind `qsfs up`: configuration, lock, backends, frontend, control socket; then waiting; then
 // everything in reverse. What was started here is stopped again when a later step fails.
-import type { DiskFile, Listener } from '@qsfs/io';
+import type { Listener } from '@qsfs/io';
 import { announce } from './announcement.ts';
 import { Beginnings } from './beginnings.ts';
-import {
-  type Configuration,
-  defaultConfiguration,
-  localBackendsOf,
-  readConfiguration,
-  writeConfiguration,
-} from './configuration.ts';
+import { localBackendsOf, writeConfiguration } from './configuration.ts';
 import type { Context } from './context.ts';
 import { serveControl } from './control.ts';
 import { ControlService } from './control-service.ts';
@@ -17,54 +11,24 @@ import { isServed } from './crash.ts';
 import { messageOf, QsfsError } from './errors.ts';
 import { lockFolder } from './folder-lock.ts';
 import type { Frontend } from './frontend.ts';
+import { alreadyRunning, lockFrontend } from './frontend-lock.ts';
 import { asKnownError } from './known-errors.ts';
 import type { Layout } from './layout.ts';
 import { decideOwnership, misconfigured, newIdentity, openStore, warningOf } from './lease/opening.ts';
 import { LocalBackends } from './local-backends.ts';
 import { type Log, LogFile } from './log-file.ts';
 import { checkMount } from './mounting.ts';
+import { makePlan, type ServeOptions } from './plan.ts';
 import { formatSize } from './quantities.ts';
 import { describeReadOnly } from './read-only.ts';
 import { withoutRepetitions } from './repetitions.ts';
-import { shellWord } from './shell-word.ts';
+import { Stopping } from './stopping.ts';
+import { Undo } from './undo.ts';
 
 /** Why something is left behind by a start that failed. */
 const LEFT_LOGS = 'the logs in it may tell more, and the same command begins again there';
 const LEFT_VOLUME = 'the backends may know the new volume, and the same command goes on with it';
 const LEFT_MOUNTED = 'programs may have written';
-
-/** What `up` was asked to do. */
-export interface ServeOptions {
-  readonly layout: Layout;
-  readonly mount: string | undefined;
-  readonly config: string | undefined;
-  readonly cacheBytes: number | undefined;
-  readonly json: boolean;
-  /** Never take the lease: the mount can only be read. */
-  readonly readOnly: boolean;
-  /** Nobody reads what is printed. */
-  readonly background: boolean;
-}
-
-/** What has to be undone, in the order it was done. */
-class Undo {
-  readonly #steps: { readonly what: string; readonly act: () => void | Promise<void> }[] = [];
-
-  add(what: string, act: () => void | Promise<void>): void {
-    this.#steps.push({ what, act });
-  }
-
-  /** Undoes everything, last first; a failing step does not keep the others from running. */
-  async run(failed: (what: string, error: unknown) => void): Promise<void> {
-    for (let step = this.#steps.pop(); step; step = this.#steps.pop()) {
-      try {
-        await step.act();
-      } catch (error) {
-        failed(step.what, error);
-      }
-    }
-  }
-}
 
 /** Serves until somebody stops it. @returns the exit code @throws QsfsError when it cannot start */
 export async function serve(context: Context, options: ServeOptions): Promise<number> {
@@ -81,7 +45,7 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
     if (!background && level !== 'info') context.warn(`${level}: ${message}`);
   });
   try {
-    if (isServed(context, layout)) throw running(layout);
+    if (isServed(context, layout)) throw alreadyRunning(layout);
     checkMount(context, makePlan(context, options).mountPoint);
     const folder = lockFolder(disk, layout);
     undo.add('leave the folder', () => folder.leave());
@@ -98,7 +62,7 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
     });
     // An existing frontend is locked first: nothing is touched while another process serves it. A new one is locked later, and
     // like the other unlocked only when the backends have ended.
-    let unlock = disk.stat(layout.frontend) ? lock(context, layout) : undefined;
+    let unlock = disk.stat(layout.frontend) ? lockFrontend(context, layout) : undefined;
     undo.add('unlock', () => unlock?.());
     if (plan.fresh) writeConfiguration(disk, configuration);
     const local = new LocalBackends(context, localBackendsOf(configuration));
@@ -132,7 +96,7 @@ export async function serve(context: Context, options: ServeOptions): Promise<nu
     mine = !options.readOnly;
     if (!unlock) {
       disk.makeDirectory(layout.frontend);
-      unlock = lock(context, layout);
+      unlock = lockFrontend(context, layout);
     }
     logFile = new LogFile(disk, clock, layout.log);
     undo.add('close the log', () => logFile?.close());
@@ -227,109 +191,6 @@ async function untilStopped(
   tell(
     `unmounted. What was written since the last sync is in ${layout.frontend}${size} and is offloaded after the next "qsfs up"`,
   );
-}
-
-interface Plan {
-  readonly configuration: Configuration;
-  readonly mountPoint: string;
-  /** The configuration is not on disk yet. */
-  readonly fresh: boolean;
-}
-
-/** Finds or makes the configuration; changes nothing. @throws QsfsError */
-function makePlan(context: Context, options: ServeOptions): Plan {
-  const { disk, random } = context;
-  const { layout, mount, cacheBytes } = options;
-  const path = options.config ?? layout.config;
-  const fresh = options.config === undefined && !disk.stat(layout.config);
-  if (fresh && disk.stat(layout.frontend) && disk.list(layout.frontend).length > 0) {
-    throw new QsfsError(
-      'QSFS_E_CONFIG',
-      `${layout.frontend} is there, but its configuration ${layout.config} is missing`,
-      'Put the configuration back: it holds the key.',
-    );
-  }
-  if (fresh && options.readOnly) {
-    throw new QsfsError(
-      'QSFS_E_NO_VOLUME',
-      `there is no volume in ${layout.root} to look at`,
-      `Type "qsfs restore --read-only --from CONFIG --dir ${layout.root}" first.`,
-    );
-  }
-  const configuration = fresh
-    ? defaultConfiguration(layout.config, random, { mount, cacheBytes })
-    : readConfiguration(disk, path);
-  const mountPoint = mount ?? configuration.settings.mount;
-  if (mountPoint === undefined) {
-    throw new QsfsError(
-      'QSFS_E_USAGE',
-      'it is not said where to mount',
-      'Add --mount M, or qsfs.mount to the configuration.',
-    );
-  }
-  const inside = `${mountPoint}/`;
-  for (const folder of [layout.frontend, configuration.settings.localBackends ?? layout.backends]) {
-    if (!`${folder}/`.startsWith(inside) && !inside.startsWith(`${folder}/`)) continue;
-    throw new QsfsError('QSFS_E_MOUNT', `the mount ${mountPoint} and ${folder} contain each other`);
-  }
-  return { configuration, mountPoint, fresh };
-}
-
-/** Takes the lock of the frontend folder. @returns the undoing @throws QsfsError QSFS_E_RUNNING */
-function lock(context: Context, layout: Layout): () => void {
-  let file: DiskFile;
-  try {
-    file = context.disk.open(layout.lock, 'create');
-  } catch (error) {
-    throw new QsfsError('QSFS_E_DISK', `${layout.frontend} cannot be used: ${messageOf(error)}`);
-  }
-  if (!file.tryLock()) {
-    file.close();
-    throw running(layout);
-  }
-  return () => file.close();
-}
-
-function running({ root }: Layout): QsfsError {
-  return new QsfsError(
-    'QSFS_E_RUNNING',
-    `a qsfs is running on ${root} already`,
-    `Look at it with "qsfs status --dir ${shellWord(root)}".`,
-  );
-}
-
-/** Waits for whatever ends the process. */
-class Stopping {
-  readonly reason: Promise<string>;
-  readonly #undo: (() => void)[];
-  #first: string | undefined;
-  #resolve: (reason: string) => void = () => {};
-
-  constructor(context: Context) {
-    this.reason = new Promise((resolve) => {
-      this.#resolve = resolve;
-    });
-    // A second signal changes nothing: npm passes on what the terminal has sent already.
-    this.#undo = (['SIGINT', 'SIGTERM', 'SIGHUP'] as const).map((name) =>
-      context.processes.onSignal(name, () => this.stop(name)),
-    );
-  }
-
-  stop(reason: string): void {
-    this.#first ??= reason;
-    this.#resolve(reason);
-  }
-
-  /** @throws QsfsError when somebody wants to stop before it has begun */
-  check(): void {
-    if (this.#first !== undefined) {
-      throw new QsfsError('QSFS_E_INCOMPLETE', `${this.#first} while starting`, 'Nothing was mounted.');
-    }
-  }
-
-  forget(): void {
-    for (const undo of this.#undo) undo();
-  }
 }
 
 async function serveRequests(
