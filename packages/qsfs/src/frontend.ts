@@ -2,7 +2,7 @@
 // until `close`; the control socket and the signals of `up` end there.
 //
 // This file only joins: what each part does is in its own file. Order of opening: whose volume (opening.ts), tables,
-// filesystem thread, mount, then the loops. Order of closing: the reverse, and the lease last.
+// filesystem thread, mount, then the upkeep. Order of closing: the reverse, and the lease last.
 import { join } from 'node:path';
 import type { MountedDevice } from '@qsfs/fuse';
 import type { Zstor } from '@qsfs/zstor';
@@ -11,36 +11,21 @@ import type { Filesystem } from './filesystem/filesystem.ts';
 import { closeParts, type FrontendOptions, LateEvents, openParts, type Parts } from './frontend-parts.ts';
 import { type Identity, writeIdentity } from './lease/identity.ts';
 import type { LeaseHolder } from './lease/lease.ts';
-import { LeaseWatch, LOOK_MS } from './lease/lease-watch.ts';
+import { LeaseWatch } from './lease/lease-watch.ts';
 import type { Cache } from './local/cache.ts';
 import type { Housekeeping } from './local/housekeeper.ts';
 import { PresenceRecord } from './local/presence-record.ts';
 import type { Volume } from './local/volume-files.ts';
 import { GAUGES } from './messages.ts';
 import { hiddenText, mountVolume } from './mounting.ts';
-import { CapacityKeeper, capacityOf } from './offload/capacity.ts';
-import type { Courtesy } from './offload/courtesy.ts';
-import { HEAL_ROUND_MAX } from './offload/degraded-files.ts';
 import type { Offload } from './offload/offload.ts';
-import { PaceKeeper } from './offload/pace-keeper.ts';
-import { count } from './quantities.ts';
-import { bringMetadata } from './read-back/metadata-first.ts';
 import type { ReadBack } from './read-back/read-back.ts';
 import type { ReadOnly } from './read-only.ts';
-import { Recurring } from './recurring.ts';
 import type { EmptiedBackends } from './sync/emptied-backends.ts';
-import { RoomKeeper } from './sync/give-back.ts';
-import { Relocator } from './sync/relocation.ts';
 import type { SyncPoints, SyncReport } from './sync/sync-point.ts';
 import { SyncSchedule } from './sync/sync-schedule.ts';
+import { Upkeep } from './upkeep.ts';
 
-const TICK_MS = 100;
-const RECORD_PRESENCE_MS = 5000;
-const HEAL_MS = 30_000;
-const CAPACITY_MS = 3000;
-const ROOM_MS = 1000;
-/** How often backends are asked whether they are what they were. */
-const EMPTIED_MS = 10_000;
 /** The lease is given back in this time, or not at all. */
 const RELEASE_TIMEOUT_MS = 3000;
 const CLEAN_MARK = 'clean';
@@ -63,14 +48,9 @@ export class Frontend {
   readonly #lease: LeaseHolder;
   readonly #leaseWatch: LeaseWatch;
   readonly #mounted: MountedDevice;
-  readonly #pace: PaceKeeper;
-  readonly #courtesy: Courtesy;
-  readonly #room: RoomKeeper;
-  /** Not where the frontend's own disk tells. */
-  readonly #capacity: CapacityKeeper | undefined;
   readonly #presence: PresenceRecord;
-  readonly #recurring: Recurring;
   readonly #schedule: SyncSchedule;
+  readonly #upkeep: Upkeep;
   /** Why this frontend may not write to the backends any more; empty otherwise. */
   #fenced = '';
   #closing: Promise<{ clean: boolean; message: string }> | undefined;
@@ -94,7 +74,6 @@ export class Frontend {
     this.readBack = parts.readBack;
     this.syncPoints = parts.syncPoints;
     this.emptied = parts.emptied;
-    this.#courtesy = parts.courtesy;
     this.#leaseWatch = new LeaseWatch(
       {
         clock: parts.options.context.clock,
@@ -110,44 +89,23 @@ export class Frontend {
     );
     this.#mounted = mounted;
     this.mountPoint = mountPoint;
-    const { gauges, cache, offload, courtesy } = parts;
-    const { clock } = parts.options.context;
-    const { shared, volume, filesystem, options, syncPoints } = parts;
-    const { log } = options;
-    this.#recurring = new Recurring(clock, log);
+    const { gauges, offload, options, syncPoints } = parts;
     this.#schedule = new SyncSchedule({
-      clock,
+      clock: options.context.clock,
       gauges,
       offload,
       syncPoints,
       intervalMs: options.configuration.settings.syncIntervalMs,
       readOnly: () => this.readOnly,
       fence: (reason) => this.fence(reason),
-      log,
+      log: options.log,
     });
-    const move = (file: number) => filesystem.relocate(file);
-    this.#room = new RoomKeeper({
-      disk: options.context.disk,
-      dataDirectory: options.layout.data,
-      shared,
-      gauges,
-      volume,
-      offload,
-      cache,
-      syncPoints,
-      survey: () => filesystem.survey(),
-      relocator: new Relocator({ shared, volume, offload, cache, clock, move, log }),
-    });
-    const measure = () => capacityOf(this.zstor, options.configuration, options.context.disk);
-    this.#capacity =
-      shared.shardFactor > 0 ? undefined : new CapacityKeeper({ measure, gauges, offload, clock });
-    this.#pace = new PaceKeeper({
-      gauges,
-      cache,
-      shared,
-      offload,
-      clock,
-      mayOffload: () => courtesy.mayBegin,
+    this.#upkeep = new Upkeep(parts, {
+      leaseWatch: this.#leaseWatch,
+      presence: this.#presence,
+      schedule: this.#schedule,
+      readOnly: () => this.readOnly,
+      isOver: () => this.#closing !== undefined,
     });
   }
 
@@ -175,7 +133,7 @@ export class Frontend {
         events.gone = (reason) => frontend.gone(reason);
         events.look = () => void frontend.#leaseWatch.look();
         if (frontend.hiddenCount > 0) options.log('warning', hiddenText(frontend));
-        frontend.#begin();
+        frontend.#upkeep.begin();
         return frontend;
       } catch (error) {
         mounted.putBack();
@@ -256,8 +214,8 @@ export class Frontend {
   }
 
   /** Whether backends were emptied: nothing is taken for safe then until it was looked at again. */
-  async lookForEmptied(): Promise<void> {
-    if (await this.emptied.look()) await this.#heal(true);
+  lookForEmptied(): Promise<void> {
+    return this.#upkeep.lookForEmptied();
   }
 
   /** Unmounts; writes of others that are under way are still taken. Everything but the mount goes on until `close`. */
@@ -277,7 +235,7 @@ export class Frontend {
 
   async #close(): Promise<{ clean: boolean; message: string }> {
     const { context, layout } = this.options;
-    this.#recurring.end();
+    this.#upkeep.end();
     // Nobody sets the pace any more: writes that were held back for it must not hold up the unmounting.
     this.gauges[GAUGES.paceBytesPerSecond] = 0;
     this.#leaseWatch.end();
@@ -329,40 +287,6 @@ export class Frontend {
     }
   }
 
-  /** Starts the loops. */
-  #begin(): void {
-    const recurring = this.#recurring;
-    recurring.every('cache', TICK_MS, () => {
-      this.cache.tend();
-      this.readBack.tend();
-      this.#pace.adjust();
-      this.#capacity?.adjust();
-      this.#courtesy.observe();
-      this.offload.tend();
-      this.gauges[GAUGES.pendingBytes] = this.offload.status.pendingBytes;
-      if ((this.gauges[GAUGES.paceBytesPerSecond] as number) > 0) this.#filesystem.send({ kind: 'go-on' });
-    });
-    recurring.every('presence', RECORD_PRESENCE_MS, () => this.#presence.keep());
-    recurring.every('heal', HEAL_MS, () => this.#heal(false));
-    if (!this.options.readOnly) recurring.every('lease', LOOK_MS, () => this.#leaseWatch.look());
-    recurring.every('capacity', CAPACITY_MS, () => this.#capacity?.tend());
-    recurring.every('emptied backends', EMPTIED_MS, () => this.lookForEmptied());
-    recurring.every('sync', 1000, () => this.#schedule.tend());
-    recurring.every('room', ROOM_MS, () => this.#makeRoom());
-    void this.#capacity?.tend();
-    bringMetadata({
-      clock: this.options.context.clock,
-      files: this.volume['zdbfs-meta'],
-      readBack: this.readBack,
-      limitBytes: this.cache.limitBytes / 4,
-      isOver: () => this.#closing !== undefined,
-      log: this.options.log,
-    });
-    void this.#lookAtDegraded().catch((error: unknown) =>
-      this.options.log('warning', `heal: ${messageOf(error)}`),
-    );
-  }
-
   /** Another frontend took over: nothing is sent any more, and programs cannot change anything. */
   fence(reason: string): void {
     if (this.#fenced) return;
@@ -373,30 +297,6 @@ export class Frontend {
       'error',
       `${reason}; this frontend sends nothing to them any more, and its mount can only be read. Stop it with "qsfs down".`,
     );
-  }
-
-  async #heal(rebuild: boolean): Promise<void> {
-    if (this.#fenced) return;
-    // Without the lease only what others repaired is found.
-    const mayWrite = this.readOnly === null;
-    if (mayWrite) await this.syncPoints.healSmall();
-    const before = this.offload.status.degradedFiles;
-    if (before === 0) return;
-    const rest = await this.offload.degraded.heal(rebuild && mayWrite);
-    if (rest < before)
-      this.options.log('info', `${count(before - rest, 'segment')} whole again, ${rest} degraded`);
-  }
-
-  /** After a restore nothing is known to be whole, and so nothing can be dropped: looks at everything once. */
-  async #lookAtDegraded(): Promise<void> {
-    let rounds = Math.ceil(this.offload.status.degradedFiles / HEAL_ROUND_MAX);
-    for (; rounds > 0 && !this.#closing; rounds -= 1) await this.#heal(false);
-  }
-
-  async #makeRoom(): Promise<void> {
-    this.gauges[GAUGES.evictableBytes] = this.cache.evictableBytes();
-    // Nothing is removed any more where another frontend may have a use for it.
-    if (!this.readOnly && !this.#filesystem.dead) await this.#room.tend();
   }
 
   /** The thread says that the mount is gone. */
