@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { syncAtOnce } from '@qsfs/io';
 import { SimulatedDisk, SimulatedRandom } from '@qsfs/io/simulated';
-import { RespError } from '@qsfs/resp';
+import { type RawEntry, RespError } from '@qsfs/resp';
 import { type Engine, type Namespace, type NamespaceMode, NotLocal, StoreError } from '../src/index.ts';
 import { SourceLog } from '../src/tools/mirror/mirror-log.ts';
 import { SeqMirror, type SeqMirrorParts } from '../src/tools/mirror/mirror-seq.ts';
@@ -16,6 +16,8 @@ const RUNS = Number(process.env['ZDB_MIRROR_RUNS'] ?? 30);
 const SEED = Number(process.env['ZDB_MIRROR_SEED'] ?? 1);
 const ROUNDS = 12;
 const KEYS = 12;
+/** Entries of the log that the source answers together. */
+const RUN_ENTRIES = 5;
 /** The last one has a block that can be given back. */
 const VALUES = ['', 'a', 'b', 'c'.repeat(9000)];
 
@@ -87,8 +89,13 @@ type Client = SeqMirrorParts['source'] &
   UserMirrorParts['source'] &
   ConstructorParameters<typeof SourceLog>[0];
 
-/** Requests in the order of the calls; answers come later. @param before called in front of each */
-function clientOf(server: Server, before: (isInsertion?: boolean) => void, freeBytes = 2 ** 40): Client {
+/** Requests in the order of the calls; answers come later. @param before called in front of each @param hasRuns of entries of the log */
+function clientOf(
+  server: Server,
+  before: (isInsertion?: boolean) => void,
+  freeBytes = 2 ** 40,
+  hasRuns = true,
+): Client {
   const ask = <T>(call: (namespace: Namespace) => T, isInsertion = false): Promise<T> => {
     try {
       before(isInsertion);
@@ -131,19 +138,44 @@ function clientOf(server: Server, before: (isInsertion?: boolean) => void, freeB
           ['data_disk_freespace_bytes', `${freeBytes}`],
         ]);
       }),
-    rawEntry: (file, offset) =>
+    rawEntry: (file, offset) => ask((namespace) => entryAt(namespace, file, offset)),
+    rawEntries: (file, offset) =>
       ask((namespace) => {
-        try {
-          const { key, previous, crc, flags, timestamp, payload } = namespace.rawEntry(file, offset);
-          const [deletion, truncated] = [(flags & 1) === 1, (flags & 2) === 2];
-          return { key, previous, crc, timestamp, deletion, truncated, value: payload };
-        } catch (error) {
-          if (error instanceof StoreError && error.reason === 'end-of-file') return undefined;
-          const isDamaged = error instanceof StoreError && error.reason === 'unreadable';
-          throw new RespError(isDamaged ? 'Unexpected Internal Error' : 'Invalid Request');
-        }
+        if (!hasRuns) throw new RespError('Unknown DATA subcommand');
+        const first = entryAt(namespace, file, offset);
+        return first && [first, ...entriesBehind(namespace, file, first.nextOffset)];
       }),
   };
+}
+
+/** As DATA RAW answers it. */
+function entryAt(
+  namespace: Namespace,
+  file: number,
+  offset: number,
+): (RawEntry & { readonly nextOffset: number }) | undefined {
+  try {
+    const { flags, payload, ...entry } = namespace.rawEntry(file, offset);
+    return { ...entry, deletion: (flags & 1) === 1, truncated: (flags & 2) === 2, value: payload };
+  } catch (error) {
+    if (error instanceof StoreError && error.reason === 'end-of-file') return undefined;
+    const isDamaged = error instanceof StoreError && error.reason === 'unreadable';
+    throw new RespError(isDamaged ? 'Unexpected Internal Error' : 'Invalid Request');
+  }
+}
+
+/** A few entries, as many as can be had. */
+function* entriesBehind(namespace: Namespace, file: number, offset: number): Generator<RawEntry> {
+  try {
+    for (let at = offset, read = 1; read < RUN_ENTRIES; read++) {
+      const entry = entryAt(namespace, file, at);
+      if (entry === undefined) return;
+      yield entry;
+      at = entry.nextOffset;
+    }
+  } catch (error) {
+    if (!(error instanceof RespError)) throw error;
+  }
 }
 
 class Harness {
@@ -157,6 +189,7 @@ class Harness {
   /** Of 24 changes that insert or update those that insert; requests to a change, at least. */
   readonly #insertions: number;
   readonly #calm: number;
+  readonly #hasRuns: boolean;
   #isBusy = false;
   /** What happens once, and in front of which request. */
   once: (() => void) | undefined;
@@ -172,6 +205,7 @@ class Harness {
     this.random = new SimulatedRandom(seed);
     this.#insertions = [12, 3, 20][this.random.below(3)]!;
     this.#calm = [2, 5, 20][this.random.below(3)]!;
+    this.#hasRuns = seed % 4 > 0;
     this.source = new Server(mode);
     this.target = new Server(mode);
   }
@@ -199,7 +233,7 @@ class Harness {
     this.#requests = 0;
     this.#killAfter = killAfter;
     const state: MirrorState = { ...this.state, marks: [...this.state.marks] };
-    const source = clientOf(this.source, () => this.#before());
+    const source = clientOf(this.source, () => this.#before(), undefined, this.#hasRuns);
     const target = clientOf(
       this.target,
       (isInsertion) => {

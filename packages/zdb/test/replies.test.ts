@@ -37,6 +37,46 @@ describe('replies', () => {
     await local.close();
   });
 
+  it('give runs of entries where a reference knows no such word, and refuse what DATA RAW refuses', async () => {
+    const local = await LocalServer.start();
+    const client = await local.connect();
+    const ask = (...words: string[]): Promise<string> => local.request(client, 'DATA', ...words);
+    assert.equal(await ask('ENTRIES', '0'), '-Missing arguments\r\n');
+    assert.equal(await ask('ENTRIES', '0', '28'), '-EOF\r\n');
+    assert.equal(await ask('ENTRIES', '7', '28'), '-Invalid Request\r\n');
+    assert.equal(await ask('ENTRIE', '0', '28'), '-Unknown DATA subcommand\r\n');
+    const offsets = [28];
+    for (const [word, key, value] of [
+      ['SET', 'a', '1'],
+      ['SET', 'b', ''],
+      ['DEL', 'a'],
+      ['SET', 'c', 'v'.repeat(200_000)],
+      ['SET', 'd', 'v'.repeat(200_000)],
+      ['SET', 'e', '5'],
+    ] as const) {
+      await local.request(client, word, key, ...(value === undefined ? [] : [value]));
+      offsets.push(offsets.at(-1)! + 18 + 1 + (value?.length ?? 0));
+    }
+    const single: string[] = [];
+    for (const offset of offsets) single.push(await ask('RAW', '0', String(offset)));
+    // Of 256 KiB the last one may be longer.
+    for (const [from, to] of [
+      [0, 5],
+      [3, 5],
+      [4, 6],
+      [5, 6],
+    ] as const)
+      assert.ok(
+        (await ask('entries', '0', String(offsets[from]))) ===
+          `*${to - from}\r\n${single.slice(from, to).join('')}`,
+        `from ${from} to ${to}`,
+      );
+    assert.equal(await ask('ENTRIES', '0', String(offsets[2]! + 1)), '-Unexpected Internal Error\r\n');
+    for (let i = 0; i < 300; i++) await local.request(client, 'SET', 'f', String(i));
+    assert.match(await ask('ENTRIES', '0', String(offsets[5])), /^\*256\r\n/);
+    await local.close();
+  });
+
   it('print sizes as C does: halves to the even neighbour', async () => {
     const local = await LocalServer.start();
     const client = await local.connect();

@@ -1,5 +1,6 @@
 // PING, TIME, INFO, AUTH, HOOKS, INDEX, DATA, STOP, WAIT, MASTER, MIRROR and `*` (specification sections 3.8 and 3.9).
-import { NotLocal, StoreError } from '../../engine/types.ts';
+import type { ReplyWriter } from '@qsfs/resp';
+import { type Namespace, NotLocal, type RawEntry, StoreError } from '../../engine/types.ts';
 import { provesSecret, sameSecret } from '../secrets.ts';
 import type { CommandDefinition, Session } from '../session.ts';
 import { atLeast, numberAt, refuse, textAt } from './arguments.ts';
@@ -13,6 +14,9 @@ const WAIT_DEFAULT_MS = 5000;
 const WAIT_SHORTEST_MS = 100;
 const WAIT_LONGEST_MS = 1_800_000;
 const MAX_TIMEOUT_BYTES = 16;
+/** Entries that DATA ENTRIES answers at most, and bytes of the data file after which no other is begun. */
+const ENTRIES_MAX = 256;
+const ENTRIES_BYTES = 256 << 10;
 
 /** System commands. */
 export const ASTERISK: CommandDefinition = [
@@ -162,7 +166,8 @@ function data(session: Session): void {
     refuse(session, 'Argument too long');
     return;
   }
-  if (textAt(session, 1).toUpperCase() !== 'RAW') {
+  const word = textAt(session, 1).toUpperCase();
+  if (word !== 'RAW' && word !== 'ENTRIES') {
     refuse(session, 'Unknown DATA subcommand');
     return;
   }
@@ -173,15 +178,14 @@ function data(session: Session): void {
     return;
   }
   try {
-    const entry = slot.namespace.rawEntry(numberAt(session, 2), offset);
-    replies.array(6);
-    replies.bulk(entry.key);
-    replies.integer(entry.previous);
-    replies.text(`0x${entry.crc.toString(16).padStart(8, '0')}`);
-    replies.integer(entry.flags);
-    replies.integer(entry.timestamp);
-    if (entry.payload === undefined) replies.nil();
-    else replies.bulk(entry.payload);
+    const file = numberAt(session, 2);
+    if (word === 'RAW') {
+      answerEntry(replies, slot.namespace.rawEntry(file, offset));
+      return;
+    }
+    const entries = entriesFrom(slot.namespace, file, offset);
+    replies.array(entries.length);
+    for (const entry of entries) answerEntry(replies, entry);
   } catch (error) {
     if (error instanceof NotLocal) {
       if (session.mayBring(error)) throw error;
@@ -192,6 +196,34 @@ function data(session: Session): void {
       throw error;
     }
   }
+}
+
+/** Entries that stand behind each other, at least one: as many as are whole, here, and quickly answered. @throws as `rawEntry` for the first */
+function entriesFrom(namespace: Namespace, file: number, offset: number): RawEntry[] {
+  let entry = namespace.rawEntry(file, offset);
+  const entries = [entry];
+  while (entries.length < ENTRIES_MAX && entry.nextOffset - offset < ENTRIES_BYTES) {
+    try {
+      entry = namespace.rawEntry(file, entry.nextOffset);
+    } catch (error) {
+      // Asked for again it is the first one, and refused.
+      if (error instanceof NotLocal || error instanceof StoreError) break;
+      throw error;
+    }
+    entries.push(entry);
+  }
+  return entries;
+}
+
+function answerEntry(replies: ReplyWriter, entry: RawEntry): void {
+  replies.array(6);
+  replies.bulk(entry.key);
+  replies.integer(entry.previous);
+  replies.text(`0x${entry.crc.toString(16).padStart(8, '0')}`);
+  replies.integer(entry.flags);
+  replies.integer(entry.timestamp);
+  if (entry.payload === undefined) replies.nil();
+  else replies.bulk(entry.payload);
 }
 
 function rawRefusal(error: StoreError): string {

@@ -1,4 +1,4 @@
-// The log of a mirror's source: its data files, read entry by entry (DATA RAW), and the marks by which the store is known again.
+// The log of a mirror's source: its data files, read entry by entry (DATA ENTRIES, or DATA RAW), and the marks by which the store is known again.
 import { type RawEntry, RespError, type ZdbClient } from '@qsfs/resp';
 import { DATA_ENTRY_BYTES, DATA_HEADER_BYTES } from '../../engine/format/data-format.ts';
 import { ToolError } from '../tool.ts';
@@ -9,7 +9,7 @@ const MARKS = 32;
 const OLDEST_MARKS = 8;
 
 /** What the log is read from. */
-export type LogSource = Pick<ZdbClient, 'rawEntry' | 'namespaceInfo' | 'info'>;
+export type LogSource = Pick<ZdbClient, 'rawEntry' | 'rawEntries' | 'namespaceInfo' | 'info'>;
 
 /** How far a namespace has come, all at one moment. */
 export interface LogEnd extends Position {
@@ -20,10 +20,25 @@ export interface LogEnd extends Position {
 /** Why a mirror cannot go on with this source. */
 export class Replaced extends ToolError {}
 
-/** The log of one namespace. */
+/** Entries that stand behind each other. */
+interface Run extends Position {
+  /** Undefined: there was none, or an error; it is asked for again by whom it concerns. */
+  readonly entries: Promise<readonly RawEntry[] | undefined>;
+}
+
+/**
+ * The log of one namespace. Where an entry begins only the one before it tells; so a source of our make is asked for runs of them,
+ * one run ahead of what is needed.
+ */
 export class SourceLog {
   readonly #source: LogSource;
   readonly #namespace: string;
+  /** Entries that were read already; the next one is at `#at`. */
+  #read: RawEntry[] = [];
+  #at: Position = { file: 0, offset: 0 };
+  #ahead: Run | undefined;
+  /** The source answers runs. */
+  #hasRuns = true;
 
   constructor(source: LogSource, namespace: string) {
     this.#source = source;
@@ -32,6 +47,9 @@ export class SourceLog {
 
   /** Where the log ends now. Every change before that has its entry before it, and its id is below `nextId`. */
   async end(): Promise<LogEnd> {
+    // What was read is of the store that was there then.
+    this.#read = [];
+    this.#ahead = undefined;
     return await endOf(this.#source, this.#namespace, 'source');
   }
 
@@ -40,7 +58,45 @@ export class SourceLog {
    * @returns `end` of the data file; `gone`: a compaction has removed the file; `damaged`: no whole entry stands there
    * @throws ToolError when the source cannot show its entries
    */
-  async entry({ file, offset }: Position): Promise<RawEntry | 'end' | 'gone' | 'damaged'> {
+  async entry(position: Position): Promise<RawEntry | 'end' | 'gone' | 'damaged'> {
+    if (this.#read.length === 0 || !isAt(this.#at, position)) await this.#readRun(position);
+    const entry = this.#read.shift();
+    if (entry === undefined) return await this.#single(position);
+    pass(this.#at, entry);
+    return entry;
+  }
+
+  /** Reads entries from a position on, and asks for those behind them. Errors are for `#single` to tell. */
+  async #readRun({ file, offset }: Position): Promise<void> {
+    const ahead = this.#ahead;
+    const run = ahead && isAt(ahead, { file, offset }) ? ahead : this.#ask({ file, offset });
+    this.#ahead = undefined;
+    this.#at = { file, offset };
+    this.#read = [...((await run.entries) ?? [])];
+    if (this.#read.length === 0) return;
+    const behind = { file, offset };
+    for (const entry of this.#read) pass(behind, entry);
+    this.#ahead = this.#ask(behind);
+  }
+
+  #ask({ file, offset }: Position): Run {
+    const entries = this.#run(file, offset);
+    entries.catch(() => {}); // met when it is waited for
+    return { file, offset, entries };
+  }
+
+  async #run(file: number, offset: number): Promise<readonly RawEntry[] | undefined> {
+    if (!this.#hasRuns) return undefined;
+    try {
+      return await this.#source.rawEntries(file, offset);
+    } catch (error) {
+      if (!(error instanceof RespError)) throw error;
+      if (error.message === 'Unknown DATA subcommand') this.#hasRuns = false;
+      return undefined;
+    }
+  }
+
+  async #single({ file, offset }: Position): Promise<RawEntry | 'end' | 'gone' | 'damaged'> {
     try {
       return (await this.#source.rawEntry(file, offset)) ?? 'end';
     } catch (error) {
@@ -65,7 +121,7 @@ export class SourceLog {
     }
     // One that is there decides: all the others were there before or after it.
     for (const mark of [...state.marks].reverse()) {
-      const entry = await this.entry({ file: mark.file, offset: DATA_HEADER_BYTES });
+      const entry = await this.#single({ file: mark.file, offset: DATA_HEADER_BYTES });
       if (entry === 'gone' || entry === 'damaged') continue;
       if (entry !== 'end' && printOf(entry) === mark.print) return;
       throw new Replaced(
@@ -78,7 +134,7 @@ export class SourceLog {
   async mark(state: MirrorState): Promise<void> {
     const file = state.offset > DATA_HEADER_BYTES ? state.file : state.file - 1;
     if (file < 0 || state.marks.at(-1)?.file === file) return;
-    const entry = await this.entry({ file, offset: DATA_HEADER_BYTES });
+    const entry = await this.#single({ file, offset: DATA_HEADER_BYTES });
     if (typeof entry === 'string') return;
     state.marks.push({ file, print: printOf(entry) } satisfies Mark);
     if (state.marks.length > MARKS) state.marks.splice(OLDEST_MARKS, 1);
@@ -106,6 +162,10 @@ export async function endOf(
 /** Whether one place of the log is in front of another. */
 export function isBefore(one: Position, other: Position): boolean {
   return one.file < other.file || (one.file === other.file && one.offset < other.offset);
+}
+
+function isAt(one: Position, other: Position): boolean {
+  return one.file === other.file && one.offset === other.offset;
 }
 
 /** Moves behind an entry. */
