@@ -149,7 +149,10 @@ class SeqLoader {
     // The file that lost them is the one before, or an earlier one when nothing was ever in that.
     let owner = next;
     while (owner.file > 0 && slotsOf(owner) === 0 && !owner.rebuild) owner = pairs[owner.file - 1]!;
-    const lost = lostBefore(log, pair, expected, slotsOf(owner));
+    let room = -slotsOf(owner);
+    for (const { dataEnd } of pairs.slice(owner.file, pair.file))
+      room += Math.max(0, Math.floor((dataEnd - DATA_HEADER_BYTES) / RECORD_OVERHEAD_BYTES));
+    const lost = lostBefore(log, pair, expected, slotsOf(owner), room);
     if (lost === 0) return expected;
     this.#fillLost(owner, lost);
     for (let file = owner.file + 1; file < pair.file; file++) firstIds[file] = firstIds[file]! + lost;

@@ -76,38 +76,50 @@ export function* slotChunks(
  * smaller one; and `previous` of the first slot is the position of the last slot before it.
  * @param expected id of the first slot when nothing is lost
  * @param before slots of the file before it that is not empty
+ * @param room records that the data files of the files before it could have without a slot
  */
-export function lostBefore(log: Log, pair: PairState, expected: number, before: number): number {
+export function lostBefore(
+  log: Log,
+  pair: PairState,
+  expected: number,
+  before: number,
+  room: number,
+): number {
   for (const [bytes, count] of slotChunks(log.indexFile(pair.file), slotsOf(pair), log.counters)) {
     const live = new Map<number, number>();
-    let largest = Number.NEGATIVE_INFINITY;
+    const flagged = new Map<number, number>();
     for (let slot = 0; slot < count && live.size <= 16; slot++) {
       const at = slot * SLOT_BYTES;
       if (bytes[at] !== ID_BYTES) continue;
       const shift = get64(bytes, at + INDEX_ENTRY_BYTES) - (expected + slot);
       if (shift > LOST_SLOTS_MAX) continue;
-      if ((indexEntry.flags(bytes, at) & INDEX_DELETED) === 0) live.set(shift, (live.get(shift) ?? 0) + 1);
-      else largest = Math.max(largest, shift);
+      const told = (indexEntry.flags(bytes, at) & INDEX_DELETED) === 0 ? live : flagged;
+      told.set(shift, (told.get(shift) ?? 0) + 1);
     }
-    let best: number | undefined;
-    for (const [shift, votes] of live) if (best === undefined || votes > live.get(best)!) best = shift;
-    const shift = best ?? largest;
-    if (best !== undefined && shift > 0 && !recordsAgree(log, bytes, count, expected, shift)) return 0;
-    if (shift >= 0) return shift;
-    if (best !== undefined || bytes[0] !== ID_BYTES) return 0;
-    // Copies only: they do not know where they stand.
     const previous = indexEntry.previous(bytes, 0);
     const slots = (previous - INDEX_HEADER_BYTES) / SLOT_BYTES + 1;
-    return Number.isInteger(slots) && slots > before ? slots - before : 0;
+    const byPrevious =
+      bytes[0] === ID_BYTES && Number.isInteger(slots) && slots > before ? slots - before : 0;
+    // One damaged id would have millions of slots filled in.
+    const credible = (shift: number, votes: number): boolean =>
+      votes > 1 || shift <= Math.max(0, room) || shift === byPrevious;
+    let best: number | undefined;
+    for (const [shift, votes] of live) if (best === undefined || votes > live.get(best)!) best = shift;
+    if (best !== undefined) {
+      const believed = credible(best, live.get(best)!) && recordsAgree(log, bytes, count, expected, best);
+      return believed ? Math.max(0, best) : 0;
+    }
+    let largest = Number.NEGATIVE_INFINITY;
+    for (const [shift, votes] of flagged) if (credible(shift, votes)) largest = Math.max(largest, shift);
+    // Copies only: they do not know where they stand.
+    return largest >= 0 ? largest : byPrevious;
   }
   return 0;
 }
 
-/**
- * Whether the records of live slots carry the ids that say so many slots are lost, as far as they are on this machine: one damaged id
- * in a short file would have millions of slots filled in.
- */
+/** Whether the records of live slots carry the ids that say so many slots are lost, as far as they are on this machine. */
 function recordsAgree(log: Log, bytes: Uint8Array, count: number, expected: number, shift: number): boolean {
+  if (shift <= 0) return true;
   const record = new Uint8Array(RECORD_OVERHEAD_BYTES);
   for (let slot = 0; slot < count; slot++) {
     const at = slot * SLOT_BYTES;
