@@ -175,6 +175,8 @@ export class LocalBackends {
       // Relative paths: the socket's must be short, and the working directory identifies the process (see #pid).
       const command = [
         processes.nodePath,
+        // No debugger, whatever signal comes while it starts.
+        '--disable-sigusr1',
         zdbProgram(),
         '--data',
         'data',
