@@ -1,5 +1,7 @@
 /** Stripes that are remembered. */
 const SAMPLES = 32;
+/** What was believed before weighs so much less than it would as something that came. */
+const BELIEF_SHARE = 8;
 
 /** How fast stripes come from the backends, all that are under way together: by those that came last. */
 export class LineRate {
@@ -7,9 +9,9 @@ export class LineRate {
   #next = 0;
   #cameAtMs = Number.NEGATIVE_INFINITY;
 
-  /** @param lengthBytes in `tookMs` milliseconds: what is believed before anything came */
+  /** @param lengthBytes in `tookMs` milliseconds: what is believed before anything came, and soon forgotten */
   constructor(lengthBytes: number, tookMs: number) {
-    this.#samples.push({ lengthBytes, tookMs });
+    this.#samples.push({ lengthBytes: lengthBytes / BELIEF_SHARE, tookMs: tookMs / BELIEF_SHARE });
     this.#next = 1;
   }
 
