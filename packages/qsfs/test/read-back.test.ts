@@ -45,6 +45,20 @@ async function evicted(
   return { ...made, readBack, came, damaged };
 }
 
+/** The other side: what the filesystem thread knows of file 0, of which nothing is here. */
+function presenceOver(readBack: ReadBack, clock: Fixture['clock']): LocalPresence {
+  const absent = new StripeMap(STRIPE, 8 * STRIPE);
+  absent.add(0, 0, 8);
+  const maps = { 'zdbfs-meta': new StripeMap(STRIPE, STRIPE).snapshot(), 'zdbfs-data': absent.snapshot() };
+  const events = {
+    copy: () => undefined,
+    isWaited: () => true,
+    need: (stripes: Stripes) => readBack.need(stripes),
+    reached: () => {},
+  };
+  return new LocalPresence(STRIPE, 8 * STRIPE, maps, events, () => clock.monotonicMs());
+}
+
 function need(file: number, first: number, count = 1) {
   return { namespace: 'zdbfs-data' as const, file, first, count };
 }
@@ -139,16 +153,7 @@ test('what the backends lost although its record says that it is whole is told o
 test('many readers of one stripe, let through one after the other, all have their error within ten seconds', async () => {
   const { readBack, clock, sent, zstor } = await evicted(1);
   zstor.gate = new Promise(() => {});
-  const absent = new StripeMap(STRIPE, 8 * STRIPE);
-  absent.add(0, 0, 8);
-  const maps = { 'zdbfs-meta': new StripeMap(STRIPE, STRIPE).snapshot(), 'zdbfs-data': absent.snapshot() };
-  const events = {
-    copy: () => undefined,
-    isWaited: () => true,
-    need: (stripes: Stripes) => readBack.need(stripes),
-    reached: () => {},
-  };
-  const presence = new LocalPresence(STRIPE, 8 * STRIPE, maps, events, () => clock.monotonicMs());
+  const presence = presenceOver(readBack, clock);
   const beginMs = clock.monotonicMs();
   let answered = 0;
   const told = () => {
@@ -179,16 +184,7 @@ test('many readers of one stripe, let through one after the other, all have thei
 test('as soon as backends are back what could not be had a moment ago is asked for again, and given time', async () => {
   const { readBack, clock, sent, zstor } = await evicted(1);
   zstor.mode = 'down';
-  const absent = new StripeMap(STRIPE, 8 * STRIPE);
-  absent.add(0, 0, 8);
-  const maps = { 'zdbfs-meta': new StripeMap(STRIPE, STRIPE).snapshot(), 'zdbfs-data': absent.snapshot() };
-  const events = {
-    copy: () => undefined,
-    isWaited: () => true,
-    need: (stripes: Stripes) => readBack.need(stripes),
-    reached: () => {},
-  };
-  const presence = new LocalPresence(STRIPE, 8 * STRIPE, maps, events, () => clock.monotonicMs());
+  const presence = presenceOver(readBack, clock);
   const ask = () => presence.ask(new NotLocal('zdbfs-data', 0, STRIPE, 100));
   const told = () => {
     for (const message of sent.splice(0)) {

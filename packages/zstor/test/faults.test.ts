@@ -90,6 +90,32 @@ test('on a line that is slow for all no more shards are asked for than are neede
   await clock.run(10_000);
 });
 
+test('what others get from a backend that has answered is no progress of a read that waits for another', async (t) => {
+  const clock = new SimulatedClock();
+  const rig = await openRig(t, {}, { clock });
+  await stored(rig);
+  const record = (await rig.zstor.head('name'))!;
+  let answers = 2;
+  for (const fault of rig.faults.values()) {
+    let stuckAtMs: number | undefined;
+    fault.before = (operation) => {
+      if (operation !== 'get' || answers-- > 0) return undefined;
+      stuckAtMs = clock.monotonicMs();
+      return clock.sleep(60_000);
+    };
+    fault.gotBytes = () => stuckAtMs ?? clock.monotonicMs();
+  }
+  let arrivedBytes = () => -1;
+  const waiting = (told: () => number) => (arrivedBytes = told);
+  const read = rig.zstor.read(record, 0, 100, { waiting });
+  await clock.until(clock.sleep(1000));
+  const before = arrivedBytes();
+  await clock.until(clock.sleep(8000));
+  assert.ok(before >= 0);
+  assert.equal(arrivedBytes(), before);
+  await clock.until(read);
+});
+
 test('one backend too many gone is an error that names backends, and the object comes back with them', async (t) => {
   const rig = await openRig(t);
   const content = await stored(rig);

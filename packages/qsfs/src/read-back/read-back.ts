@@ -140,12 +140,9 @@ export class ReadBack {
   returned(): void {
     this.#unavailableAtMs = Number.NEGATIVE_INFINITY;
     this.#failedAtMs.clear();
-    const leastMs = this.#parts.clock.monotonicMs() + DEMAND_AFTER_FAILURE_MS;
     for (const job of this.#jobs.values()) {
       job.quick = false;
-      if (job.deadlineMs >= leastMs) continue;
-      job.deadlineMs = leastMs;
-      this.#watch(job);
+      if (job.demanded) this.#extend(job, DEMAND_AFTER_FAILURE_MS);
     }
     this.#parts.send({ kind: 'returned' });
   }
@@ -171,9 +168,16 @@ export class ReadBack {
 
   /** Whoever waits for a stripe waits from now on. */
   #giveTime(job: Job): void {
-    job.deadlineMs = Math.max(job.deadlineMs, this.#parts.clock.monotonicMs() + DEMAND_MS);
-    this.#watch(job);
+    this.#extend(job, DEMAND_MS);
     this.#parts.send({ kind: 'awaited', ...stripesOf(job) });
+  }
+
+  /** A demand has so long from now on, at least. */
+  #extend(job: Job, patienceMs: number): void {
+    const leastMs = this.#parts.clock.monotonicMs() + patienceMs;
+    if (job.deadlineMs >= leastMs) return;
+    job.deadlineMs = leastMs;
+    this.#watch(job);
   }
 
   /** Forgets a record, after its object was changed. */

@@ -29,12 +29,13 @@ interface Source {
   readonly latencyMs: number;
 }
 
-/** A backend that was asked: what had arrived from it then, and when it was looked at last. */
+/** A backend that was asked: what had arrived from it then, when it was looked at last, and when it had answered. */
 interface Asked {
   readonly store: GuardedShardStore;
   readonly startBytes: number;
   seenBytes: number;
-  isAnswered: boolean;
+  /** undefined: it is awaited. */
+  endBytes: number | undefined;
 }
 
 /** The shards of one stripe, as far as they are needed. Must be closed; candidates are valid until then. */
@@ -56,7 +57,6 @@ export class ShardFetch {
   readonly #taken: Uint8Array[] = [];
   readonly #abort = new AbortController();
   readonly #asked: Asked[] = [];
-  #outstanding = 0;
   #hedge: Timer | undefined;
   #closed = false;
   #wake: () => void = () => {};
@@ -165,9 +165,8 @@ export class ShardFetch {
     const source = this.#sources.pop();
     if (!source) return false;
     const startBytes = source.store.gotBytes;
-    const asked: Asked = { store: source.store, startBytes, seenBytes: startBytes, isAnswered: false };
+    const asked: Asked = { store: source.store, startBytes, seenBytes: startBytes, endBytes: undefined };
     this.#asked.push(asked);
-    this.#outstanding++;
     this.#read(source).then(
       () => this.#answered(asked),
       (error: unknown) => {
@@ -182,15 +181,24 @@ export class ShardFetch {
     return true;
   }
 
+  get #outstanding(): number {
+    return this.#asked.filter(({ endBytes }) => endBytes === undefined).length;
+  }
+
   #answered(asked: Asked): void {
-    asked.isAnswered = true;
-    this.#outstanding--;
+    asked.endBytes = asked.store.gotBytes;
     this.#wake();
   }
 
-  /** What has arrived so far on the connections that were asked, from what was asked of them before, too. */
+  /**
+   * What has arrived so far on the connections that were asked, of what was asked of them before, too. Where the answer is there it does not
+   * grow any more: what others get from that backend is no progress here.
+   */
   arrivedBytes(): number {
-    return this.#asked.reduce((sum, { store, startBytes }) => sum + store.gotBytes - startBytes, 0);
+    return this.#asked.reduce(
+      (sum, { store, startBytes, endBytes }) => sum + (endBytes ?? store.gotBytes) - startBytes,
+      0,
+    );
   }
 
   async #read({ place, store }: Source): Promise<void> {
@@ -235,7 +243,7 @@ export class ShardFetch {
   #late(isSlow: boolean): number {
     let [awaited, arriving] = [0, 0];
     for (const asked of this.#asked) {
-      if (asked.isAnswered) continue;
+      if (asked.endBytes !== undefined) continue;
       awaited++;
       if (asked.store.gotBytes !== asked.seenBytes) arriving++;
       asked.seenBytes = asked.store.gotBytes;
