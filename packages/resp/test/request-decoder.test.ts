@@ -20,6 +20,7 @@ function decode(pieces: readonly Uint8Array[]): { requests: string[][]; error: s
       for (let i = 0; i < decoder.count; i++) {
         const bytes = decoder.argument(i);
         assert.equal(bytes.length, decoder.lengthOf(i));
+        assert.deepEqual(Buffer.from(decoder.shortArgument(i)), Buffer.from(bytes));
         if (bytes.length > 0) assert.equal(decoder.byteOf(i, bytes.length - 1), bytes[bytes.length - 1]);
         words.push(Buffer.from(bytes).toString('latin1'));
       }

@@ -21,6 +21,16 @@ test('a block is taken in at the second miss in a row of its frame', () => {
   assert.ok(!cache.find(owner, 0, 380, 50), 'not all of it is there');
   assert.ok(!cache.find(owner, 2, 100, 50), 'another file');
   assert.ok(!cache.find(cache.newOwner(), 0, 100, 50), 'another log');
+  const { at } = cache;
+  cache.touch(
+    owner,
+    Int32Array.of(0, 0, 2),
+    Uint32Array.of(390, 100, 100),
+    Int32Array.of(10, 50, 8 << 20),
+    3,
+  );
+  assert.equal(cache.at, at, 'touching changes nothing');
+  assert.equal(cache.bytes[cache.at], 7);
   cache.clear();
   assert.ok(!cache.find(owner, 0, 100, 50));
 });

@@ -1,7 +1,7 @@
 // The memory of the key table, which is what a key costs beside itself.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { KeyTable } from '../src/engine/key-table.ts';
+import { FETCHED_TOGETHER, KeyTable } from '../src/engine/key-table.ts';
 
 const KEYS = 300_000;
 /** The whole table may hold so many bytes in pieces begun and not full. */
@@ -86,11 +86,36 @@ test('fetching keys changes nothing: those that are there, those that are not, a
     table.place(table.add(20), number, 0, 0, 0, 0, 0);
   }
   const positions = new Int32Array(200);
+  const entries = new Int32Array(FETCHED_TOGETHER);
   for (let first = 38_950; first < 39_050; first++) {
     for (let i = 0; i < 100; i++) positions.set([20 * (first + i), i === 7 ? 300 : i === 8 ? 0 : 20], 2 * i);
-    table.fetch(bytes, positions, 100);
+    table.fetch(bytes, positions, 100, first % 2 === 0 ? entries : undefined);
     const entry = table.find(bytes, 20 * first, 20);
     assert.equal(entry < 0 ? -1 : table.file(entry), first < 39_000 ? first : -1);
   }
   assert.equal(table.size, 39_000);
+});
+
+test('fetching names the entries of nearly all keys that are there', () => {
+  for (const count of [3000, 40_000]) {
+    const table = new KeyTable(778);
+    const bytes = Buffer.alloc(count * 16);
+    for (let number = 0; number < count; number++) {
+      bytes.writeUInt32LE(number, 16 * number);
+      table.find(bytes, 16 * number, 16);
+      table.place(table.add(16), number, 0, 0, 0, 0, 0);
+    }
+    const positions = new Int32Array(2 * FETCHED_TOGETHER);
+    const entries = new Int32Array(FETCHED_TOGETHER);
+    let named = 0;
+    for (let first = 0; first + FETCHED_TOGETHER <= count; first += FETCHED_TOGETHER) {
+      for (let i = 0; i < FETCHED_TOGETHER; i++) positions.set([16 * (first + i), 16], 2 * i);
+      table.fetch(bytes, positions, FETCHED_TOGETHER, entries);
+      entries.forEach((entry, i) => {
+        if (entry === table.find(bytes, 16 * (first + i), 16)) named++;
+      });
+    }
+    if (count > 4096) assert.ok(named > 0.9 * count, `${named} of ${count}`);
+    else assert.equal(named, 0, 'a small table is in the cache of the processor anyway');
+  }
 });

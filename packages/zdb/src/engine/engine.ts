@@ -118,7 +118,7 @@ class StoreEngine implements Engine, NamespaceHost {
 
   get pendingBytes(): number {
     let bytes = 0;
-    for (const namespace of this.#touched) bytes += namespace.pendingBytes;
+    for (let i = 0; i < this.#touched.length; i++) bytes += this.#touched[i]!.pendingBytes;
     return bytes;
   }
 

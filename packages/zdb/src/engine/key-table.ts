@@ -29,7 +29,9 @@ const PART_SHIFT = 24;
 /** Entries that are moved to a larger part in one go. */
 const MOVED_TOGETHER = 256;
 /** Keys fetched in one go, at most. */
-const FETCHED_TOGETHER = 64;
+export const FETCHED_TOGETHER = 64;
+/** Slots in which `fetch` looks for a key. */
+const LIKELY_SLOTS = 8;
 /** 8 bits of key length, 24 of payload length. */
 const LENGTH_MASK = 0xffffff;
 const NONE = 0xffffffff;
@@ -72,7 +74,6 @@ export class KeyTable {
   /** For `fetch`. */
   readonly #fetching = {
     hashes: new Uint32Array(FETCHED_TOGETHER),
-    entries: new Uint32Array(FETCHED_TOGETHER),
     touched: 0,
   };
 
@@ -110,28 +111,51 @@ export class KeyTable {
    * Has the processor fetch the memory that `find` will look at for each of some keys: many waits at once instead of one after the
    * other. The loops are short, so that it sees many of them at a time.
    * @param positions where the keys begin in `bytes` and their lengths, in pairs
-   * @param expected whether most of the keys are there
+   * @param found filled with the entries that the keys seem to have, by their tags; -1: none is in sight
    */
-  fetch(bytes: Uint8Array, positions: Int32Array, count: number, expected = true): void {
-    if (this.#parts.length === 1) return; // All of it is in the processor's cache.
-    const { hashes, entries } = this.#fetching;
+  fetch(bytes: Uint8Array, positions: Int32Array, count: number, found?: Int32Array): void {
+    if (this.#parts.length === 1) {
+      // All of it is in the processor's cache.
+      found?.fill(-1, 0, count);
+      return;
+    }
+    const { hashes } = this.#fetching;
+    const parts = this.#parts;
     const keys = Math.min(count, FETCHED_TOGETHER);
     for (let i = 0; i < keys; i++)
       hashes[i] = this.#take(bytes, positions[2 * i]!, Math.min(positions[2 * i + 1]!, KEY_MAX_BYTES));
     let touched = 0;
     for (let i = 0; i < keys; i++) {
-      const { words, size } = this.#parts[hashes[i]! >>> PART_SHIFT]!;
+      const { words, size } = parts[hashes[i]! >>> PART_SHIFT]!;
       const slot = place(hashes[i]!, size);
-      entries[i] = words[slot + groupOf(slot)]!;
-      touched += entries[i]!;
+      touched ^= words[slot + groupOf(slot)]!;
     }
-    for (let i = 0; expected && i < keys; i++) {
-      const number = entries[i]!;
-      if (number === 0) continue;
-      const words = this.#words[(number - 1) >>> ARENA_SHIFT]!;
-      touched += words[(number - 1) & ARENA_MASK]! + words[((number - 1) & ARENA_MASK) + FIELDS]!;
+    if (found) {
+      for (let i = 0; i < keys; i++) found[i] = this.#likely(hashes[i]!);
+      for (let i = 0; i < keys; i++) {
+        const entry = found[i]!;
+        if (entry < 0) continue;
+        const words = this.#words[entry >>> ARENA_SHIFT]!;
+        const base = entry & ARENA_MASK;
+        const last = Math.min(base + FIELDS + ((positions[2 * i + 1]! - 1) >> 2), ARENA_MASK);
+        touched ^= words[base]! ^ words[last]!;
+      }
     }
     this.#fetching.touched = touched;
+  }
+
+  /** The first entry with the tag of a hash, not far from its place; -1 when there is none. */
+  #likely(hash: number): number {
+    const { words, bytes: tags, size } = this.#parts[hash >>> PART_SHIFT]!;
+    let slot = place(hash, size);
+    for (let looks = 0; looks < LIKELY_SLOTS; looks++) {
+      const group = groupOf(slot);
+      const number = words[slot + group]!;
+      if (number === 0) return -1;
+      if (tags[tagAt(slot, group)] === (hash & 255)) return number - 1;
+      if (++slot === size) slot = 0;
+    }
+    return -1;
   }
 
   /** Adds the key for which `find` just answered -1, of `length` bytes. @returns its entry, with all fields still to be set */

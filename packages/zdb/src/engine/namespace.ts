@@ -186,7 +186,7 @@ export class StoreNamespace implements Namespace {
   }
 
   expect(bytes: Uint8Array, positions: Int32Array, count: number): void {
-    this.#user?.table.fetch(bytes, positions, count);
+    this.#user?.expect(bytes, positions, count);
   }
 
   find(key: Uint8Array): number {

@@ -11,7 +11,7 @@ export interface Records {
   readonly tally: Tally;
   /** Fills `place` when the key is live. */
   locate(key: Uint8Array, place: Place): boolean;
-  /** Appends a record for `key`; `place` is its present place, or undefined when it is new. */
+  /** Appends a record for `key`, the one `locate` was asked for last; `place` is what it answered, undefined when the key is new. */
   write(
     key: Uint8Array,
     place: Place | undefined,

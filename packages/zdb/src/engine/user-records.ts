@@ -1,7 +1,7 @@
 // Records of a user-mode namespace: the key table in memory. Every write appends an index entry; the superseded one gets its flag
 // in place. The data file of a record has the number of its index file (docs/formats/zdb.md, "Index file").
 import { DATA_DELETED, DATA_ENTRY_BYTES } from './format/data-format.ts';
-import { KeyTable } from './key-table.ts';
+import { FETCHED_TOGETHER, KeyTable } from './key-table.ts';
 import type { Log } from './log/log.ts';
 import type { Place, Tally } from './place.ts';
 import { INDEX_KEY_OVERHEAD_BYTES, type Records } from './records.ts';
@@ -25,6 +25,15 @@ export class UserRecords implements Records {
   /** Kept between batches: an array that is emptied and filled again grows again each time. */
   #undo = new Float64Array(64 * UNDO_FIELDS);
   #undoEnd = 0;
+  /** What `locate` found last: entry, or -1. */
+  #located = -1;
+  /** For `expect`. */
+  readonly #expected = {
+    entries: new Int32Array(FETCHED_TOGETHER),
+    files: new Int32Array(FETCHED_TOGETHER),
+    offsets: new Uint32Array(FETCHED_TOGETHER),
+    lengths: new Int32Array(FETCHED_TOGETHER),
+  };
   readonly #saved: Tally = { ...this.tally };
 
   /** @param seed random, for the table */
@@ -33,8 +42,26 @@ export class UserRecords implements Records {
     this.table = new KeyTable(seed);
   }
 
+  /** Has the processor fetch the memory in which keys that are looked for next have their entries, and small records that are cached. */
+  expect(bytes: Uint8Array, positions: Int32Array, count: number): void {
+    const { table } = this;
+    const { entries, files, offsets, lengths } = this.#expected;
+    table.fetch(bytes, positions, count, entries);
+    let records = 0;
+    for (let i = 0; i < count; i++) {
+      const entry = entries[i]!;
+      if (entry < 0) continue;
+      files[records] = table.file(entry);
+      offsets[records] = table.dataOffset(entry);
+      lengths[records] = DATA_ENTRY_BYTES + table.keyBytes(entry) + table.payloadBytes(entry);
+      records++;
+    }
+    this.#log.touchRecords(files, offsets, lengths, records);
+  }
+
   locate(key: Uint8Array, place: Place): boolean {
     const entry = this.table.find(key, 0, key.length);
+    this.#located = entry;
     if (entry < 0) return false;
     this.#fill(entry, place);
     return true;
@@ -48,11 +75,13 @@ export class UserRecords implements Records {
     crc: number,
     timestamp: number,
   ): void {
+    const { active } = this.#log;
     const offset = this.#log.appendData(key, payload, payloadBytes, crc, 0, timestamp);
-    this.index(key, place, offset, payloadBytes, crc, timestamp);
+    const indexOffset = this.#appendIndex(key, place, offset, payloadBytes, crc, timestamp);
+    this.putFound(this.#located, key.length, active, indexOffset, offset, payloadBytes, crc, timestamp);
   }
 
-  /** Gives an appended data entry its index entry (recovery does only this). */
+  /** Gives an appended data entry its index entry (recovery and compaction do only this). */
   index(
     key: Uint8Array,
     place: Place | undefined,
@@ -61,9 +90,23 @@ export class UserRecords implements Records {
     crc: number,
     timestamp: number,
   ): void {
+    const indexOffset = this.#appendIndex(key, place, dataOffset, payloadBytes, crc, timestamp);
+    this.put(key, 0, key.length, this.#log.active, indexOffset, dataOffset, payloadBytes, crc, timestamp);
+  }
+
+  /** @returns where the index entry is in file `active` */
+  #appendIndex(
+    key: Uint8Array,
+    place: Place | undefined,
+    dataOffset: number,
+    payloadBytes: number,
+    crc: number,
+    timestamp: number,
+  ): number {
     const log = this.#log;
     if (place) this.flag(place.indexFile, place.indexOffset, place.dataOffset, true);
-    const indexOffset = log.appendIndex(
+    if (!place) this.tally.written++;
+    return log.appendIndex(
       key,
       dataOffset,
       payloadBytes,
@@ -74,8 +117,6 @@ export class UserRecords implements Records {
       place?.indexFile ?? 0,
       place?.indexOffset ?? 0,
     );
-    if (!place) this.tally.written++;
-    this.put(key, 0, key.length, log.active, indexOffset, dataOffset, payloadBytes, crc, timestamp);
   }
 
   /** Makes a record the live one of its key, in memory only. */

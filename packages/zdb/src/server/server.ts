@@ -89,6 +89,7 @@ export class Server implements Host {
   #uncommittedBytes = 0;
   readonly #commitBytes: number;
   #replyBytes = 0;
+  #timestamp = -1;
   /** After a failed commit each write is committed by itself, so that each gets its own answer. */
   #cautious = false;
   /** Rotations of the current command: hooks that are to be run. */
@@ -382,8 +383,15 @@ export class Server implements Host {
     session.releaseReplies();
   }
 
+  /** Seconds since 1970 at the first write of a turn: one for all that are committed together. */
+  get timestamp(): number {
+    if (this.#timestamp < 0) this.#timestamp = this.clock.nowSeconds();
+    return this.#timestamp;
+  }
+
   /** Commits and sends everything that was answered. */
   #settle(): void {
+    this.#timestamp = -1;
     this.commit();
     this.#rotationsWithoutSession();
     const attended = this.#attended;

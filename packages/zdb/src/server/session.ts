@@ -48,6 +48,7 @@ export interface Host {
   readonly instanceId: number;
   readonly startedSeconds: number;
   readonly startedMs: number;
+  readonly timestamp: number;
   readonly defaultSlot: Slot;
   /** Whether anybody can bring data files that are missing. */
   readonly canBring: boolean;

@@ -7,7 +7,10 @@
 /** Bytes of a block; it begins at a multiple of this in its file. */
 export const BLOCK_BYTES = 8192;
 const BLOCK_SHIFT = 13;
-const FRAMES_PER_CHUNK = 32;
+/** A processor's unit of memory. */
+const LINE_BYTES = 64;
+/** Records touched in one go, at most. */
+const TOUCHED_TOGETHER = 64;
 
 /** Longest record that is looked for in the cache or copied; longer ones are read into memory of their own. */
 export const RECORD_COPY_MAX_BYTES = 17 * 1024;
@@ -27,7 +30,10 @@ export class DataCache {
   readonly #filled: Uint16Array;
   /** What each frame missed last, mixed into one number. */
   readonly #missed: Int32Array;
-  readonly #chunks: (Uint8Array | undefined)[] = [];
+  /** The blocks. The kernel gives the memory when it is first used. */
+  readonly #memory: Uint8Array;
+  /** For `touch`. */
+  readonly #touching = { positions: new Int32Array(TOUCHED_TOGETHER), touched: 0 };
   #lastOwner = 0;
 
   /** @param limitBytes bound on the memory of the blocks, rounded down to a power of two; at least one block */
@@ -39,6 +45,7 @@ export class DataCache {
     this.#blocks = new Int32Array(frames);
     this.#filled = new Uint16Array(frames);
     this.#missed = new Int32Array(frames);
+    this.#memory = new Uint8Array(frames * BLOCK_BYTES + LINE_BYTES); // `touch` looks a line ahead
     this.bytes = this.record;
   }
 
@@ -59,9 +66,26 @@ export class DataCache {
       within + lengthBytes > this.#filled[frame]!
     )
       return false;
-    this.bytes = this.#chunks[(frame / FRAMES_PER_CHUNK) | 0]!;
-    this.at = (frame % FRAMES_PER_CHUNK) * BLOCK_BYTES + within;
+    this.bytes = this.#memory;
+    this.at = frame * BLOCK_BYTES + within;
     return true;
+  }
+
+  /** Has the processor fetch those of some small records that are here: many waits for memory at once. */
+  touch(owner: number, files: Int32Array, offsets: Uint32Array, lengths: Int32Array, count: number): void {
+    const { positions } = this.#touching;
+    const records = Math.min(count, TOUCHED_TOGETHER);
+    for (let i = 0; i < records; i++) {
+      const block = offsets[i]! >>> BLOCK_SHIFT;
+      const within = offsets[i]! & (BLOCK_BYTES - 1);
+      const frame = this.#frame(owner, files[i]!, block);
+      const isHere = this.#blocks[frame] === block && within + lengths[i]! <= this.#filled[frame]!;
+      positions[i] = isHere ? frame * BLOCK_BYTES + within : 0;
+    }
+    const memory = this.#memory;
+    let touched = 0;
+    for (let i = 0; i < records; i++) touched ^= memory[positions[i]!]! ^ memory[positions[i]! + LINE_BYTES]!;
+    this.#touching.touched = touched;
   }
 
   /**
@@ -82,14 +106,12 @@ export class DataCache {
   take(owner: number, file: number, start: number, lengthBytes: number): Uint8Array {
     const block = start >>> BLOCK_SHIFT;
     const frame = this.#frame(owner, file, block);
-    const chunk = (frame / FRAMES_PER_CHUNK) | 0;
-    const bytes = (this.#chunks[chunk] ??= new Uint8Array(FRAMES_PER_CHUNK * BLOCK_BYTES));
     this.#owners[frame] = owner;
     this.#files[frame] = file;
     this.#blocks[frame] = block;
     this.#filled[frame] = 0;
-    const at = (frame % FRAMES_PER_CHUNK) * BLOCK_BYTES;
-    return bytes.subarray(at, at + Math.min(lengthBytes, BLOCK_BYTES));
+    const at = frame * BLOCK_BYTES;
+    return this.#memory.subarray(at, at + Math.min(lengthBytes, BLOCK_BYTES));
   }
 
   /** The memory of a block that `take` gave is filled. */

@@ -475,6 +475,11 @@ export class Log {
     this.at = dataCache.at;
   }
 
+  /** Has the processor fetch those of some records that `viewRecord` will find in the cache. */
+  touchRecords(files: Int32Array, offsets: Uint32Array, lengths: Int32Array, count: number): void {
+    this.surroundings.dataCache.touch(this.#owner, files, offsets, lengths, count);
+  }
+
   /** End of what is written of a data file; of one that is not here, what is known of it: nothing. */
   #writtenDataEnd(file: number): number {
     for (const segment of this.segments) if (segment.file === file) return segment.dataStart;

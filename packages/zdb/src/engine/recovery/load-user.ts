@@ -241,7 +241,7 @@ class UserLoader {
    */
   #touch(entries: IndexEntries): number {
     const count = entries.ahead(this.#ahead);
-    this.#records.table.fetch(entries.bytes, this.#ahead, count, false);
+    this.#records.table.fetch(entries.bytes, this.#ahead, count);
     return count;
   }
 

@@ -60,7 +60,7 @@ export function readableKey(session: Session): Uint8Array | undefined {
     refuse(session, 'Invalid key');
     return undefined;
   }
-  return notFrozen(session) ? request.argument(1) : undefined;
+  return notFrozen(session) ? request.shortArgument(1) : undefined;
 }
 
 /** One namespace name as the only argument. */

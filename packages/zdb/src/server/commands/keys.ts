@@ -39,14 +39,14 @@ function set(session: Session): void {
     return;
   }
   if (!mayWrite(session)) return;
-  const value = request.argument(2);
+  const value = request.shortArgument(2);
   if (!server.room.takes(session.slot.namespace, value.length)) {
     replies.error(NO_ROOM);
     return;
   }
   let stored: Uint8Array | undefined;
   try {
-    stored = store(session, value, timestamp);
+    stored = store(session, value, timestamp ?? server.timestamp);
   } catch (error) {
     const text = setRefusal(error);
     if (text === undefined) {
@@ -68,9 +68,9 @@ function set(session: Session): void {
 }
 
 /** Stores; when the old value cannot be brought for the comparison the new one counts as changed. */
-function store(session: Session, value: Uint8Array, timestamp: number | undefined): Uint8Array | undefined {
+function store(session: Session, value: Uint8Array, timestamp: number): Uint8Array | undefined {
   const { namespace } = session.slot;
-  const key = session.request.argument(1);
+  const key = session.request.shortArgument(1);
   try {
     return namespace.set(key, value, timestamp);
   } catch (error) {
@@ -123,7 +123,7 @@ function remove(session: Session): void {
   }
   if (!mayWrite(session)) return;
   const { namespace } = session.slot;
-  const key = request.argument(1);
+  const key = request.shortArgument(1);
   let removed: boolean;
   try {
     removed = key.length > 0 && namespace.remove(key, timestamp);
