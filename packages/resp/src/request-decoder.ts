@@ -29,15 +29,11 @@ const DOLLAR = 36;
 const STAR = 42;
 const EMPTY = new Uint8Array(0);
 
-/** Longest argument that `shortArgument` copies: the longest key. */
-const SHORT_BYTES = 255;
-/** First position behind those that `shortArgument` has memory for. */
-const SHORT_POSITIONS = 3;
-/** For `shortArgument`: the beginning of a piece of memory for each position, by length; views are made when they are first needed. */
-const SHORT = Array.from({ length: SHORT_POSITIONS }, () => ({
-  memory: new ArrayBuffer(SHORT_BYTES),
-  views: new Array<Uint8Array | undefined>(SHORT_BYTES + 1).fill(undefined),
-}));
+/** Longest argument that `shortArgument` copies; of a longer one a view is cheaper. */
+const SHORT_BYTES = 32;
+const SHORT_MEMORY = new ArrayBuffer(SHORT_BYTES);
+/** For `shortArgument`: the beginning of one piece of memory, by length. */
+const SHORT = Array.from({ length: SHORT_BYTES + 1 }, (_, length) => new Uint8Array(SHORT_MEMORY, 0, length));
 
 /** A decoder of one connection's requests. */
 export class RequestDecoder {
@@ -137,16 +133,14 @@ export class RequestDecoder {
   }
 
   /**
-   * Argument `position` of the current request. Where it is short it is a copy in memory that the next call for this position, of any
-   * decoder, writes over: that is cheaper than a view of its own.
+   * Argument `position` of the current request. Where it is short it is a copy in memory that the next call, of any decoder, writes over:
+   * that is cheaper than a view of its own.
    */
   shortArgument(position: number): Uint8Array {
     const start = this.#starts[position]!;
     const length = this.#ends[position]! - start;
-    if (this.#own[position] !== undefined || length > SHORT_BYTES || position >= SHORT_POSITIONS)
-      return this.argument(position);
-    const { memory, views } = SHORT[position]!;
-    const copy = (views[length] ??= new Uint8Array(memory, 0, length));
+    if (this.#own[position] !== undefined || length > SHORT_BYTES) return this.argument(position);
+    const copy = SHORT[length]!;
     const base = this.#base;
     for (let byte = 0; byte < length; byte++) copy[byte] = base[start + byte]!;
     return copy;

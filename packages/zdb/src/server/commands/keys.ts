@@ -39,7 +39,7 @@ function set(session: Session): void {
     return;
   }
   if (!mayWrite(session)) return;
-  const value = request.shortArgument(2);
+  const value = request.argument(2);
   if (!server.room.takes(session.slot.namespace, value.length)) {
     replies.error(NO_ROOM);
     return;
