@@ -61,3 +61,28 @@ test('records read again and again cost no reads of the disk, and those written 
   }
   engine.close();
 });
+
+test('keys that are expected are found and read as before: there or not, cached or not, more of them than are looked at', () => {
+  const engine = openSimulated(new SimulatedDisk(), { mode: 'user', dataCacheBytes: 4 * BLOCK_BYTES });
+  const namespace = engine.namespace('default')!;
+  const count = 5000;
+  const bytes = Buffer.alloc(8 * count + 800);
+  for (let number = 0; number < count + 100; number++) bytes.writeDoubleLE(number + 0.5, 8 * number);
+  const key = (number: number) => bytes.subarray(8 * number, 8 * number + 8);
+  for (let number = 0; number < count; number++) namespace.set(key(number), Buffer.from(`value ${number}`));
+  engine.commit();
+  const positions = new Int32Array(200);
+  const target = Buffer.alloc(16);
+  for (let first = count - 200; first < count; first += 10) {
+    for (let i = 0; i < 100; i++) positions.set([8 * (first + i), 8], 2 * i);
+    namespace.expect(bytes, positions, 100);
+    for (let number = first; number < first + 100; number++) {
+      const length = namespace.find(key(number));
+      assert.equal(length, number < count ? `value ${number}`.length : -1);
+      if (length < 0) continue;
+      namespace.copyFound(key(number), target, 0);
+      assert.equal(target.toString('latin1', 0, length), `value ${number}`);
+    }
+  }
+  engine.close();
+});

@@ -47,8 +47,9 @@ export class UserRecords implements Records {
     const { table } = this;
     const { entries, files, offsets, lengths } = this.#expected;
     table.fetch(bytes, positions, count, entries);
+    const keys = Math.min(count, FETCHED_TOGETHER);
     let records = 0;
-    for (let i = 0; i < count; i++) {
+    for (let i = 0; i < keys; i++) {
       const entry = entries[i]!;
       if (entry < 0) continue;
       files[records] = table.file(entry);
