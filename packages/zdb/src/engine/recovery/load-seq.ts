@@ -231,8 +231,23 @@ class SeqLoader {
       if (scanner.deleted ? this.#liveBefore(pair, scanner) : scanner.intact())
         this.#replayFrom = Math.min(this.#replayFrom, pair.file);
     }
-    if (scanner.nextOffset < pair.dataEnd)
-      warn(`${log.data.path(pair.file)}: no whole entry at ${scanner.nextOffset}; left as it is`);
+    if (scanner.nextOffset >= pair.dataEnd) return;
+    if (scanner.nextOffset === coveredEnd && !this.#leadsTo(pair, coveredEnd)) {
+      // Otherwise what is found there would depend on what is repaired now, and the next opening would show more.
+      warn(
+        `${log.data.path(pair.file)}: what the index knows of it ends within an entry; looked through from its start`,
+      );
+      this.#replayFrom = Math.min(this.#replayFrom, pair.file);
+      return;
+    }
+    warn(`${log.data.path(pair.file)}: no whole entry at ${scanner.nextOffset}; left as it is`);
+  }
+
+  /** Whether one of the entries of a data file ends at an offset. */
+  #leadsTo(pair: PairState, end: number): boolean {
+    const scanner = new DataScanner(() => this.#loading.log.data.reading(pair.file), 'seq', pair.dataEnd);
+    while (scanner.nextOffset < end && scanner.next());
+    return scanner.nextOffset === end;
   }
 
   /** Whether the id of a deletion marker is live with a record from before it. */
