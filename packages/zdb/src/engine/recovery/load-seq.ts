@@ -243,9 +243,12 @@ class SeqLoader {
     warn(`${log.data.path(pair.file)}: no whole entry at ${scanner.nextOffset}; left as it is`);
   }
 
-  /** Whether one of the entries of a data file ends at an offset. */
+  /** Whether one of the entries of a data file ends at an offset. Of a file that is not all here that is believed. */
   #leadsTo(pair: PairState, end: number): boolean {
-    const scanner = new DataScanner(() => this.#loading.log.data.reading(pair.file), 'seq', pair.dataEnd);
+    const { log } = this.#loading;
+    const { presence } = log.surroundings;
+    if (presence && !presence.has(log.name, pair.file, 0, end)) return true;
+    const scanner = new DataScanner(() => log.data.reading(pair.file), 'seq', pair.dataEnd);
     while (scanner.nextOffset < end && scanner.next());
     return scanner.nextOffset === end;
   }
