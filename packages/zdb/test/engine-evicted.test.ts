@@ -50,6 +50,25 @@ test('index entries of an evicted data file are used as they are, without readin
   assert.deepEqual(Buffer.from(again.readId(0)!), payloads[0]);
 });
 
+test('a data file of which the beginning is evicted is not looked through for what stands behind its end', (context) => {
+  const directory = scratchDirectory(context);
+  const first = openScratch(directory, { mode: 'seq', dataSizeBytes: 524_288 });
+  for (let id = 0; id < 12; id++) first.namespace('default')!.insertId(Buffer.alloc(100_000, `${id}`));
+  first.close();
+  const path = join(directory, 'data', 'default', 'd0');
+  const size = readFileSync(path).length;
+  const evicted = Buffer.concat([Buffer.alloc(size), Buffer.alloc(40, 0xff)]);
+  writeFileSync(path, evicted);
+  const presence: Presence = { has: (_, file, offset) => file !== 0 || offset >= size };
+  const engine = openScratch(directory, { mode: 'seq', dataSizeBytes: 524_288, presence });
+  const again = engine.namespace('default')!;
+  assert.equal(again.entries, 12);
+  assert.throws(() => again.readId(0), NotLocal);
+  assert.equal(again.readId(11)![0], 49);
+  engine.close();
+  assert.deepEqual(readFileSync(path), evicted, 'untouched');
+});
+
 test('a restored store whose last data file is not here starts a new pair and keeps all ids', (context) => {
   const directory = scratchDirectory(context);
   const first = openScratch(directory, { mode: 'seq' });
