@@ -26,6 +26,35 @@ describe('a session', () => {
     await local.close();
   });
 
+  it('writes records of one turn with one time, so that a later record never has an earlier one', async () => {
+    const loop = new ManualLoop();
+    const local = await LocalServer.start(new SimulatedDisk(), 1, {}, loop);
+    const client = loop.connect();
+    client.send(encode(['SET', 'a', '1']));
+    loop.turn();
+    for (const words of [
+      ['SET', 'b', '2'],
+      ['DEL', 'a'],
+      ['SET', 'c', '3'],
+    ]) {
+      client.send(encode(words));
+      local.clock.advance(1000);
+    }
+    loop.turn();
+    client.send(encode(['SET', 'd', '4']));
+    loop.turn();
+    const namespace = local.engine.namespace('default')!;
+    const times: number[] = [];
+    for (let offset = 28; offset < namespace.activeOffset; ) {
+      const entry = namespace.rawEntry(0, offset);
+      times.push(entry.timestamp);
+      offset = entry.nextOffset;
+    }
+    const [first, ...others] = times;
+    assert.deepEqual(others, [first, first, first, first! + 3]);
+    await local.close();
+  });
+
   it('answers a long pipeline in order where there are many keys, whatever stands between the requests', async () => {
     const loop = new ManualLoop();
     const local = await LocalServer.start(new SimulatedDisk(), 1, {}, loop);

@@ -76,10 +76,8 @@ export class UserRecords implements Records {
     crc: number,
     timestamp: number,
   ): void {
-    const { active } = this.#log;
     const offset = this.#log.appendData(key, payload, payloadBytes, crc, 0, timestamp);
-    const indexOffset = this.#appendIndex(key, place, offset, payloadBytes, crc, timestamp);
-    this.putFound(this.#located, key.length, active, indexOffset, offset, payloadBytes, crc, timestamp);
+    this.#index(this.#located, key, place, offset, payloadBytes, crc, timestamp);
   }
 
   /** Gives an appended data entry its index entry (recovery and compaction do only this). */
@@ -91,33 +89,36 @@ export class UserRecords implements Records {
     crc: number,
     timestamp: number,
   ): void {
-    const indexOffset = this.#appendIndex(key, place, dataOffset, payloadBytes, crc, timestamp);
-    this.put(key, 0, key.length, this.#log.active, indexOffset, dataOffset, payloadBytes, crc, timestamp);
+    const found = this.table.find(key, 0, key.length);
+    this.#index(found, key, place, dataOffset, payloadBytes, crc, timestamp);
   }
 
-  /** @returns where the index entry is in file `active` */
-  #appendIndex(
+  /** @param found what `table.find` just answered for this key */
+  #index(
+    found: number,
     key: Uint8Array,
     place: Place | undefined,
     dataOffset: number,
     payloadBytes: number,
     crc: number,
     timestamp: number,
-  ): number {
+  ): void {
     const log = this.#log;
     if (place) this.flag(place.indexFile, place.indexOffset, place.dataOffset, true);
-    if (!place) this.tally.written++;
-    return log.appendIndex(
+    else this.tally.written++;
+    const { active } = log;
+    const indexOffset = log.appendIndex(
       key,
       dataOffset,
       payloadBytes,
       0,
-      log.active,
+      active,
       timestamp,
       crc,
       place?.indexFile ?? 0,
       place?.indexOffset ?? 0,
     );
+    this.putFound(found, key.length, active, indexOffset, dataOffset, payloadBytes, crc, timestamp);
   }
 
   /** Makes a record the live one of its key, in memory only. */

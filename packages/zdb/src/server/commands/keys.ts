@@ -126,7 +126,7 @@ function remove(session: Session): void {
   const key = request.shortArgument(1);
   let removed: boolean;
   try {
-    removed = key.length > 0 && namespace.remove(key, timestamp);
+    removed = key.length > 0 && namespace.remove(key, timestamp ?? server.timestamp);
   } catch (error) {
     if (error instanceof StoreError && error.reason === 'worm') {
       replies.error('Cannot delete a key when namespace is in worm mode');
