@@ -1,7 +1,10 @@
 // The memory of the key table, which is what a key costs beside itself.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { SimulatedRandom } from '@qsfs/io/simulated';
+import { KeyHash } from '../src/engine/key-hash.ts';
 import { FETCHED_TOGETHER, KeyTable } from '../src/engine/key-table.ts';
+import { Part } from '../src/engine/key-table-part.ts';
 
 const KEYS = 300_000;
 /** The whole table may hold so many bytes in pieces begun and not full. */
@@ -10,7 +13,7 @@ const BOUND_BYTES = 40;
 
 for (const keyBytes of [17, 20]) {
   test(`a key of ${keyBytes} bytes costs at most ${BOUND_BYTES} bytes beside itself, whatever the number of keys`, () => {
-    const table = new KeyTable(12_345);
+    const table = new KeyTable(new SimulatedRandom(12_345));
     const key = Buffer.alloc(keyBytes, 0x6b);
     for (let number = 0; number < KEYS; number++) {
       key.writeUInt32LE(number, 8);
@@ -24,7 +27,7 @@ for (const keyBytes of [17, 20]) {
 }
 
 test('room reserved for keys that are not there is given back, and every key is still found', () => {
-  const table = new KeyTable(54_321);
+  const table = new KeyTable(new SimulatedRandom(54_321));
   table.reserve(1_000_000);
   const key = Buffer.alloc(20);
   for (let number = 0; number < 50_000; number++) {
@@ -41,7 +44,7 @@ test('room reserved for keys that are not there is given back, and every key is 
 });
 
 test('keys of all lengths are told apart, through removal, reuse of their places and growth', () => {
-  const table = new KeyTable(1);
+  const table = new KeyTable(new SimulatedRandom(1));
   /** Keys that differ only in their last byte, in their length, or in zeros behind their end. */
   const keys = Array.from({ length: 256 }, (_, length) => [
     Buffer.alloc(length),
@@ -78,7 +81,7 @@ test('keys of all lengths are told apart, through removal, reuse of their places
 });
 
 test('fetching keys changes nothing: those that are there, those that are not, and more of them than are fetched', () => {
-  const table = new KeyTable(777);
+  const table = new KeyTable(new SimulatedRandom(777));
   const bytes = Buffer.alloc(40_000 * 20);
   for (let number = 0; number < 40_000; number++) bytes.writeUInt32LE(number, 20 * number);
   for (let number = 0; number < 39_000; number++) {
@@ -98,7 +101,7 @@ test('fetching keys changes nothing: those that are there, those that are not, a
 
 test('fetching names the entries of nearly all keys that are there', () => {
   for (const count of [3000, 40_000]) {
-    const table = new KeyTable(778);
+    const table = new KeyTable(new SimulatedRandom(778));
     const bytes = Buffer.alloc(count * 16);
     for (let number = 0; number < count; number++) {
       bytes.writeUInt32LE(number, 16 * number);
@@ -117,5 +120,106 @@ test('fetching names the entries of nearly all keys that are there', () => {
     }
     if (count > 4096) assert.ok(named > 0.9 * count, `${named} of ${count}`);
     else assert.equal(named, 0, 'a small table is in the cache of the processor anyway');
+  }
+});
+
+/** Keys that collide in a table hashed with Murmur3, whatever its seed: what one pair of words changes in the state, the next takes back. */
+function murmurCollisions(pairs: number): Uint8Array[] {
+  /** The word that Murmur3 mixes into these bits. */
+  const wordOf = (bits: number) => {
+    const rotated = Math.imul(bits, inverse(0x1b873593));
+    return Math.imul((rotated >>> 15) | (rotated << 17), inverse(0xcc9e2d51)) >>> 0;
+  };
+  return Array.from({ length: 2 ** pairs }, (_, choice) => {
+    const key = Buffer.alloc(8 * pairs);
+    for (let pair = 0; pair < pairs; pair++) {
+      const other = (choice >>> pair) & 1;
+      key.writeUInt32LE(wordOf(other << 18), 8 * pair);
+      key.writeUInt32LE(wordOf(other << 31), 8 * pair + 4);
+    }
+    return key;
+  });
+}
+
+/** Of an odd number modulo 2^32. */
+function inverse(odd: number): number {
+  let result = odd;
+  for (let i = 0; i < 5; i++) result = Math.imul(result, 2 - Math.imul(odd, result));
+  return result;
+}
+
+test('nobody can choose keys that collide', () => {
+  const hash = new KeyHash(new SimulatedRandom(4));
+  const hashesOf = (keys: Uint8Array[]) =>
+    new Set(keys.map((key) => hash.of(new Uint32Array(new Uint8Array(key).buffer), 0, key.length))).size;
+  const keys = murmurCollisions(14);
+  assert.ok(hashesOf(keys) > keys.length - 100, 'made for Murmur3');
+  const zeros = Array.from({ length: 64 }, (_, units) => Buffer.alloc(4 * units));
+  assert.equal(hashesOf(zeros), zeros.length, 'of different lengths');
+});
+
+for (const [name, keyOf] of [
+  ['counted', (number: number) => Buffer.from(String(number).padStart(16, '0'))],
+  [
+    'counted in binary',
+    (number: number) => {
+      const key = Buffer.alloc(16);
+      key.writeUInt32BE(number, 8);
+      return key;
+    },
+  ],
+  [
+    'of one bit each',
+    (number: number) => {
+      const key = Buffer.alloc(252);
+      key[((number / 8) % 252) | 0] = 1 << (number % 8);
+      key.writeUInt16LE(number / 2016, 0);
+      return key;
+    },
+  ],
+] as const) {
+  test(`keys ${name} stand near the home of their hash`, () => {
+    for (let seed = 0; seed < 20; seed++) {
+      const hash = new KeyHash(new SimulatedRandom(seed));
+      const part = new Part(20_000, 0);
+      let away = 0;
+      const count = 15_000;
+      for (let number = 0; number < count; number++) {
+        const key = keyOf(number);
+        assert.ok(part.insert(number, hash.of(new Uint32Array(new Uint8Array(key).buffer), 0, key.length)));
+      }
+      for (let slot = 0; 2 * slot < part.words.length; slot++)
+        if (part.number(slot) !== 0) away += slot - part.home(part.words[2 * slot]!);
+      // At a load of 0.75 slots that are chosen at random are 1.5 away on average.
+      assert.ok(away / count < 2, `${away / count} slots away, seed ${seed}`);
+    }
+  });
+}
+
+test('a part grows, takes out and finds in the order of its hashes, and past its last home', () => {
+  const random = new SimulatedRandom(9);
+  const part = new Part(64, 8);
+  const expected = new Map<number, number>();
+  const crowd = 0xab_ffffff;
+  for (let step = 0; step < 20_000; step++) {
+    if (expected.size > 0 && random.below(5) < 2) {
+      const [entry, hash] = [...expected][random.below(expected.size)]!;
+      part.remove(entry, hash);
+      expected.delete(entry);
+    } else {
+      const hash =
+        random.below(3) === 0 ? crowd - random.below(3) : (0xab000000 | random.below(2 ** 24)) >>> 0;
+      while (!part.insert(step, hash)) part.resize(part.size + 1 + random.below(10));
+      expected.set(step, hash);
+    }
+    if (step % 500 === 0) part.resize(Math.max(16, expected.size >> random.below(2)));
+    if (step % 100 > 0) continue;
+    const found = [...part.slots()];
+    assert.equal(part.used, expected.size);
+    assert.deepEqual(new Map(found.map(([hash, entry]) => [entry, hash])), expected);
+    assert.deepEqual(
+      found.map(([hash]) => hash),
+      found.map(([hash]) => hash).sort((a, b) => a - b),
+    );
   }
 });

@@ -105,7 +105,7 @@ class StoreEngine implements Engine, NamespaceHost {
       mode: options.mode,
       newMode: options.mode ?? 'user',
       events: this.#events,
-      seed: () => options.random.below(2 ** 32),
+      random: options.random,
     };
     try {
       this.#lock();

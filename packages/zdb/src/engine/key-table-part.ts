@@ -1,76 +1,106 @@
 // A part of the key table (key-table.ts): its slots in memory.
+//
+// A slot is 8 bytes, the hash of a key and entry + 1, or 0. Slots are in the order of their hashes, each at its home or behind it: a hash
+// that is greater ends a search, and growing reads one memory from its beginning to its end and writes another.
 
-/** Slots of one group: their numbers and tags are 16 bytes. */
-const GROUP_SLOTS = 3;
+/** Slots behind the last home, at first. A key that finds them in use makes its part grow; more than ten hardly ever are. */
+const SPARE_SLOTS = 48;
 
-/**
- * Part of the table. A slot is entry + 1 or 0, and the low 8 bits of the hash, its tag. Three slots are a group of 16 bytes, numbers before
- * tags, so that a lookup waits for one line of memory (a group does not cross lines: the memory is aligned to 16 bytes).
- */
+/** Part of the table. */
 export class Part {
+  /** Hash and number of each slot. The last slot is always free. */
   words = new Uint32Array(0);
-  /** The same memory. */
-  bytes = new Uint8Array(0);
-  /** Slots. */
+  /** Homes: hashes are spread over so many slots. */
   size = 0;
   used = 0;
+  /** Homes per hash. */
+  #scale = 0;
+  /** Leading bits of the hash that are the same for all of this part. */
+  readonly #commonBits: number;
 
-  constructor(size: number) {
-    this.reset(size);
+  /** @param commonBits the leading bits of the hash that chose this part */
+  constructor(size: number, commonBits: number) {
+    this.#commonBits = commonBits;
+    this.#reset(size, size + SPARE_SLOTS);
   }
 
-  /** Makes it empty, with at least `size` slots. */
-  reset(size: number): void {
-    const groups = Math.ceil(size / GROUP_SLOTS);
-    this.words = new Uint32Array(groups * (GROUP_SLOTS + 1));
-    this.bytes = new Uint8Array(this.words.buffer);
-    this.size = groups * GROUP_SLOTS;
-    this.used = 0;
+  /** The first slot a key of this hash may be in. */
+  home(hash: number): number {
+    return (((hash << this.#commonBits) >>> 0) * this.#scale) | 0;
   }
 
   /** Entry + 1, or 0. */
   number(slot: number): number {
-    return this.words[slot + groupOf(slot)]!;
+    return this.words[2 * slot + 1]!;
   }
 
-  put(slot: number, number: number, hash: number): void {
-    const group = groupOf(slot);
-    this.words[slot + group] = number;
-    this.bytes[tagAt(slot, group)] = hash & 255;
-  }
-
-  insert(entry: number, hash: number): void {
-    const { size } = this;
-    let slot = place(hash, size);
-    while (this.number(slot) !== 0) if (++slot === size) slot = 0;
-    this.put(slot, entry + 1, hash);
-    this.used++;
-  }
-
-  /** Entry + 1 of all. */
-  *numbers(): Generator<number> {
+  /** @returns false when it has to grow first */
+  insert(entry: number, hash: number): boolean {
     const { words } = this;
-    for (let word = 0; word < words.length; word++)
-      if (isNumber(word) && words[word] !== 0) yield words[word]!;
+    let at = 2 * this.home(hash);
+    while (words[at + 1] !== 0 && words[at]! <= hash) at += 2;
+    let free = at;
+    while (words[free + 1] !== 0) free += 2;
+    if (free + 2 === words.length) return false;
+    for (let word = free - 1; word >= at; word--) words[word + 2] = words[word]!;
+    words[at] = hash;
+    words[at + 1] = entry + 1;
+    this.used++;
+    return true;
   }
-}
 
-/** Group of a slot. */
-export function groupOf(slot: number): number {
-  return (slot / GROUP_SLOTS) | 0;
-}
+  /** Takes out an entry that is there. */
+  remove(entry: number, hash: number): void {
+    const { words } = this;
+    let slot = this.home(hash);
+    while (words[2 * slot + 1] !== entry + 1) slot++;
+    // What stands behind its home moves up.
+    for (let next = slot + 1; words[2 * next + 1] !== 0 && this.home(words[2 * next]!) < next; next++) {
+      words[2 * slot] = words[2 * next]!;
+      words[2 * slot + 1] = words[2 * next + 1]!;
+      slot = next;
+    }
+    words[2 * slot + 1] = 0;
+    this.used--;
+  }
 
-/** Whether a word of a part is a number, not tags. */
-export function isNumber(word: number): boolean {
-  return (word & GROUP_SLOTS) !== GROUP_SLOTS;
-}
+  /** Spreads its slots over another number of homes. */
+  resize(size: number): void {
+    const before = this.words;
+    for (let spare = SPARE_SLOTS; ; spare *= 2) {
+      this.#reset(size, size + spare);
+      if (this.#fill(before)) return;
+    }
+  }
 
-/** Where the tag of a slot is in the bytes of its part. */
-export function tagAt(slot: number, group: number): number {
-  return 13 * group + slot + 4 * GROUP_SLOTS;
-}
+  /** Takes over slots. @returns false when hardly any would be free behind the last home */
+  #fill(before: Uint32Array): boolean {
+    const { words } = this;
+    const limit = words.length / 2 - SPARE_SLOTS / 2;
+    let next = 0;
+    for (let at = 0; at < before.length; at += 2) {
+      if (before[at + 1] === 0) continue;
+      const slot = Math.max(next, this.home(before[at]!));
+      next = slot + 1;
+      if (next > limit) return false;
+      words[2 * slot] = before[at]!;
+      words[2 * slot + 1] = before[at + 1]!;
+      this.used++;
+    }
+    return true;
+  }
 
-/** Maps the low 24 bits of a hash to one of `size` slots, by multiplication and shift (Lemire). */
-export function place(hash: number, size: number): number {
-  return (((hash & 0xffffff) * size) / 0x100_0000) | 0;
+  /** Hash and entry of all, by hash. */
+  *slots(): Generator<readonly [hash: number, entry: number]> {
+    const { words } = this;
+    for (let at = 0; at < words.length; at += 2)
+      if (words[at + 1] !== 0) yield [words[at]!, words[at + 1]! - 1];
+  }
+
+  #reset(size: number, slots: number): void {
+    this.words = new Uint32Array(2 * slots);
+    this.size = size;
+    this.used = 0;
+    this.#scale = size / 2 ** 32;
+  }
 }

@@ -1,14 +1,16 @@
 // Live keys of a user-mode namespace: an open-addressing table in typed arrays with the place of each record. Per key: 24 bytes
-// of fields, 5⅓ bytes of table at a load of 0.4 to 0.8 (9 on average), and the key itself rounded up to 4 bytes: below 40 beside the key.
+// of fields, 8 bytes of table at a load of 0.61 to 0.85 (11 on average), and the key itself rounded up to 4 bytes: below 40 beside the key.
 //
 // Nearly all time of a lookup goes into waiting for memory, so fields and key of an entry stand together: one wait. Entries never
-// move, growing copies nothing. The table of their addresses is rebuilt when it grows: a large one is cut into 256 parts of
-// different sizes that grow one by one, so that nobody waits for the rehashing of millions of keys.
+// move, growing copies nothing of them and looks at none. The table of their hashes and addresses is rebuilt when it grows: a large one is
+// cut into 256 parts of different sizes that grow one by one, so that nobody waits for millions of keys.
 // Entries that are unlinked keep their place and key until `release`, so that a batch can be taken back (namespace.ts).
 
+import type { Random } from '@qsfs/io';
 import { checksum } from './checksum.ts';
 import { KEY_MAX_BYTES } from './format/data-format.ts';
-import { groupOf, isNumber, Part, place, tagAt } from './key-table-part.ts';
+import { KeyHash } from './key-hash.ts';
+import { Part } from './key-table-part.ts';
 
 /** Entries stand in pieces of this size; addresses are in units of 4 bytes. */
 const ARENA_BYTES = 1 << 20;
@@ -18,16 +20,15 @@ const ARENA_MASK = (1 << ARENA_SHIFT) - 1;
 const ARENAS_MAX = (1 << (32 - ARENA_SHIFT)) - 1;
 const FIRST_SLOTS = 64;
 /** A part grows when more than this share is in use. */
-const LOAD_MAX = 0.8;
-const GROWTH = 2;
+const LOAD_MAX = 0.85;
+const GROWTH = 1.4;
 /** After loading, a part of which less than this is in use shrinks. */
-const LOAD_MIN = 0.53;
+const LOAD_MIN = 0.6;
 /** With more keys than this the table is cut into parts. */
 const SINGLE_PART_MAX = 4096;
 const PARTS = 256;
-const PART_SHIFT = 24;
-/** Entries that are moved to a larger part in one go. */
-const MOVED_TOGETHER = 256;
+const PART_BITS = 8;
+const PART_SHIFT = 32 - PART_BITS;
 /** Keys fetched in one go, at most. */
 export const FETCHED_TOGETHER = 64;
 /** Slots in which `fetch` looks for a key. */
@@ -52,10 +53,10 @@ const KEY_UNITS_MAX = (KEY_MAX_BYTES + 3) >> 2;
 
 /** Key table. Entries are named by their address, a number; -1 is none. */
 export class KeyTable {
-  readonly #seed: number;
+  readonly #keyHash: KeyHash;
   #linked = 0;
 
-  #parts: Part[] = [new Part(FIRST_SLOTS)];
+  #parts: Part[] = [new Part(FIRST_SLOTS, 0)];
   /** The key last looked for, which is the one to be added: its hash, and its bytes in units, the last filled up with zeros. */
   #lastHash = 0;
   readonly #last = new Uint32Array(KEY_UNITS_MAX);
@@ -68,18 +69,15 @@ export class KeyTable {
   /** Heads of the lists of released entries, by length of the key in units; the list runs through the entries themselves. */
   readonly #free = new Uint32Array(KEY_UNITS_MAX + 1).fill(NONE);
 
-  /** For `#move`: what is being moved. */
-  readonly #moving = { entries: new Uint32Array(MOVED_TOGETHER), touched: 0 };
-
   /** For `fetch`. */
   readonly #fetching = {
     hashes: new Uint32Array(FETCHED_TOGETHER),
     touched: 0,
   };
 
-  /** @param seed random, so that nobody can choose keys that collide */
-  constructor(seed: number) {
-    this.#seed = seed >>> 0;
+  /** @param random for its hash, so that nobody can choose keys that collide */
+  constructor(random: Random) {
+    this.#keyHash = new KeyHash(random);
   }
 
   /** Live keys. */
@@ -89,21 +87,23 @@ export class KeyTable {
 
   /** Bytes held. */
   get memoryBytes(): number {
-    return this.#parts.reduce((sum, part) => sum + part.bytes.length, 0) + this.#words.length * ARENA_BYTES;
+    return (
+      this.#parts.reduce((sum, part) => sum + part.words.byteLength, 0) + this.#words.length * ARENA_BYTES
+    );
   }
 
   /** Entry of the key at `bytes[at … at + length - 1]`, or -1. */
   find(bytes: Uint8Array, at: number, length: number): number {
     const hash = this.#take(bytes, at, length);
-    const tag = hash & 255;
     const part = this.#part(hash);
-    const { words, bytes: tags, size } = part;
-    for (let slot = place(hash, size); ; ) {
-      const group = groupOf(slot);
-      const number = words[slot + group]!;
+    const { words } = part;
+    for (let slot = 2 * part.home(hash); ; slot += 2) {
+      const number = words[slot + 1]!;
       if (number === 0) return -1;
-      if (tags[tagAt(slot, group)] === tag && this.#isLast(number - 1, length)) return number - 1;
-      if (++slot === size) slot = 0;
+      const other = words[slot]!;
+      if (other < hash) continue;
+      if (other > hash) return -1;
+      if (this.#isLast(number - 1, length)) return number - 1;
     }
   }
 
@@ -111,7 +111,7 @@ export class KeyTable {
    * Has the processor fetch the memory that `find` will look at for each of some keys: many waits at once instead of one after the
    * other. The loops are short, so that it sees many of them at a time.
    * @param positions where the keys begin in `bytes` and their lengths, in pairs
-   * @param found filled with the entries that the keys seem to have, by their tags; -1: none is in sight
+   * @param found filled with the entries that the keys seem to have, by their hashes; -1: none is in sight
    */
   fetch(bytes: Uint8Array, positions: Int32Array, count: number, found?: Int32Array): void {
     if (this.#parts.length === 1) {
@@ -126,9 +126,8 @@ export class KeyTable {
       hashes[i] = this.#take(bytes, positions[2 * i]!, Math.min(positions[2 * i + 1]!, KEY_MAX_BYTES));
     let touched = 0;
     for (let i = 0; i < keys; i++) {
-      const { words, size } = parts[hashes[i]! >>> PART_SHIFT]!;
-      const slot = place(hashes[i]!, size);
-      touched ^= words[slot + groupOf(slot)]!;
+      const part = parts[hashes[i]! >>> PART_SHIFT]!;
+      touched ^= part.words[2 * part.home(hashes[i]!)]!;
     }
     if (found) {
       for (let i = 0; i < keys; i++) found[i] = this.#likely(hashes[i]!);
@@ -144,16 +143,15 @@ export class KeyTable {
     this.#fetching.touched = touched;
   }
 
-  /** The first entry with the tag of a hash, not far from its place; -1 when there is none. */
+  /** The first entry of a hash, not far from its home; -1 when there is none. */
   #likely(hash: number): number {
-    const { words, bytes: tags, size } = this.#parts[hash >>> PART_SHIFT]!;
-    let slot = place(hash, size);
-    for (let looks = 0; looks < LIKELY_SLOTS; looks++) {
-      const group = groupOf(slot);
-      const number = words[slot + group]!;
-      if (number === 0) return -1;
-      if (tags[tagAt(slot, group)] === (hash & 255)) return number - 1;
-      if (++slot === size) slot = 0;
+    const part = this.#parts[hash >>> PART_SHIFT]!;
+    const { words } = part;
+    const first = 2 * part.home(hash);
+    for (let slot = first; slot < first + 2 * LIKELY_SLOTS; slot += 2) {
+      const number = words[slot + 1]!;
+      if (number === 0 || words[slot]! > hash) return -1;
+      if (words[slot] === hash) return number - 1;
     }
     return -1;
   }
@@ -178,26 +176,7 @@ export class KeyTable {
   /** Takes an entry out of the table; its place and key stay reserved until `release`. */
   unlink(entry: number): void {
     const hash = this.#hash(entry);
-    const part = this.#part(hash);
-    const { size } = part;
-    let slot = place(hash, size);
-    while (part.number(slot) !== entry + 1) if (++slot === size) slot = 0;
-    // Backward shift: move up what would not be found behind a hole.
-    for (let hole = slot, next = slot; ; ) {
-      if (++next === size) next = 0;
-      const number = part.number(next);
-      if (number === 0) {
-        part.put(hole, 0, 0);
-        break;
-      }
-      const nextHash = this.#hash(number - 1);
-      const home = place(nextHash, size);
-      if ((next - home + size) % size >= (next - hole + size) % size) {
-        part.put(hole, number, nextHash);
-        hole = next;
-      }
-    }
-    part.used--;
+    this.#part(hash).remove(entry, hash);
     this.#linked--;
   }
 
@@ -213,14 +192,14 @@ export class KeyTable {
     if (count <= SINGLE_PART_MAX) return;
     if (this.#parts.length === 1) this.#split();
     const slots = Math.ceil((count / PARTS / LOAD_MAX) * 1.1) + 16;
-    for (const part of this.#parts) if (part.size < slots) this.#resize(part, slots);
+    for (const part of this.#parts) if (part.size < slots) part.resize(slots);
   }
 
   /** Gives back what `reserve` took too much. */
   fit(): void {
     for (const part of this.#parts) {
       const size = Math.max(FIRST_SLOTS, Math.ceil((part.used / LOAD_MAX) * 1.1));
-      if (part.used < part.size * LOAD_MIN && size < part.size) this.#resize(part, size);
+      if (part.used < part.size * LOAD_MIN && size < part.size) part.resize(size);
     }
   }
 
@@ -275,7 +254,7 @@ export class KeyTable {
 
   /** Live entries. */
   *entries(): Generator<number> {
-    for (const part of this.#parts) for (const number of part.numbers()) yield number - 1;
+    for (const part of this.#parts) for (const [, entry] of part.slots()) yield entry;
   }
 
   /** Live keys that begin with `prefix`, by checksum modulo 2^24 and then entry. */
@@ -320,22 +299,17 @@ export class KeyTable {
   #take(bytes: Uint8Array, at: number, length: number): number {
     const last = this.#last;
     const end = at + length;
-    let hash = this.#seed ^ length;
     let unit = 0;
     let next = at;
-    for (; next + 4 <= end; next += 4) {
-      const word =
+    for (; next + 4 <= end; next += 4)
+      last[unit++] =
         bytes[next]! | (bytes[next + 1]! << 8) | (bytes[next + 2]! << 16) | (bytes[next + 3]! << 24);
-      last[unit++] = word;
-      hash = mix(hash, word);
-    }
     if (next < end) {
       let word = 0;
       for (let shift = 0; next < end; next++, shift += 8) word |= bytes[next]! << shift;
       last[unit] = word;
-      hash = mix(hash, word);
     }
-    this.#lastHash = finish(hash);
+    this.#lastHash = this.#keyHash.of(last, 0, length);
     return this.#lastHash;
   }
 
@@ -343,11 +317,7 @@ export class KeyTable {
   #hash(entry: number): number {
     const words = this.#words[entry >>> ARENA_SHIFT]!;
     const base = entry & ARENA_MASK;
-    const length = words[base + LENGTHS]! >>> 24;
-    const end = base + FIELDS + ((length + 3) >> 2);
-    let hash = this.#seed ^ length;
-    for (let unit = base + FIELDS; unit < end; unit++) hash = mix(hash, words[unit]!);
-    return finish(hash);
+    return this.#keyHash.of(words, base + FIELDS, words[base + LENGTHS]! >>> 24);
   }
 
   /** A place for an entry with a key of so many units. */
@@ -378,9 +348,7 @@ export class KeyTable {
 
   #link(entry: number, hash: number): void {
     if (this.#parts.length === 1 && this.#linked >= SINGLE_PART_MAX) this.#split();
-    const part = this.#part(hash);
-    if (part.used + 1 > part.size * LOAD_MAX) this.#resize(part, Math.ceil(part.size * GROWTH));
-    part.insert(entry, hash);
+    this.#insert(entry, hash);
     this.#linked++;
   }
 
@@ -393,48 +361,14 @@ export class KeyTable {
     const base = Math.ceil(SINGLE_PART_MAX / PARTS / LOAD_MAX);
     this.#parts = Array.from(
       { length: PARTS },
-      (_, number) => new Part(Math.ceil(base * 2 * GROWTH ** (number / PARTS))),
+      (_, number) => new Part(Math.ceil(base * 2 * GROWTH ** (number / PARTS)), PART_BITS),
     );
-    for (const number of single.numbers()) {
-      const hash = this.#hash(number - 1);
-      this.#part(hash).insert(number - 1, hash);
-    }
+    for (const [hash, entry] of single.slots()) this.#insert(entry, hash);
   }
 
-  #resize(part: Part, size: number): void {
-    const { entries } = this.#moving;
-    let count = 0;
-    const { words } = part;
-    part.reset(size);
-    for (let word = 0; word < words.length; word++) {
-      if (!isNumber(word) || words[word] === 0) continue;
-      entries[count++] = words[word]! - 1;
-      if (count < MOVED_TOGETHER) continue;
-      this.#move(part, count);
-      count = 0;
-    }
-    this.#move(part, count);
+  #insert(entry: number, hash: number): void {
+    const part = this.#part(hash);
+    if (part.used + 1 > part.size * LOAD_MAX) part.resize(Math.ceil(part.size * GROWTH));
+    while (!part.insert(entry, hash)) part.resize(Math.ceil(part.size * GROWTH));
   }
-
-  /** Puts the entries in `#moving` into a part. They are touched in a loop of its own: the processor waits for many at once. */
-  #move(part: Part, count: number): void {
-    const { entries } = this.#moving;
-    let touched = 0;
-    for (let i = 0; i < count; i++) touched += this.#get(entries[i]!, LENGTHS);
-    this.#moving.touched = touched;
-    for (let i = 0; i < count; i++) part.insert(entries[i]!, this.#hash(entries[i]!));
-  }
-}
-
-/** Murmur3-like mixing of four bytes into a hash. */
-function mix(hash: number, word: number): number {
-  const scaled = Math.imul(word, 0xcc9e2d51);
-  const mixed = hash ^ Math.imul((scaled << 15) | (scaled >>> 17), 0x1b873593);
-  return (Math.imul((mixed << 13) | (mixed >>> 19), 5) + 0xe6546b64) | 0;
-}
-
-function finish(hash: number): number {
-  let mixed = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-  mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35);
-  return (mixed ^ (mixed >>> 16)) >>> 0;
 }

@@ -439,7 +439,7 @@ export class StoreNamespace implements Namespace {
     this.log.indexFile(0).datasync();
     this.log.mode = mode;
     this.#adoptRecords(
-      mode === 'seq' ? new SeqRecords(this.log) : new UserRecords(this.log, this.#host.random.below(2 ** 32)),
+      mode === 'seq' ? new SeqRecords(this.log) : new UserRecords(this.log, this.#host.random),
     );
   }
 

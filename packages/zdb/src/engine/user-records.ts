@@ -1,5 +1,6 @@
 // Records of a user-mode namespace: the key table in memory. Every write appends an index entry; the superseded one gets its flag
 // in place. The data file of a record has the number of its index file (docs/formats/zdb.md, "Index file").
+import type { Random } from '@qsfs/io';
 import { DATA_DELETED, DATA_ENTRY_BYTES } from './format/data-format.ts';
 import { FETCHED_TOGETHER, KeyTable } from './key-table.ts';
 import type { Log } from './log/log.ts';
@@ -36,10 +37,10 @@ export class UserRecords implements Records {
   };
   readonly #saved: Tally = { ...this.tally };
 
-  /** @param seed random, for the table */
-  constructor(log: Log, seed: number) {
+  /** @param random for the table's hash */
+  constructor(log: Log, random: Random) {
     this.#log = log;
-    this.table = new KeyTable(seed);
+    this.table = new KeyTable(random);
   }
 
   /** Has the processor fetch the memory in which keys that are looked for next have their entries, and small records that are cached. */

@@ -1,7 +1,7 @@
 // Opens the files of one namespace: finds them, judges their headers, hands them to the mode's loader (load-user.ts, load-seq.ts), which
 // reads the index and repairs it from the data files, and leaves a log that can be appended to. What is repaired and when is
 // specified in docs/formats/zdb.md, "Recovery".
-import type { Disk } from '@qsfs/io';
+import type { Disk, Random } from '@qsfs/io';
 import { Counters } from '../counters.ts';
 import { DATA_HEADER_BYTES, encodeDataHeader, isDataHeader } from '../format/data-format.ts';
 import {
@@ -50,8 +50,8 @@ export interface LoadOptions {
   /** Mode of a namespace without files. */
   readonly newMode: NamespaceMode;
   readonly events: EngineEvents;
-  /** Seed of the key table. */
-  seed(): number;
+  /** For the key table's hash. */
+  readonly random: Random;
 }
 
 /** Opens or creates the files of a namespace in directories that exist; made ones are not synced yet. @throws StoreError('bad-files'); IoError */
@@ -392,5 +392,5 @@ function noteUnsynced(log: Log, writer: LogWriter): void {
 }
 
 function newRecords(log: Log, options: LoadOptions): UserRecords | SeqRecords {
-  return log.mode === 'seq' ? new SeqRecords(log) : new UserRecords(log, options.seed());
+  return log.mode === 'seq' ? new SeqRecords(log) : new UserRecords(log, options.random);
 }
