@@ -154,6 +154,12 @@ test('nobody can choose keys that collide', () => {
     new Set(keys.map((key) => hash.of(new Uint32Array(new Uint8Array(key).buffer), 0, key.length))).size;
   const keys = murmurCollisions(14);
   assert.ok(hashesOf(keys) > keys.length - 100, 'made for Murmur3');
+  const table = new KeyTable(new SimulatedRandom(4));
+  for (const key of keys) {
+    assert.equal(table.find(key, 0, key.length), -1);
+    table.add(key.length);
+  }
+  assert.equal(table.size, keys.length);
   const zeros = Array.from({ length: 64 }, (_, units) => Buffer.alloc(4 * units));
   assert.equal(hashesOf(zeros), zeros.length, 'of different lengths');
 });
