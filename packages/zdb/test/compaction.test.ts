@@ -41,7 +41,8 @@ describe('COMPACT', () => {
     for (let i = 0; i < 100; i++)
       assert.equal(Buffer.compare((await other.get(`k${i}`))!, value(300 + i)), 0);
     assert.deepEqual(await compact(admin, 0), [0, 0, 0]);
-    await assert.rejects(compact(admin, 101), /Invalid argument/);
+    for (const junk of ['101', '-1', 'x', '', 'nan', '5%', '0x10'])
+      await assert.rejects(admin.client.command(['COMPACT', junk]), /Invalid argument/, junk);
   });
 
   it('ends, and leaves alone what has nothing dead in it, whatever share is asked for', {

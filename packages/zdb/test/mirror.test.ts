@@ -279,4 +279,23 @@ describe('zdb mirror', () => {
       await mirror();
     });
   }
+
+  it('says which side refuses, and what it wants', async () => {
+    const scratch = new Scratch();
+    const locked = await ZdbProcess.serve(scratch, ['--admin', 'secret']);
+    try {
+      const line = [
+        ...['mirror', '--source', `unix:${source.scratch.socket}`, '--target', `unix:${scratch.socket}`],
+        ...['--namespace', 'ns', '--state', `${source.scratch.path}/state`],
+      ];
+      const refused = await ZdbProcess.run(line).ended;
+      assert.equal(refused.code, 1);
+      assert.match(refused.errors, /the target answers "Permission denied": give --target-admin PASSWORD/);
+      const taken = await ZdbProcess.run([...line, '--target-admin', 'secret']).ended;
+      assert.equal(taken.code, 0, taken.errors);
+    } finally {
+      await locked.stop('SIGKILL');
+      scratch.dispose();
+    }
+  });
 });

@@ -45,10 +45,23 @@ describe('command line', () => {
     assert.equal(parseCommandLine(['--data', 'd']).dataDirectory, 'd');
   });
 
-  it('reads junk numbers as 0, like the reference', () => {
-    assert.equal(parseCommandLine(['--maxsize', 'junk']).maxSizeBytes, 0);
-    assert.equal(parseCommandLine(['--rotate', '-']).rotateSeconds, 0);
-    assert.equal(parseCommandLine(['--synctime', 'x']).sync, 'none');
+  it('reads junk numbers as 0, like the reference, and says so', () => {
+    const line = parseCommandLine(['--maxsize', 'junk', '--rotate', '1h', '--synctime', 'x']);
+    assert.equal(line.maxSizeBytes, 0);
+    assert.equal(line.rotateSeconds, 1);
+    assert.equal(line.sync, 'none');
+    assert.deepEqual(line.notices, [
+      "--synctime 'x' is no whole number: taken as 0",
+      "--maxsize 'junk' is no whole number: taken as 0",
+      "--rotate '1h' is no whole number: taken as 1",
+    ]);
+    assert.equal(parseCommandLine(['--rotate', '-1']).rotateSeconds, 0);
+    assert.deepEqual(parseCommandLine(['--rotate', '0', '--maxsize', '4096']).notices, []);
+  });
+
+  it('takes a first word that is no option for a command there is not', () => {
+    assert.throws(() => parseCommandLine(['chek', '--data', 'd']), /no command 'chek': check, /);
+    assert.equal(parseCommandLine(['--sync', 'yes', '--mode', 'user']).sync, 'always');
   });
 
   it('looks at nothing behind --version and --help', () => {

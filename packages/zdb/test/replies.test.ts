@@ -45,6 +45,12 @@ describe('replies', () => {
     assert.equal(await ask('ENTRIES', '0', '28'), '-EOF\r\n');
     assert.equal(await ask('ENTRIES', '7', '28'), '-Invalid Request\r\n');
     assert.equal(await ask('ENTRIE', '0', '28'), '-Unknown DATA subcommand\r\n');
+    for (const [file, reply] of [
+      ['0', 'Unexpected Internal Error'],
+      ['7', 'Invalid Request'],
+      ['-1', 'Invalid Request'],
+    ] as const)
+      for (const word of ['RAW', 'ENTRIES']) assert.equal(await ask(word, file, '-1'), `-${reply}\r\n`);
     const offsets = [28];
     for (const [word, key, value] of [
       ['SET', 'a', '1'],

@@ -3,8 +3,8 @@
 // A slot is 8 bytes, the hash of a key and entry + 1, or 0. Slots are in the order of their hashes, each at its home or behind it: a hash
 // that is greater ends a search, and growing reads one memory from its beginning to its end and writes another.
 
-/** Slots behind the last home, at first. A key that finds them in use makes its part grow; more than ten hardly ever are. */
-const SPARE_SLOTS = 48;
+/** Slots behind the last home, at first. A key that finds them in use makes its part grow; more than twenty hardly ever are. */
+const SPARE_SLOTS = 32;
 
 /** Part of the table. */
 export class Part {

@@ -1,5 +1,5 @@
 // Live keys of a user-mode namespace: an open-addressing table in typed arrays with the place of each record. Per key: 24 bytes
-// of fields, 8 bytes of table at a load of 0.61 to 0.85 (11 on average), and the key itself rounded up to 4 bytes: below 40 beside the key.
+// of fields, 8 bytes of table at a load of 0.65 to 0.85 (11 on average), and the key itself rounded up to 4 bytes: below 40 beside the key.
 //
 // Nearly all time of a lookup goes into waiting for memory, so fields and key of an entry stand together: one wait. Entries never
 // move, growing copies nothing of them and looks at none. The table of their hashes and addresses is rebuilt when it grows: a large one is
@@ -21,21 +21,20 @@ const ARENAS_MAX = (1 << (32 - ARENA_SHIFT)) - 1;
 const FIRST_SLOTS = 64;
 /** A part grows when more than this share is in use. */
 const LOAD_MAX = 0.85;
-const GROWTH = 1.4;
-/** After loading, a part of which less than this is in use shrinks. */
-const LOAD_MIN = 0.6;
+const GROWTH = 1.3;
 /** With more keys than this the table is cut into parts. */
-const SINGLE_PART_MAX = 4096;
+const SINGLE_PART_MAX = 32_768;
 const PARTS = 256;
 const PART_BITS = 8;
 const PART_SHIFT = 32 - PART_BITS;
 /** Keys fetched in one go, at most. */
 export const FETCHED_TOGETHER = 64;
+/** No entry. */
+export const NO_ENTRY = 0xffffffff;
 /** Slots in which `fetch` looks for a key. */
 const LIKELY_SLOTS = 8;
 /** 8 bits of key length, 24 of payload length. */
 const LENGTH_MASK = 0xffffff;
-const NONE = 0xffffffff;
 
 /** Largest payload length the table can hold. */
 export const TABLE_PAYLOAD_MAX = LENGTH_MASK;
@@ -67,7 +66,7 @@ export class KeyTable {
   /** Next free unit. */
   #end = 0;
   /** Heads of the lists of released entries, by length of the key in units; the list runs through the entries themselves. */
-  readonly #free = new Uint32Array(KEY_UNITS_MAX + 1).fill(NONE);
+  readonly #free = new Uint32Array(KEY_UNITS_MAX + 1).fill(NO_ENTRY);
 
   /** For `fetch`. */
   readonly #fetching = {
@@ -111,12 +110,12 @@ export class KeyTable {
    * Has the processor fetch the memory that `find` will look at for each of some keys: many waits at once instead of one after the
    * other. The loops are short, so that it sees many of them at a time.
    * @param positions where the keys begin in `bytes` and their lengths, in pairs
-   * @param found filled with the entries that the keys seem to have, by their hashes; -1: none is in sight
+   * @param found filled with the entries that the keys seem to have, by their hashes, or NO_ENTRY
    */
-  fetch(bytes: Uint8Array, positions: Int32Array, count: number, found?: Int32Array): void {
+  fetch(bytes: Uint8Array, positions: Int32Array, count: number, found?: Uint32Array): void {
     if (this.#parts.length === 1) {
       // All of it is in the processor's cache.
-      found?.fill(-1, 0, count);
+      found?.fill(NO_ENTRY, 0, count);
       return;
     }
     const { hashes } = this.#fetching;
@@ -133,7 +132,7 @@ export class KeyTable {
       for (let i = 0; i < keys; i++) found[i] = this.#likely(hashes[i]!);
       for (let i = 0; i < keys; i++) {
         const entry = found[i]!;
-        if (entry < 0) continue;
+        if (entry === NO_ENTRY) continue;
         const words = this.#words[entry >>> ARENA_SHIFT]!;
         const base = entry & ARENA_MASK;
         const last = Math.min(base + FIELDS + ((positions[2 * i + 1]! - 1) >> 2), ARENA_MASK);
@@ -143,17 +142,17 @@ export class KeyTable {
     this.#fetching.touched = touched;
   }
 
-  /** The first entry of a hash, not far from its home; -1 when there is none. */
+  /** The first entry of a hash, not far from its home, or NO_ENTRY. */
   #likely(hash: number): number {
     const part = this.#parts[hash >>> PART_SHIFT]!;
     const { words } = part;
     const first = 2 * part.home(hash);
     for (let slot = first; slot < first + 2 * LIKELY_SLOTS; slot += 2) {
       const number = words[slot + 1]!;
-      if (number === 0 || words[slot]! > hash) return -1;
+      if (number === 0 || words[slot]! > hash) return NO_ENTRY;
       if (words[slot] === hash) return number - 1;
     }
-    return -1;
+    return NO_ENTRY;
   }
 
   /** Adds the key for which `find` just answered -1, of `length` bytes. @returns its entry, with all fields still to be set */
@@ -191,15 +190,17 @@ export class KeyTable {
   reserve(count: number): void {
     if (count <= SINGLE_PART_MAX) return;
     if (this.#parts.length === 1) this.#split();
-    const slots = Math.ceil((count / PARTS / LOAD_MAX) * 1.1) + 16;
-    for (const part of this.#parts) if (part.size < slots) part.resize(slots);
+    for (const [number, part] of this.#parts.entries()) {
+      const size = sizeOf(count / PARTS, number);
+      if (part.size < size) part.resize(size);
+    }
   }
 
   /** Gives back what `reserve` took too much. */
   fit(): void {
-    for (const part of this.#parts) {
-      const size = Math.max(FIRST_SLOTS, Math.ceil((part.used / LOAD_MAX) * 1.1));
-      if (part.used < part.size * LOAD_MIN && size < part.size) part.resize(size);
+    for (const [number, part] of this.#parts.entries()) {
+      const size = Math.max(FIRST_SLOTS, sizeOf(part.used, number));
+      if (size < part.size) part.resize(size);
     }
   }
 
@@ -323,7 +324,7 @@ export class KeyTable {
   /** A place for an entry with a key of so many units. */
   #allocate(keyUnits: number): number {
     const freed = this.#free[keyUnits]!;
-    if (freed !== NONE) {
+    if (freed !== NO_ENTRY) {
       this.#free[keyUnits] = this.#get(freed, 0);
       return freed;
     }
@@ -352,16 +353,12 @@ export class KeyTable {
     this.#linked++;
   }
 
-  /**
-   * Cuts the single part into 256. Their sizes are spread over one step of growth, so that at any time some have just grown and some are
-   * about to: nobody waits for all of them, and the load as a whole stays near the middle.
-   */
+  /** Cuts the single part into 256. */
   #split(): void {
     const single = this.#parts[0]!;
-    const base = Math.ceil(SINGLE_PART_MAX / PARTS / LOAD_MAX);
     this.#parts = Array.from(
       { length: PARTS },
-      (_, number) => new Part(Math.ceil(base * 2 * GROWTH ** (number / PARTS)), PART_BITS),
+      (_, number) => new Part(sizeOf(SINGLE_PART_MAX / PARTS, number), PART_BITS),
     );
     for (const [hash, entry] of single.slots()) this.#insert(entry, hash);
   }
@@ -371,4 +368,12 @@ export class KeyTable {
     if (part.used + 1 > part.size * LOAD_MAX) part.resize(Math.ceil(part.size * GROWTH));
     while (!part.insert(entry, hash)) part.resize(Math.ceil(part.size * GROWTH));
   }
+}
+
+/**
+ * Homes that a part is given for so many keys. The sizes are spread over one step of growth, so that at any time some parts have just grown
+ * and some are about to: nobody waits for all of them, and the load as a whole stays near the middle.
+ */
+function sizeOf(keys: number, part: number): number {
+  return Math.ceil((keys / LOAD_MAX) * GROWTH ** ((part + 1) / PARTS));
 }

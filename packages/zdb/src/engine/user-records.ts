@@ -2,7 +2,7 @@
 // in place. The data file of a record has the number of its index file (docs/formats/zdb.md, "Index file").
 import type { Random } from '@qsfs/io';
 import { DATA_DELETED, DATA_ENTRY_BYTES } from './format/data-format.ts';
-import { FETCHED_TOGETHER, KeyTable } from './key-table.ts';
+import { FETCHED_TOGETHER, KeyTable, NO_ENTRY } from './key-table.ts';
 import type { Log } from './log/log.ts';
 import type { Place, Tally } from './place.ts';
 import { INDEX_KEY_OVERHEAD_BYTES, type Records } from './records.ts';
@@ -30,7 +30,7 @@ export class UserRecords implements Records {
   #located = -1;
   /** For `expect`. */
   readonly #expected = {
-    entries: new Int32Array(FETCHED_TOGETHER),
+    entries: new Uint32Array(FETCHED_TOGETHER),
     files: new Int32Array(FETCHED_TOGETHER),
     offsets: new Uint32Array(FETCHED_TOGETHER),
     lengths: new Int32Array(FETCHED_TOGETHER),
@@ -52,7 +52,7 @@ export class UserRecords implements Records {
     let records = 0;
     for (let i = 0; i < keys; i++) {
       const entry = entries[i]!;
-      if (entry < 0) continue;
+      if (entry === NO_ENTRY) continue;
       files[records] = table.file(entry);
       offsets[records] = table.dataOffset(entry);
       lengths[records] = DATA_ENTRY_BYTES + table.keyBytes(entry) + table.payloadBytes(entry);

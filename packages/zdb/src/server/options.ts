@@ -1,5 +1,6 @@
 // The command line of `zdb` (specification section 1.1): long options, with one or two dashes, as `--name value` or `--name=value`, and as
-// any unambiguous prefix. Words that are no options are ignored, as by the reference. Options of our own count only when written out.
+// any unambiguous prefix. Words that are no options are ignored, as by the reference, but not the first one: it is a command, and there is
+// none of that name. Options of our own count only when written out.
 import type { NamespaceMode, SyncPolicy } from '../engine/types.ts';
 
 /** One option; `argument` names its value in the help. */
@@ -117,6 +118,9 @@ const DEFAULT_MAX_CLIENTS = 4096;
 
 /** Reads the words behind the program's name. @throws UsageError */
 export function parseCommandLine(words: readonly string[]): CommandLine {
+  const first = words[0];
+  if (first !== undefined && !first.startsWith('-'))
+    throw new UsageError(`no command '${first}': ${TOOL_NAMES.join(', ')}, or options; see zdb --help`);
   const given = readOptions(words);
   const has = (name: string) => given.has(name);
   const notices: string[] = [];
@@ -129,7 +133,14 @@ export function parseCommandLine(words: readonly string[]): CommandLine {
   if (has('protect') && admin === undefined && (action === 'serve' || action === 'dump')) {
     throw new UsageError('--protect needs an admin password: add --admin PASSWORD');
   }
-  const synctime = wholeOrZero(given.get('synctime'));
+  const wholeOrZero = (name: string): number => {
+    const text = given.get(name);
+    const whole = Number(/^\s*\+?(\d+)/.exec(text ?? '')?.[1] ?? 0);
+    if (text !== undefined && String(whole) !== text)
+      notices.push(`--${name} '${text}' is no whole number: taken as ${whole}`);
+    return whole;
+  };
+  const synctime = wholeOrZero('synctime');
   return {
     action,
     dataDirectory: given.get('data') ?? './zdb-data',
@@ -142,11 +153,11 @@ export function parseCommandLine(words: readonly string[]): CommandLine {
     dualnet: has('dualnet'),
     admin,
     protect: has('protect'),
-    maxSizeBytes: wholeOrZero(given.get('maxsize')),
+    maxSizeBytes: wholeOrZero('maxsize'),
     hook: given.get('hook'),
     sync: has('sync') ? 'always' : synctime > 0 ? { everySeconds: synctime } : 'none',
     secure: has('secure'),
-    rotateSeconds: wholeOrZero(given.get('rotate')),
+    rotateSeconds: wholeOrZero('rotate'),
     background: has('background'),
     logFile: given.get('logfile'),
     verbose: has('verbose'),
@@ -233,11 +244,6 @@ function spareOf(text: string): number {
   if (match === null)
     throw new UsageError(`invalid spare room '${text}': a number of bytes, or with k, M or G`);
   return Number(match[1]) * { '': 1, k: 2 ** 10, M: 2 ** 20, G: 2 ** 30 }[match[2] as '' | 'k' | 'M' | 'G'];
-}
-
-function wholeOrZero(text: string | undefined): number {
-  const match = /^\s*\+?(\d+)/.exec(text ?? '');
-  return match === null ? 0 : Number(match[1]);
 }
 
 /**

@@ -41,6 +41,9 @@ class UserLoader {
   readonly #olderKeys: number[] = [];
   /** For looking at single records of one data file. */
   #probe: { readonly file: number; readonly scanner: DataScanner } | undefined;
+  /** Index entries of the active pair that describe a record better than its header does; where the first of them is. */
+  #mismatches = 0;
+  #firstMismatch = '';
   #superseded = 0;
   #gone = 0;
   #restored = 0;
@@ -54,7 +57,7 @@ class UserLoader {
   }
 
   load(): void {
-    const { log, pairs, repaired } = this.#loading;
+    const { log, pairs, repaired, warn } = this.#loading;
     this.#reserve();
     let previousIndex = 0;
     for (const pair of pairs) {
@@ -77,6 +80,10 @@ class UserLoader {
       [this.#restored, 'keys lost their newest record; the one before it counts again'],
     ] as const)
       if (count > 0) repaired(`${count} ${what}`);
+    if (this.#mismatches > 0)
+      warn(
+        `${this.#mismatches} records are not what the index says and cannot be read, the first: ${this.#firstMismatch}`,
+      );
   }
 
   /**
@@ -113,6 +120,7 @@ class UserLoader {
       if (matches) continue;
       if (this.#describesBetter(scanner, found, entries)) {
         // The header of the record is damaged, not the index: reading the record is an error.
+        if (this.#mismatches++ === 0) this.#firstMismatch = `${log.data.path(pair.file)} at ${dataOffset}`;
         scanner.seek(dataOffset + DATA_ENTRY_BYTES + entries.keyBytes + indexEntry.payloadBytes(bytes, at));
         continue;
       }

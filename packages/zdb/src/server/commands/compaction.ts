@@ -4,7 +4,7 @@ import { errorCode } from '@qsfs/io';
 import type { CompactionResult } from '../../engine/types.ts';
 import type { CommandDefinition, Host, Session } from '../session.ts';
 import type { Slot } from '../slot.ts';
-import { numberAt, refuse } from './arguments.ts';
+import { refuse, textAt } from './arguments.ts';
 
 /** The compaction command. */
 export const COMPACT: CommandDefinition = ['COMPACT', compact, 'admin', 'own'];
@@ -17,8 +17,9 @@ function compact(session: Session): void {
     refuse(session, 'Unexpected arguments');
     return;
   }
-  const percent = request.count === 2 ? numberAt(session, 1) : DEFAULT_PERCENT;
-  if (percent < 0 || percent > 100) {
+  const text = request.count === 2 ? textAt(session, 1) : String(DEFAULT_PERCENT);
+  const percent = Number(text);
+  if (!/^\d+(\.\d+)?$/.test(text) || percent > 100) {
     refuse(session, 'Invalid argument');
     return;
   }

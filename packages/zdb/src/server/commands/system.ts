@@ -172,13 +172,14 @@ function data(session: Session): void {
     return;
   }
   if (!atLeast(session, 4)) return;
+  const file = numberAt(session, 2);
   const offset = numberAt(session, 3);
   if (offset < 0) {
-    refuse(session, 'Unexpected Internal Error');
+    const isThere = slot.namespace.dataFiles().some((one) => one.file === file);
+    refuse(session, isThere ? 'Unexpected Internal Error' : 'Invalid Request');
     return;
   }
   try {
-    const file = numberAt(session, 2);
     if (word === 'RAW') {
       answerEntry(replies, slot.namespace.rawEntry(file, offset));
       return;

@@ -164,25 +164,39 @@ async function prepare(
   name: string,
   password: string | undefined,
 ): Promise<boolean> {
-  const info = await source.namespaceInfo(name);
+  const info = await allowed('source', source.namespaceInfo(name));
   if (info === undefined) throw new ToolError(`the source has no namespace ${name}`);
   const isSequential = info.get('mode') === 'sequential';
-  const known = await target.namespaceInfo(name);
-  if (known === undefined) await target.createNamespace(name);
+  const known = await allowed('target', target.namespaceInfo(name));
+  if (known === undefined) await allowed('target', target.createNamespace(name));
   // One that was never written to: made here, or by a mirror that was killed before it had set it up.
   if (known === undefined || (nextIdIn(known) === 0 && name !== 'default')) {
     const mode = isSequential ? 'seq' : 'user';
     if (isSequential !== (known?.get('mode') === 'sequential'))
-      await target.configureNamespace(name, { mode });
+      await allowed('target', target.configureNamespace(name, { mode }));
     if (password !== undefined && known?.get('password') !== 'yes') {
-      await target.configureNamespace(name, { password, public: info.get('public') === 'yes' });
+      await allowed(
+        'target',
+        target.configureNamespace(name, { password, public: info.get('public') === 'yes' }),
+      );
     }
   } else if (known.get('mode') !== info.get('mode')) {
     throw new ToolError(
       `namespace ${name} is ${known.get('mode')} on the target and ${info.get('mode')} on the source`,
     );
   }
-  await source.select(name, password);
-  await target.select(name, password);
+  await allowed('source', source.select(name, password));
+  await allowed('target', target.select(name, password));
   return isSequential;
+}
+
+/** What a server answers. @throws ToolError that says which one refuses, and what it wants */
+async function allowed<T>(side: 'source' | 'target', answer: Promise<T>): Promise<T> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (!(error instanceof RespError)) throw error;
+    const hint = error.message === 'Permission denied' ? `: give --${side}-admin PASSWORD` : '';
+    throw new ToolError(`the ${side} answers "${error.message}"${hint}`);
+  }
 }
