@@ -11,6 +11,7 @@ export * from './random.ts';
 export { realClock } from './real/clock.ts';
 export { openRealDevice } from './real/device.ts';
 export { realDisk } from './real/disk.ts';
+export { endProcess } from './real/ending.ts';
 export { realNetwork } from './real/network.ts';
 export { realProcesses } from './real/processes.ts';
 export { realRandom } from './real/random.ts';

@@ -1,6 +1,6 @@
 // The program `qsfs`: words of the command line in, exit code out. The only file of the package that touches the process.
 import { fileURLToPath } from 'node:url';
-import { realClock, realDisk, realNetwork, realProcesses, realRandom } from '@qsfs/io';
+import { endProcess, realClock, realDisk, realNetwork, realProcesses, realRandom } from '@qsfs/io';
 import { runCommand } from './cli/run.ts';
 
 /** A handle somebody forgot must not keep the process alive for ever. */
@@ -28,4 +28,4 @@ process.exitCode = await runCommand(
   },
   process.argv.slice(2),
 );
-realClock.after(EXIT_TIMEOUT_MS, () => process.exit(), true);
+realClock.after(EXIT_TIMEOUT_MS, () => void endProcess(Number(process.exitCode)), true);

@@ -37,8 +37,8 @@ try {
     onFatal: (call: (error: unknown) => void) => void process.on('uncaughtException', call),
   };
   const code = await (tools?.runTool(words[0]!, words.slice(1), machine) ?? runProgram(words, machine));
-  process.exit(code);
+  await io.endProcess(code);
 } catch (error) {
   process.stderr.write(`zdb: internal error, please report it: ${(error as Error).stack}\n`);
-  process.exit(EXIT.internal);
+  await io.endProcess(EXIT.internal);
 }

@@ -82,6 +82,24 @@ describe('tools', () => {
     assert.equal(checked.code, 0, checked.output);
   });
 
+  it('say all they have to say to a reader that is slow', async () => {
+    const keys = Array.from({ length: 4000 }, (_, i) => `key-${i}-${'k'.repeat(40)}`);
+    await filled(async (zdb) => void (await Promise.all(keys.map(async (key) => await zdb.set(key, 'v')))));
+    for (const words of [
+      ['--dump', ...roots()],
+      ['index-dump', `${scratch.index}/default`],
+    ]) {
+      const slow = ZdbProcess.run(words);
+      slow.child.stdout!.pause();
+      await realClock.sleep(700);
+      slow.child.stdout!.resume();
+      const ending = await slow.ended;
+      assert.equal(ending.code, 0, ending.errors);
+      const missing = keys.filter((key) => !ending.output.includes(key));
+      assert.equal(missing.length, 0, `${words[0]}: ${missing.length} keys are missing`);
+    }
+  });
+
   it('index-dump prints what the reference’s files hold', async () => {
     await filled(async (zdb) => {
       await zdb.set('hello', 'world', 1_700_000_000);

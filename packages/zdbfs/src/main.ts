@@ -1,5 +1,13 @@
 // The program `zdbfs`: hands the machine to program.ts.
-import { loadLibc, openRealDevice, realClock, realDisk, realProcesses, realRandom } from '@qsfs/io';
+import {
+  endProcess,
+  loadLibc,
+  openRealDevice,
+  realClock,
+  realDisk,
+  realProcesses,
+  realRandom,
+} from '@qsfs/io';
 import { EXIT, runProgram } from './program.ts';
 
 // Node would open a debugger's port.
@@ -17,9 +25,9 @@ runProgram(process.argv.slice(2), {
   output: (text) => void process.stdout.write(text),
   errors: (text) => void process.stderr.write(text),
 }).then(
-  (code) => process.exit(code),
+  (code) => endProcess(code),
   (error: unknown) => {
     process.stderr.write(`zdbfs: internal error, please report it: ${(error as Error).stack}\n`);
-    process.exit(EXIT.internal);
+    return endProcess(EXIT.internal);
   },
 );

@@ -22,6 +22,8 @@ const FIRST_SLOTS = 64;
 /** A part grows when more than this share is in use. */
 const LOAD_MAX = 0.85;
 const GROWTH = 1.3;
+/** A part shrinks when it would have less than this of its size: what is thrown away takes memory, too, for a while. */
+const WORTH_SHRINKING = 0.93;
 /** With more keys than this the table is cut into parts. */
 const SINGLE_PART_MAX = 32_768;
 const PARTS = 256;
@@ -200,7 +202,7 @@ export class KeyTable {
   fit(): void {
     for (const [number, part] of this.#parts.entries()) {
       const size = Math.max(FIRST_SLOTS, sizeOf(part.used, number));
-      if (size < part.size) part.resize(size);
+      if (size < part.size * WORTH_SHRINKING) part.resize(size);
     }
   }
 

@@ -33,26 +33,25 @@ export function scan(
   const window = new IndexWindow(log);
   const walker = new Walker(log, window, direction, cursor);
   const entries: ScannedEntry[] = [];
-  let last: Uint8Array | undefined;
+  /** Of the last entry. */
+  let [keyBytes, payloadBytes, crc, file, offset] = [0, 0, 0, 0, 0];
   for (let seen = 1; entries.length < maximum && walker.next(); seen++) {
     const { bytes, at } = window;
     if (window.live) {
+      keyBytes = indexEntry.keyBytes(bytes, at);
+      payloadBytes = indexEntry.payloadBytes(bytes, at);
+      crc = indexEntry.crc(bytes, at);
+      ({ file, offset } = walker);
       entries.push({
         key: window.key(),
-        lengthBytes: indexEntry.payloadBytes(bytes, at),
+        lengthBytes: payloadBytes,
         timestamp: indexEntry.timestamp(bytes, at),
       });
-      last = encodeScanCursor(
-        indexEntry.keyBytes(bytes, at),
-        walker.file,
-        indexEntry.payloadBytes(bytes, at),
-        walker.offset,
-        indexEntry.crc(bytes, at),
-      );
     }
     if (seen % CLOCK_EVERY === 0 && entries.length > 0 && clock.monotonicMs() - started >= timeMs) break;
   }
-  return last && { entries, cursor: last };
+  if (entries.length === 0) return undefined;
+  return { entries, cursor: encodeScanCursor(keyBytes, file, payloadBytes, offset, crc) };
 }
 
 /** Cursor of the entry at `place`. */

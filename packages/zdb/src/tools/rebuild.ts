@@ -82,6 +82,9 @@ function rebuild(request: ToolRequest, machine: Machine): number {
   first.close();
   unlockIndex();
   unlock();
+  machine.output(
+    `${name}: all of the index is made anew from the data files, which is what the repairs below are\n`,
+  );
   const engine = open(machine, dataRoot, indexRoot);
   try {
     const namespace = find(engine, name);
