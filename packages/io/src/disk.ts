@@ -36,6 +36,8 @@ export interface DiskFile {
   /** Writes all `sources` one behind the other from `position`, or throws. */
   writeVector(sources: readonly Uint8Array[], position: number): void;
   size(): number;
+  /** When contents or attributes were changed last, milliseconds since 1970; nobody can set it. */
+  changedMs(): number;
   /** Cuts or extends (with a hole) to `sizeBytes`. */
   truncate(sizeBytes: number): void;
   /** Returns when the contents and the size are on stable storage. */

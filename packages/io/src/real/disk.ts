@@ -98,6 +98,11 @@ class RealFile implements DiskFile {
     return fs.fstatSync(this.descriptor).size;
   }
 
+  changedMs(): number {
+    this.#check(0, 'size');
+    return fs.fstatSync(this.descriptor).ctimeMs;
+  }
+
   truncate(sizeBytes: number): void {
     this.#check(sizeBytes, 'truncate');
     fs.ftruncateSync(this.descriptor, sizeBytes);

@@ -62,7 +62,7 @@ export class SimulatedFile implements DiskFile {
     const written = bytes.length === 0 ? 0 : this.#inode.content.write(bytes, position);
     if (written > 0) {
       this.#changed({ kind: 'write', position, bytes: bytes.subarray(0, written) });
-      this.#inode.modifiedMs = this.#host.nowMs();
+      this.#inode.changed(this.#host.nowMs());
     }
     if (stop) throw stop.error;
     if (written < length) throw new IoError('ENOSPC', `write ${this.path}`);
@@ -74,6 +74,13 @@ export class SimulatedFile implements DiskFile {
     return this.#inode.content.sizeBytes;
   }
 
+  changedMs(): number {
+    this.#check('size');
+    this.#host.gate.pass({ kind: 'size', path: this.path });
+    // A clock that a test does not turn must not hide a change.
+    return this.#inode.modifiedMs + this.#inode.changes / 1024;
+  }
+
   truncate(sizeBytes: number): void {
     this.#check('truncate', sizeBytes);
     if (!this.#writable) throw new IoError('EINVAL', `truncate ${this.path}: it is open for reading`);
@@ -82,7 +89,7 @@ export class SimulatedFile implements DiskFile {
       const fromBytes = this.#inode.content.sizeBytes;
       this.#inode.content.truncate(sizeBytes);
       this.#changed({ kind: 'truncate', sizeBytes, fromBytes });
-      this.#inode.modifiedMs = this.#host.nowMs();
+      this.#inode.changed(this.#host.nowMs());
     });
   }
 
@@ -120,7 +127,7 @@ export class SimulatedFile implements DiskFile {
     this.#alter('punch-hole', { position, lengthBytes }, () => {
       this.#inode.content.punch(position, lengthBytes);
       this.#changed({ kind: 'punch-hole', position, lengthBytes });
-      this.#inode.modifiedMs = this.#host.nowMs();
+      this.#inode.changed(this.#host.nowMs());
     });
   }
 

@@ -25,6 +25,8 @@ export class FileInode {
   /** Sequence numbers of changes a failed sync gave up: only a later write of the same sectors brings them to the disk. */
   readonly #doomed = new Set<number>();
   modifiedMs: number;
+  /** Changes of the contents in this run. */
+  changes = 0;
   /** False once the last name is gone. */
   linked = true;
   /** Open files on it; at zero, and without a name, its space is given back. */
@@ -37,6 +39,12 @@ export class FileInode {
     this.content = content;
     this.stable = stable;
     this.modifiedMs = modifiedMs;
+  }
+
+  /** Notes a change of the contents. */
+  changed(nowMs: number): void {
+    this.modifiedMs = nowMs;
+    this.changes++;
   }
 
   /** Remembers a change that waits for a sync; far too many of them become stable, as the kernel would have it. */

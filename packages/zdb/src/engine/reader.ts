@@ -14,7 +14,7 @@ import { RECORD_COPY_MAX_BYTES } from './log/data-cache.ts';
 import type { Log } from './log/log.ts';
 import type { Place } from './place.ts';
 import { type Payload, type RawEntry, StoreError } from './types.ts';
-import { VerifiedRecords } from './verified.ts';
+import { RecentRecords, VerifiedRecords } from './verified.ts';
 
 /** A buffer for whole records of partial reads stays allocated up to this size. */
 const SCRATCH_KEPT_BYTES = 1 << 20;
@@ -26,6 +26,7 @@ const COPY_LOOP_BYTES = 96;
 export class RecordReader {
   readonly #log: Log;
   readonly #verified = new VerifiedRecords();
+  readonly #recent = new RecentRecords();
   #scratch = new Uint8Array(0);
 
   constructor(log: Log) {
@@ -33,17 +34,23 @@ export class RecordReader {
   }
 
   /**
-   * The payload of a record, in `memory` or in memory of its own.
+   * The payload of a record, in memory of its own, or in `memory`: then it is not compared with its checksum when it was a moment ago and its
+   * file has not been changed since (a quarter of the time of a GET of 128 KiB).
    * @throws NotLocal; StoreError('missing-data', 'corrupt'); IoError
    */
   read(key: Uint8Array, place: Place, memory?: Uint8Array): Uint8Array {
     const head = DATA_ENTRY_BYTES + key.length;
     const length = head + place.payloadBytes;
     const entry = memory?.subarray(0, length) ?? Buffer.allocUnsafe(length);
-    this.#log.readData(place.dataFile, place.dataOffset, entry);
+    const { dataFile, dataOffset } = place;
+    const changedMs = memory === undefined ? undefined : this.#log.changedMs(dataFile);
+    this.#log.readData(dataFile, dataOffset, entry);
     this.#compare(key, place, entry, 0);
     const payload = entry.subarray(head);
+    const nowMs = changedMs === undefined ? 0 : this.#log.surroundings.clock.monotonicMs();
+    if (changedMs !== undefined && this.#recent.has(dataFile, dataOffset, changedMs, nowMs)) return payload;
     if (checksum(payload) !== place.crc) throw this.#corrupt(place, 'the checksum does not match');
+    if (changedMs !== undefined) this.#recent.add(dataFile, dataOffset, changedMs, nowMs);
     return payload;
   }
 

@@ -451,6 +451,17 @@ export class Log {
     loans?.patch(this.name, file, offset, target, lengthBytes);
   }
 
+  /** When a data file was changed last; undefined: it is not here, or something of it is not in it yet. */
+  changedMs(file: number): number | undefined {
+    for (const segment of this.segments) if (segment.file === file && segment.dataBytes > 0) return undefined;
+    try {
+      return this.dataFile(file).changedMs();
+    } catch (error) {
+      if (errorCode(error) === 'ENOENT') return undefined;
+      throw error;
+    }
+  }
+
   /**
    * Points `bytes` and `at` to a record of at most RECORD_COPY_MAX_BYTES, from the cache when it is there. Valid until the next call of
    * any log of the engine.
