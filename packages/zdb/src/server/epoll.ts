@@ -51,7 +51,7 @@ const RECEIVES = 16;
 const GATHER_BYTES = 64 * 1024;
 /** Longest run of turns before Node's loop gets its turn. */
 const TURN_MS = 2;
-/** Looks for more requests before the writes of a turn are committed: one commit for more of them is worth the wait. */
+/** Looks for more requests before the writes of a turn are synced: one sync for more of them is worth the wait. */
 const GATHER_ROUNDS = 4;
 /** Longest blocking wait while there was traffic just now. */
 const SPIN_MS = 1;

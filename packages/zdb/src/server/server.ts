@@ -142,7 +142,7 @@ export class Server implements Host {
   start(): void {
     this.loop.start(
       () => this.#turn(),
-      () => this.#uncommitted,
+      () => this.#uncommitted && this.options.syncsCommits,
     );
     this.#every(1000, this.options.rotateSeconds > 0, () => this.#rotateOld());
     this.#every(COMPACT_MS, this.options.compactRatio > 0, () => void this.#compactAll());
