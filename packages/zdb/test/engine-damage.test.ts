@@ -142,7 +142,7 @@ test('a key that is damaged in the active index is told of at opening, and no ot
   assert.equal(told.length, 1, log.join('\n'));
   assert.match(
     told[0]!,
-    /^error default: 1 records are not what the index says and cannot be read, the first: .*d2 at 28$/,
+    /^error default: records that are not what the index says, and cannot be read: 1, the first: .*d2 at 28$/,
   );
   let intact = 0;
   for (const key of expected.keys()) if (namespace.get(Buffer.from(key, 'hex')) !== undefined) intact++;

@@ -217,7 +217,7 @@ for (const [name, keyOf] of [
         assert.ok(part.insert(number, hash.of(new Uint32Array(new Uint8Array(key).buffer), 0, key.length)));
       }
       for (let slot = 0; 2 * slot < part.words.length; slot++)
-        if (part.number(slot) !== 0) away += slot - part.home(part.words[2 * slot]!);
+        if (part.words[2 * slot + 1] !== 0) away += slot - part.home(part.words[2 * slot]!);
       // At a load of 0.75 slots that are chosen at random are 1.5 away on average.
       assert.ok(away / count < 2, `${away / count} slots away, seed ${seed}`);
     }

@@ -62,6 +62,7 @@ describe('command line', () => {
   it('takes a first word that is no option for a command there is not', () => {
     assert.throws(() => parseCommandLine(['chek', '--data', 'd']), /no command 'chek': check, /);
     assert.equal(parseCommandLine(['--sync', 'yes', '--mode', 'user']).sync, 'always');
+    assert.equal(parseCommandLine(['', '--mode', 'user']).mode, 'user', 'a script’s empty variable');
   });
 
   it('looks at nothing behind --version and --help', () => {

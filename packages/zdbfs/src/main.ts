@@ -24,10 +24,7 @@ runProgram(process.argv.slice(2), {
   openDevice: openRealDevice,
   output: (text) => void process.stdout.write(text),
   errors: (text) => void process.stderr.write(text),
-}).then(
-  (code) => endProcess(code),
-  (error: unknown) => {
-    process.stderr.write(`zdbfs: internal error, please report it: ${(error as Error).stack}\n`);
-    return endProcess(EXIT.internal);
-  },
-);
+}).then(endProcess, (error: unknown) => {
+  process.stderr.write(`zdbfs: internal error, please report it: ${(error as Error).stack}\n`);
+  return endProcess(EXIT.internal);
+});

@@ -29,11 +29,6 @@ export class Part {
     return (((hash << this.#commonBits) >>> 0) * this.#scale) | 0;
   }
 
-  /** Entry + 1, or 0. */
-  number(slot: number): number {
-    return this.words[2 * slot + 1]!;
-  }
-
   /** @returns false when it has to grow first */
   insert(entry: number, hash: number): boolean {
     const { words } = this;

@@ -98,10 +98,10 @@ export class KeyTable {
     const hash = this.#take(bytes, at, length);
     const part = this.#part(hash);
     const { words } = part;
-    for (let slot = 2 * part.home(hash); ; slot += 2) {
-      const number = words[slot + 1]!;
+    for (let word = 2 * part.home(hash); ; word += 2) {
+      const number = words[word + 1]!;
       if (number === 0) return -1;
-      const other = words[slot]!;
+      const other = words[word]!;
       if (other < hash) continue;
       if (other > hash) return -1;
       if (this.#isLast(number - 1, length)) return number - 1;
@@ -149,10 +149,10 @@ export class KeyTable {
     const part = this.#parts[hash >>> PART_SHIFT]!;
     const { words } = part;
     const first = 2 * part.home(hash);
-    for (let slot = first; slot < first + 2 * LIKELY_SLOTS; slot += 2) {
-      const number = words[slot + 1]!;
-      if (number === 0 || words[slot]! > hash) return NO_ENTRY;
-      if (words[slot] === hash) return number - 1;
+    for (let word = first; word < first + 2 * LIKELY_SLOTS; word += 2) {
+      const number = words[word + 1]!;
+      if (number === 0 || words[word]! > hash) return NO_ENTRY;
+      if (words[word] === hash) return number - 1;
     }
     return NO_ENTRY;
   }

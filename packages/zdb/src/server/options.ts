@@ -118,8 +118,8 @@ const DEFAULT_MAX_CLIENTS = 4096;
 
 /** Reads the words behind the program's name. @throws UsageError */
 export function parseCommandLine(words: readonly string[]): CommandLine {
-  const first = words[0];
-  if (first !== undefined && !first.startsWith('-'))
+  const [first = ''] = words;
+  if (first !== '' && !first.startsWith('-'))
     throw new UsageError(`no command '${first}': ${TOOL_NAMES.join(', ')}, or options; see zdb --help`);
   const given = readOptions(words);
   const has = (name: string) => given.has(name);

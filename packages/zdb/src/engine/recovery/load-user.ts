@@ -82,7 +82,7 @@ class UserLoader {
       if (count > 0) repaired(`${count} ${what}`);
     if (this.#mismatches > 0)
       warn(
-        `${this.#mismatches} records are not what the index says and cannot be read, the first: ${this.#firstMismatch}`,
+        `records that are not what the index says, and cannot be read: ${this.#mismatches}, the first: ${this.#firstMismatch}`,
       );
   }
 
